@@ -1,0 +1,1 @@
+"""Acts: agent processes in worktrees, scenario tasks, scaling."""
