@@ -1,0 +1,287 @@
+"""Failure criteria: limits that one arm breaks on its own, without a comparison.
+
+Three limits share alpha, so each is reached at an e-value of 3/alpha: too many errors, too few successes, too
+slow. The first two are F of evidence.py. The third is the latency product: with m = max_response_time /
+deadline and x = time / deadline clipped to 1,
+
+    mean over c in {1/16, 1/8, 1/4, 1/2} of  prod (1 + c (x - m) / m)
+
+an e-value against "the expected clipped time is at most max_response_time". The clip keeps one task that hung
+for an hour from convicting an arm. Source: design notes, section "Limits (failure criteria)".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from decision_engine.evidence import LimitEvidence, approximate
+from decision_engine.pairing import MEASURED, ArmOutcome, PairStatus
+
+LIMIT_COUNT = 3
+"""Limits that share alpha."""
+WATCH_THRESHOLD = Fraction(80)
+"""The e-value at which the watch over main rolls back."""
+CLIP_AT_LIMITS = 10
+"""Where times are clipped when no deadline is known, in multiples of max_response_time."""
+
+_BETS = (1, 2, 4, 8)  # sixteenths: c = 1/16, 1/8, 1/4, 1/2
+_ONE = 1 << 128
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimits:
+    """What an arm must not do. Exact rates from 0 to 1, times in microseconds; None switches a limit off."""
+
+    max_error_rate: Fraction | None = None
+    min_success_rate: Fraction | None = None
+    max_response_time_us: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_error_rate", "min_success_rate"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 <= rate <= 1:
+                raise ValueError(f"{name} lies between 0 and 1; got {rate}")
+        if self.max_response_time_us is not None and self.max_response_time_us <= 0:
+            raise ValueError(f"max_response_time_us is positive; got {self.max_response_time_us}")
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyProduct:
+    """The latency products of the four bets, as whole multiples of 2^-128, each step rounded down.
+
+    Exact products would grow by the digits of every measured time. Rounding down keeps the guarantee: every
+    factor is positive, so each stored product is at most the exact one, and what never exceeds an e-process
+    reaches 3/alpha at most as often. 2^-128 is small enough that a lucky start (times near zero) is not
+    forgotten for a few hundred tasks by the boldest bet and for thousands by the others.
+    """
+
+    max_response_time_us: int
+    clip_us: int
+    products: tuple[int, int, int, int] = (_ONE, _ONE, _ONE, _ONE)
+    tasks: int = 0
+    total_us: int = 0
+
+    def after(self, latency_us: int) -> LatencyProduct:
+        """The products after one more task; `latency_us` in microseconds, negative ones count as 0."""
+        time_us = min(max(latency_us, 0), self.clip_us)
+        slower_us, unit = time_us - self.max_response_time_us, 16 * self.max_response_time_us
+        one, two, four, eight = (
+            product * (unit + bet * slower_us) // unit
+            for product, bet in zip(self.products, _BETS, strict=True)
+        )
+        return replace(
+            self,
+            products=(one, two, four, eight),
+            tasks=self.tasks + 1,
+            total_us=self.total_us + time_us,
+        )
+
+    def value(self) -> Fraction:
+        """The mean of the four products."""
+        return Fraction(sum(self.products), len(_BETS) * _ONE)
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeTally:
+    """Measured outcomes of one arm or of main, as the limits need them; no time limit, no `latency`."""
+
+    tasks: int = 0
+    errors: int = 0
+    not_successes: int = 0
+    latency: LatencyProduct | None = None
+
+    @classmethod
+    def start(cls, limits: FailureLimits, deadline_us: int | None = None) -> OutcomeTally:
+        """No outcome yet.
+
+        Args:
+            limits: whose time limit is watched.
+            deadline_us: a task's deadline, where times are clipped; without one, ten times the time limit.
+        """
+        limit_us = limits.max_response_time_us
+        if limit_us is None:
+            return cls()
+        return cls(latency=LatencyProduct(limit_us, deadline_us or CLIP_AT_LIMITS * limit_us))
+
+    @property
+    def successes(self) -> int:
+        """Outcomes that were a success."""
+        return self.tasks - self.not_successes
+
+    def after(self, outcome: ArmOutcome) -> OutcomeTally:
+        """The tally after one more outcome; what was not measured changes nothing.
+
+        A timeout without a time of its own took as long as times are counted.
+        """
+        if outcome.status not in MEASURED:
+            return self
+        latency, time_us = self.latency, outcome.latency_us
+        if latency is not None:
+            if outcome.status is PairStatus.TIMEOUT:
+                time_us = latency.clip_us
+            if time_us is not None:
+                latency = latency.after(time_us)
+        return OutcomeTally(
+            tasks=self.tasks + 1,
+            errors=self.errors + (outcome.status is PairStatus.ERROR),
+            not_successes=self.not_successes + (outcome.status is not PairStatus.SUCCESS),
+            latency=latency,
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers and lists, for storing; `from_json` reads them back."""
+        latency = self.latency
+        return {
+            "tasks": self.tasks,
+            "errors": self.errors,
+            "not_successes": self.not_successes,
+            "latency": None
+            if latency is None
+            else [
+                latency.max_response_time_us,
+                latency.clip_us,
+                *latency.products,
+                latency.tasks,
+                latency.total_us,
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, object]) -> OutcomeTally:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: `stored` is something else.
+        """
+        match stored:
+            case {
+                "tasks": int(tasks),
+                "errors": int(errors),
+                "not_successes": int(not_successes),
+                "latency": None,
+            }:
+                return cls(tasks, errors, not_successes)
+            case {
+                "tasks": int(tasks),
+                "errors": int(errors),
+                "not_successes": int(not_successes),
+                "latency": [
+                    int(limit),
+                    int(clip),
+                    int(one),
+                    int(two),
+                    int(four),
+                    int(eight),
+                    int(timed),
+                    int(total),
+                ],
+            }:
+                product = LatencyProduct(limit, clip, (one, two, four, eight), timed, total)
+                return cls(tasks, errors, not_successes, product)
+        raise ValueError(f"not a stored tally: {stored!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReading:
+    """One limit at one look. `e_value` is None where a single outcome decides (a limit of exactly 0)."""
+
+    name: str
+    crossed: bool
+    e_value: Fraction | None
+    threshold: Fraction
+    reason: str
+
+
+def tally_of(
+    outcomes: Iterable[ArmOutcome], limits: FailureLimits, deadline_us: int | None = None
+) -> OutcomeTally:
+    """The tally of outcomes in the given order, which matters only to the last bits of the latency."""
+    tally = OutcomeTally.start(limits, deadline_us)
+    for outcome in outcomes:
+        tally = tally.after(outcome)
+    return tally
+
+
+def limit_threshold(alpha: Fraction) -> Fraction:
+    """3/alpha: the e-value at which one of the three limits is broken."""
+    return LIMIT_COUNT / alpha
+
+
+def read_limits(limits: FailureLimits, tally: OutcomeTally, alpha: Fraction) -> tuple[LimitReading, ...]:
+    """Every limit that is switched on, in the order error_rate, success_rate, response_time."""
+    threshold = limit_threshold(alpha)
+    readings: list[LimitReading] = []
+    if limits.max_error_rate is not None:
+        what = f"{tally.errors} errors in {tally.tasks} tasks, allowed rate {_decimal(limits.max_error_rate)}"
+        rest = tally.tasks - tally.errors
+        readings.append(_read_rate("error_rate", tally.errors, rest, limits.max_error_rate, threshold, what))
+    if limits.min_success_rate is not None:
+        wanted = _decimal(limits.min_success_rate)
+        what = f"{tally.successes} successes in {tally.tasks} tasks, wanted rate {wanted}"
+        allowed = 1 - limits.min_success_rate
+        readings.append(
+            _read_rate("success_rate", tally.not_successes, tally.successes, allowed, threshold, what)
+        )
+    if limits.max_response_time_us is not None and tally.latency is not None:
+        readings.append(_read_latency(tally.latency, threshold))
+    return tuple(readings)
+
+
+def first_crossed(readings: Iterable[LimitReading]) -> LimitReading | None:
+    """The first limit that is broken, if any is."""
+    return next((reading for reading in readings if reading.crossed), None)
+
+
+def read_watch(tally: OutcomeTally, limit_per_mille: int) -> LimitReading:
+    """The watch over main: F(failures, successes; q0) against 80, with q0 = `limit_per_mille` / 1000.
+
+    Args:
+        tally: outcomes of tasks begun on the commits in the watch.
+        limit_per_mille: upper limit of the failure rate before them, see `intervals.failure_limit_per_mille`.
+    """
+    what = (
+        f"{tally.not_successes} failures in {tally.tasks} tasks since the last good commit, "
+        f"at most {_decimal(Fraction(limit_per_mille, 1000))} expected"
+    )
+    limit = Fraction(limit_per_mille, 1000)
+    return _read_rate("watch", tally.not_successes, tally.successes, limit, WATCH_THRESHOLD, what)
+
+
+def _read_rate(
+    name: str, events: int, non_events: int, limit: Fraction, threshold: Fraction, what: str
+) -> LimitReading:
+    if limit >= 1:
+        return LimitReading(name, False, Fraction(1, non_events + 1), threshold, f"{what}: cannot be broken")
+    if limit <= 0:
+        crossed = events > 0
+        return LimitReading(
+            name, crossed, None, threshold, f"{what}: one is {'proof' if crossed else 'too many'}"
+        )
+    evidence = LimitEvidence.of(events, non_events, limit)
+    crossed = evidence.reaches(threshold)
+    return LimitReading(
+        name, crossed, evidence.value(), threshold, _compared(what, evidence.value(), threshold)
+    )
+
+
+def _read_latency(product: LatencyProduct, threshold: Fraction) -> LimitReading:
+    value = product.value()
+    mean_ms = product.total_us // product.tasks // 1000 if product.tasks else 0
+    what = (
+        f"mean time {mean_ms} ms (clipped at {product.clip_us // 1000} ms) in {product.tasks} tasks, "
+        f"allowed {product.max_response_time_us // 1000} ms"
+    )
+    return LimitReading(
+        "response_time", value >= threshold, value, threshold, _compared(what, value, threshold)
+    )
+
+
+def _compared(what: str, value: Fraction, threshold: Fraction) -> str:
+    sign = ">=" if value >= threshold else "<"
+    return f"{what}: evidence {approximate(value):.4g} {sign} {approximate(threshold):.4g}"
+
+
+def _decimal(rate: Fraction) -> str:
+    return f"{approximate(rate):.4g}"

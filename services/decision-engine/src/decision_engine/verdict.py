@@ -1,0 +1,385 @@
+"""The verdict on an experiment: K challengers against one control, at one look.
+
+    limits -> ERROR -> INVALID -> ROLLBACK -> MERGE -> CONTINUE -> INCONCLUSIVE          (first match)
+
+Guarantee: if at every counted pair P(win | discordant, past) <= 1/2, then P(ever merged) <= alpha_j/K per
+challenger and <= alpha_j per experiment, however often one looks. "Better" means better at some time: novelty
+and effects between arms (shared memory, rate limits) are not covered, hence the watch after a merge.
+
+Merging needs E >= K/alpha_j, the success criteria and at least `min_pairs` pairs. Rolling an arm back because
+it is proven worse needs a harm e-value of 1/alpha and the same number of pairs; a broken limit rolls it back
+at once. An arm that is out stays out. Source: design notes, section "Evidence".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from decision_engine.alpha_budget import merge_threshold
+from decision_engine.arm_report import ArmReport, report_arm
+from decision_engine.criteria import SuccessCriteria, best_case, read_criteria
+from decision_engine.evidence import LimitEvidence, approximate, sign_evidence
+from decision_engine.limits import FailureLimits, LimitReading, first_crossed, read_limits, tally_of
+from decision_engine.pairing import (
+    MEASURED,
+    PENDING,
+    ArmOutcome,
+    AssignedTask,
+    PairCount,
+    count_pairs,
+    distinct_tasks,
+)
+from thymos.events import Verdict
+
+MIN_PAIRS = 20
+MAX_UNMEASURED_RUN = 4
+"""More missing outcomes than this in a row mean that an arm cannot be measured."""
+
+FINAL = frozenset({Verdict.MERGE, Verdict.ROLLBACK, Verdict.INCONCLUSIVE, Verdict.ERROR, Verdict.INVALID})
+
+Outcomes = Mapping[str, ArmOutcome]
+"""One arm's outcomes by task id."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidencePlan:
+    """What is fixed when an experiment starts, so that no outcome can change it.
+
+    Args:
+        control: the control arm's name.
+        challengers: the challengers' names; their number K stays K when one drops out.
+        tasks: all tasks in assignment order.
+        alpha: the configured alpha; limits break at 3/alpha, harm is proven at 1/alpha, intervals cover 1 -
+            alpha.
+        merge_alpha: alpha_j, this experiment's share of the budget; `alpha` if None.
+        min_pairs: pairs, ties included, before a merge or a proof of harm.
+        criteria: what is good enough; None weighs evidence alone.
+        limits: the failure criteria.
+        deadline_us: a task's deadline in microseconds, if it has one.
+        stop_early: end as inconclusive once no challenger can be merged any more.
+    """
+
+    control: str
+    challengers: tuple[str, ...]
+    tasks: tuple[AssignedTask, ...]
+    alpha: Fraction = Fraction(1, 20)
+    merge_alpha: Fraction | None = None
+    min_pairs: int = MIN_PAIRS
+    criteria: SuccessCriteria | None = None
+    limits: FailureLimits = field(default_factory=FailureLimits)
+    deadline_us: int | None = None
+    stop_early: bool = True
+
+    def __post_init__(self) -> None:
+        arms = (self.control, *self.challengers)
+        if len(set(arms)) != len(arms) or not self.challengers:
+            raise ValueError(f"arms are one control and challengers, each once; got {', '.join(arms)}")
+        for name, alpha in (("alpha", self.alpha), ("merge_alpha", self.merge_alpha)):
+            if alpha is not None and not 0 < alpha < 1:
+                raise ValueError(f"{name} lies between 0 and 1; got {alpha}")
+        if self.min_pairs < 1:
+            raise ValueError(f"min_pairs is at least 1; got {self.min_pairs}")
+
+    @property
+    def threshold(self) -> Fraction:
+        """K/alpha_j: the e-value at which a challenger is proven better."""
+        return merge_threshold(len(self.challengers), self.merge_alpha or self.alpha)
+
+    @property
+    def harm_threshold(self) -> Fraction:
+        """1/alpha: the e-value at which a challenger is proven worse."""
+        return 1 / self.alpha
+
+
+@dataclass(frozen=True, slots=True)
+class ArmEvidence:
+    """One challenger at one look: its pairs, and what its own outcomes say about the limits."""
+
+    count: PairCount
+    better: LimitEvidence
+    harm: LimitEvidence
+    broken: LimitReading | None = None
+
+    @classmethod
+    def of(cls, count: PairCount, broken: LimitReading | None = None) -> ArmEvidence:
+        """From the counts, by the closed form."""
+        better = sign_evidence(count.wins, count.losses)
+        return cls(count, better, sign_evidence(count.harm_wins, count.harm_losses), broken)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict and the reason for it in words."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentVerdict:
+    """The verdict on an experiment at one look. `winner` is set for a merge; `arms` in the plan's order."""
+
+    verdict: Verdict
+    winner: str | None
+    reason: str
+    arms: tuple[ArmReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attainability:
+    """Whether an experiment can end in a merge at all."""
+
+    attainable: bool
+    reason: str
+
+
+def decide(
+    plan: EvidencePlan,
+    outcomes: Mapping[str, Outcomes],
+    *,
+    previous: ExperimentVerdict | None = None,
+    ended: str = "",
+) -> ExperimentVerdict:
+    """The verdict on everything measured so far.
+
+    Args:
+        plan: what was fixed at the start.
+        outcomes: by arm name, each arm's outcome by task id; what is absent is pending.
+        previous: the verdict of the look before: arms that were out stay out. Without it the look stands
+            alone.
+        ended: why no more outcomes will come (deadline, budget); "" while they may.
+    """
+    control = outcomes.get(plan.control, {})
+    control_broken = _broken_limit(plan, control)
+    evidence = {
+        arm: ArmEvidence.of(
+            count_pairs(plan.tasks, control, outcomes.get(arm, {}), deadline_us=plan.deadline_us),
+            _broken_limit(plan, outcomes.get(arm, {})),
+        )
+        for arm in plan.challengers
+    }
+    return decide_on_evidence(
+        plan,
+        evidence,
+        control_broken=control_broken,
+        invalid=_unequal_task_sets(plan, outcomes),
+        previous=previous,
+        ended=ended,
+    )
+
+
+def decide_on_evidence(
+    plan: EvidencePlan,
+    evidence: Mapping[str, ArmEvidence],
+    *,
+    control_broken: LimitReading | None = None,
+    invalid: str = "",
+    previous: ExperimentVerdict | None = None,
+    ended: str = "",
+) -> ExperimentVerdict:
+    """The verdict on counted evidence, see `decide`. `invalid` is why the comparison does not hold, or ""."""
+    decisions, winner = weigh(
+        plan,
+        evidence,
+        control_broken=control_broken,
+        invalid=invalid,
+        settled=_settled(previous),
+        ended=ended,
+    )
+    overall = _overall(decisions, winner)
+    return ExperimentVerdict(overall.verdict, winner, overall.reason, report_arms(plan, evidence, decisions))
+
+
+def weigh(
+    plan: EvidencePlan,
+    evidence: Mapping[str, ArmEvidence],
+    *,
+    control_broken: LimitReading | None = None,
+    invalid: str = "",
+    settled: Mapping[str, Decision] | None = None,
+    ended: str = "",
+) -> tuple[dict[str, Decision], str | None]:
+    """Decide each challenger, in the plan's order, and name the winner if one is to be merged."""
+    settled = settled or {}
+    live = [arm for arm in plan.challengers if arm not in settled]
+    whole = _whole_experiment(live, evidence, control_broken, invalid)
+    decisions = {
+        arm: settled.get(arm) or whole or _decide_arm(plan, evidence[arm], ended) for arm in plan.challengers
+    }
+    winner = _winner(decisions, evidence)
+    for arm, decision in decisions.items():
+        if decision.verdict is Verdict.MERGE and arm != winner:
+            reason = f"also proven better, but {winner} has the stronger evidence"
+            decisions[arm] = Decision(Verdict.INCONCLUSIVE, reason)
+    return decisions, winner
+
+
+def report_arms(
+    plan: EvidencePlan, evidence: Mapping[str, ArmEvidence], decisions: Mapping[str, Decision]
+) -> tuple[ArmReport, ...]:
+    """The shown figures of every challenger, in the plan's order."""
+    return tuple(
+        report_arm(
+            arm,
+            decisions[arm].verdict,
+            decisions[arm].reason,
+            evidence[arm].count,
+            alpha=plan.alpha,
+            threshold=plan.threshold,
+            harm_threshold=plan.harm_threshold,
+            better=evidence[arm].better,
+            harm=evidence[arm].harm,
+        )
+        for arm in plan.challengers
+    )
+
+
+def attainability(plan: EvidencePlan) -> Attainability:
+    """Whether the best outcomes (every task a win) would be merged; asked before any evidence is spent."""
+    tasks = sum(1 for _ in distinct_tasks(plan.tasks))
+    why = _out_of_reach(plan, PairCount(remaining=tasks))
+    if why:
+        return Attainability(False, f"unattainable even if every one of {tasks} tasks is a win: {why}")
+    return Attainability(True, f"{tasks} tasks suffice if the difference is large enough")
+
+
+# --- one look ---------------------------------------------------------------------------------------
+
+
+def _whole_experiment(
+    live: Sequence[str],
+    evidence: Mapping[str, ArmEvidence],
+    control_broken: LimitReading | None,
+    invalid: str,
+) -> Decision | None:
+    """What stops every arm at once: the environment, an unmeasurable control, an invalid comparison."""
+    tripped = [(arm, broken) for arm in live if (broken := evidence[arm].broken)]
+    if tripped and control_broken:
+        arm, broken = tripped[0]
+        said = f"the environment, not {arm}: {broken.reason}; and the control: {control_broken.reason}"
+        return Decision(Verdict.ERROR, said)
+    run = min((evidence[arm].count.control_unmeasured_run for arm in live), default=0)
+    if run > MAX_UNMEASURED_RUN:
+        return Decision(Verdict.ERROR, f"cannot measure: the control's last {run} outcomes are missing")
+    return Decision(Verdict.INVALID, invalid) if invalid else None
+
+
+def _decide_arm(plan: EvidencePlan, evidence: ArmEvidence, ended: str) -> Decision:
+    count = evidence.count
+    if evidence.broken:
+        return Decision(Verdict.ROLLBACK, f"{evidence.broken.name} limit broken: {evidence.broken.reason}")
+    if count.challenger_unmeasured_run > MAX_UNMEASURED_RUN:
+        said = f"cannot measure: the last {count.challenger_unmeasured_run} outcomes are missing"
+        return Decision(Verdict.ERROR, said)
+    enough = count.pairs >= plan.min_pairs
+    if enough and evidence.harm.reaches(plan.harm_threshold):
+        said = _sign_words(evidence.harm, count.pairs, plan.harm_threshold, "losses")
+        return Decision(Verdict.ROLLBACK, f"worse than {plan.control}: {said}")
+    proven = evidence.better.reaches(plan.threshold)
+    unmet = read_criteria(plan.criteria, count).reason if plan.criteria else ""
+    said = _sign_words(evidence.better, count.pairs, plan.threshold, "wins")
+    if enough and proven and not unmet:
+        return Decision(Verdict.MERGE, f"better than {plan.control}: {said}")
+    missing = _still_missing(plan, count, said, proven, unmet)
+    return _continue_or_stop(plan, count, missing, ended)
+
+
+def _continue_or_stop(plan: EvidencePlan, count: PairCount, missing: str, ended: str) -> Decision:
+    if count.remaining == 0:
+        return Decision(Verdict.INCONCLUSIVE, f"all tasks are used: {missing}")
+    if ended:
+        return Decision(Verdict.INCONCLUSIVE, f"{ended}: {missing}")
+    why = _out_of_reach(plan, count) if plan.stop_early else ""
+    if why:
+        return Decision(Verdict.INCONCLUSIVE, f"out of reach with {count.remaining} tasks left: {why}")
+    return Decision(Verdict.CONTINUE, missing)
+
+
+def _out_of_reach(plan: EvidencePlan, count: PairCount) -> str:
+    """Why even the best case of the remaining tasks would not be merged; "" if it would."""
+    best = best_case(count)
+    if best.pairs < plan.min_pairs:
+        return f"at most {best.pairs} pairs, {plan.min_pairs} are needed"
+    evidence = sign_evidence(best.wins, best.losses)
+    if not evidence.reaches(plan.threshold):
+        return f"the evidence is at most {_sign_words(evidence, best.pairs, plan.threshold, 'wins')}"
+    return read_criteria(plan.criteria, best).reason if plan.criteria else ""
+
+
+def _still_missing(plan: EvidencePlan, count: PairCount, said: str, proven: bool, unmet: str) -> str:
+    parts = [] if count.pairs >= plan.min_pairs else [f"{count.pairs} of at least {plan.min_pairs} pairs"]
+    parts.append(f"proven better ({said})" if proven else f"no proof of a difference ({said})")
+    if unmet:
+        parts.append(f"not good enough yet ({unmet})")
+    return ", ".join(parts)
+
+
+def _winner(decisions: Mapping[str, Decision], evidence: Mapping[str, ArmEvidence]) -> str | None:
+    """The highest E; among equals more successes, then the plan's order (`max` keeps the first of equals)."""
+    crossed = [arm for arm, decision in decisions.items() if decision.verdict is Verdict.MERGE]
+    if not crossed:
+        return None
+
+    def strength(arm: str) -> tuple[Fraction, int]:
+        return evidence[arm].better.value(), evidence[arm].count.challenger_successes
+
+    return max(crossed, key=strength)
+
+
+def _overall(decisions: Mapping[str, Decision], winner: str | None) -> Decision:
+    """One verdict from the challengers' own, see the module's first lines."""
+    if winner is not None:
+        return Decision(Verdict.MERGE, f"{winner}: {decisions[winner].reason}")
+    verdicts = {decision.verdict for decision in decisions.values()}
+    for verdict in (Verdict.CONTINUE, Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.ERROR):
+        if verdict in verdicts:
+            break
+    else:
+        verdict = Verdict.ROLLBACK
+    reasons = {arm: decision.reason for arm, decision in decisions.items() if decision.verdict is verdict}
+    if len(set(reasons.values())) == 1 and len(reasons) == len(decisions) > 1:
+        return Decision(verdict, next(iter(reasons.values())))
+    return Decision(verdict, "; ".join(f"{arm}: {decision.reason}" for arm, decision in decisions.items()))
+
+
+def _settled(previous: ExperimentVerdict | None) -> dict[str, Decision]:
+    if previous is None:
+        return {}
+    return {
+        report.arm: Decision(report.verdict, report.reason)
+        for report in previous.arms
+        if report.verdict in FINAL
+    }
+
+
+def _broken_limit(plan: EvidencePlan, outcomes: Outcomes) -> LimitReading | None:
+    measured = (outcomes.get(task.task_id, PENDING) for task in distinct_tasks(plan.tasks))
+    tally = tally_of(measured, plan.limits, plan.deadline_us)
+    return first_crossed(read_limits(plan.limits, tally, plan.alpha))
+
+
+def _unequal_task_sets(plan: EvidencePlan, outcomes: Mapping[str, Outcomes]) -> str:
+    """Why the arms were not compared on the same tasks: some arm has outcomes of others; "" if none has."""
+    assigned = {task.task_id for task in plan.tasks}
+    for arm in (plan.control, *plan.challengers):
+        strays = sorted(
+            task_id
+            for task_id, outcome in outcomes.get(arm, {}).items()
+            if task_id not in assigned and outcome.status in MEASURED
+        )
+        if strays:
+            return (
+                f"unequal task sets: {len(strays)} outcomes of {arm} are of other tasks, such as {strays[0]}"
+            )
+    return ""
+
+
+def _sign_words(evidence: LimitEvidence, pairs: int, threshold: Fraction, what: str) -> str:
+    value = evidence.value()
+    sign = ">=" if evidence.reaches(threshold) else "<"
+    return (
+        f"{evidence.events} {what} against {evidence.non_events} in {pairs} pairs, "
+        f"E {approximate(value):.4g} {sign} {approximate(threshold):.4g}"
+    )
