@@ -1,0 +1,1 @@
+"""The demonstration: a support desk whose memory decides whether its answers are right."""
