@@ -1,0 +1,66 @@
+"""Every exception of Thymos, in one tree.
+
+    ThymosError
+    ├── TransientError      try again later: the bus is away, the store is busy or full
+    ├── PoisonError         this message can never be processed: dead-letter it, with the reason
+    ├── Refusal             an expected "no", told to the caller with a code and a hint
+    ├── ConfigError         a setting is wrong; the text names the key, the place and the allowed values
+    └── UnavailableError    the suite cannot be reached at all
+
+Expected outcomes (a merge conflict, an inconclusive experiment, nothing to do) are return values, not exceptions.
+"""
+
+from enum import StrEnum
+
+
+class ThymosError(Exception):
+    """Something went wrong inside Thymos."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class TransientError(ThymosError):
+    """This cannot be done right now; the same attempt may succeed later."""
+
+
+class PoisonError(ThymosError):
+    """This message can never be processed."""
+
+
+class UnavailableError(ThymosError):
+    """The suite cannot be reached."""
+
+
+class ConfigError(ThymosError):
+    """The configuration is wrong."""
+
+
+class RefusalCode(StrEnum):
+    """Why a request or a command is refused; the wire values of `error.code`."""
+
+    INVALID = "invalid"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    REFUSED = "refused"
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+
+
+class Refusal(ThymosError):
+    """The request is refused.
+
+    Args:
+        code: one of `RefusalCode`.
+        message: what is wrong, in one line.
+        hint: what to do about it, in one line; may be empty.
+    """
+
+    def __init__(self, code: RefusalCode | str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = RefusalCode(code)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message

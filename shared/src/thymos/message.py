@@ -1,0 +1,72 @@
+"""The base of every message body, and the registry that finds its class by type name.
+
+A message class is declared once, in the module of its kind (telemetry, events, metrics, commands, tasks). Its
+CloudEvents type is `thymos.<NAME>.v<VERSION>`; its subject follows from its kind, its name and the ids (subjects.py).
+Readers ignore fields they do not know; writers never send them. A change that is not additive is a new version.
+"""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from thymos.names import check_agent, check_branch, check_tenant
+
+TenantName = Annotated[str, AfterValidator(check_tenant)]
+AgentName = Annotated[str, AfterValidator(check_agent)]
+BranchName = Annotated[str, AfterValidator(check_branch)]
+Id = Annotated[str, Field(min_length=1, max_length=200)]
+"""An opaque identifier (task, experiment, decision, worktree, commit): at most 200 characters."""
+Reason = Annotated[str, Field(max_length=4096)]
+"""Why, in words a person can read."""
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Milliseconds = Annotated[float, Field(ge=0.0, le=1e12, allow_inf_nan=False)]
+
+
+class Kind(StrEnum):
+    """Which stream a message travels on."""
+
+    TELEMETRY = "telemetry"
+    EVENT = "event"
+    METRICS = "metrics"
+    COMMAND = "command"
+    TASK = "task"
+    DEAD_LETTER = "dead"
+
+
+class Value(BaseModel):
+    """A frozen part of a message."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+REGISTRY: dict[str, type["Message"]] = {}
+
+
+class Message(Value):
+    """A frozen message body (`data` of the CloudEvent)."""
+
+    KIND: ClassVar[Kind]
+    NAME: ClassVar[str] = ""
+    VERSION: ClassVar[int] = 1
+
+    @classmethod
+    def type_name(cls) -> str:
+        """The CloudEvents `type`, for example `thymos.branch.merged.v1`."""
+        return f"thymos.{cls.NAME}.v{cls.VERSION}"
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.NAME:
+            known = REGISTRY.setdefault(cls.type_name(), cls)
+            if known is not cls:
+                raise TypeError(f"{cls.type_name()} is declared twice: {known.__name__} and {cls.__name__}")
+
+
+def messages(kind: Kind | None = None) -> tuple[type[Message], ...]:
+    """All declared message classes, in the order of their type names."""
+    import thymos.catalogue  # noqa: F401  (declares them all; a cycle if imported above)
+
+    return tuple(cls for _, cls in sorted(REGISTRY.items()) if kind is None or cls.KIND is kind)

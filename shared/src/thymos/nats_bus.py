@@ -1,0 +1,400 @@
+"""The bus port on NATS JetStream, over nats-py.
+
+Pulling is done here rather than with nats-py's `fetch`: that one waits for a full batch or the timeout once a
+message has come, and does not say when the durable is gone. What is asked of the server is one pull request at a
+time per subscription; messages beyond what the caller wanted wait for the next `fetch`.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import nats
+import nats.micro
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as CoreSubscription
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, NotFoundError
+from nats.micro.request import Request as MicroRequest
+from nats.micro.service import EndpointConfig, ServiceConfig
+
+from thymos import bus
+from thymos.bus import ConsumerMissingError, PublishAck, QueueDepth, RequestHandler, Stored
+from thymos.errors import PoisonError, TransientError, UnavailableError
+from thymos.subjects import Consumer, Stream
+
+log = logging.getLogger(__name__)
+
+PUBLISH_TIMEOUT_SECONDS = 5.0
+ACK_TIMEOUT_SECONDS = 5.0
+PULL_GRACE_SECONDS = 1.0
+FOLLOW_QUEUE_MAX = 4_096
+VERSION = "0.1.0"
+
+_PAYLOAD_TOO_LARGE = "maximum payload exceeded"
+
+
+async def connect(url: str, name: str, wait: timedelta | None = timedelta(seconds=5)) -> "NatsBus":
+    """Connect, trying for `wait` (None: for ever). Afterwards the client reconnects by itself, for ever.
+
+    Raises:
+        UnavailableError: nobody answered at `url` in time.
+    """
+    connected = False
+    last: list[Exception] = []
+
+    async def on_error(error: Exception) -> None:
+        last[:] = [error]
+        if connected:
+            log.warning("bus: %s", error or type(error).__name__)
+
+    trying = nats.connect(
+        url, name=name, connect_timeout=2, max_reconnect_attempts=-1, reconnect_time_wait=0.25, error_cb=on_error
+    )
+    try:
+        client = await asyncio.wait_for(trying, None if wait is None else wait.total_seconds())
+    except (TimeoutError, OSError, NatsError, ValueError) as error:
+        raise UnavailableError(
+            f"no NATS server answers at {url} ({_words(last[0] if last else error)}); start one with `thymos up`, "
+            "or name yours with --nats or THYMOS_NATS_URL"
+        ) from error
+    connected = True
+    return NatsBus(client, url)
+
+
+class NatsBus:
+    """See `thymos.bus.Bus`."""
+
+    def __init__(self, client: Client, url: str) -> None:
+        self.client = client
+        self.url = url
+        self.jetstream: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_SECONDS)
+        self._services: list[Any] = []
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is there right now."""
+        return self.client.is_connected
+
+    async def publish(
+        self, subject: str, body: bytes, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> PublishAck:
+        all_headers = {**(headers or {}), bus.MESSAGE_ID_HEADER: message_id}
+        try:
+            ack = await self.jetstream.publish(
+                subject, body, timeout=PUBLISH_TIMEOUT_SECONDS, headers=all_headers
+            )
+        except NatsError as error:
+            if _PAYLOAD_TOO_LARGE in str(error):
+                raise PoisonError(f"{len(body)} bytes on {subject}: {error}") from error
+            raise TransientError(f"not stored on {subject}: {_words(error)}") from error
+        except (TimeoutError, OSError) as error:
+            raise TransientError(f"not stored on {subject}: {_words(error)}") from error
+        return PublishAck(ack.seq, bool(ack.duplicate))
+
+    async def subscribe(self, consumer: Consumer) -> "NatsSubscription":
+        await self._info(consumer)
+        inbox = self.client.new_inbox()
+        core = await self.client.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        return NatsSubscription(self.client, consumer, core, inbox)
+
+    async def _info(self, consumer: Consumer) -> api.ConsumerInfo:
+        try:
+            info: api.ConsumerInfo = await self.jetstream.consumer_info(consumer.stream.name, consumer.durable)
+            return info
+        except NotFoundError as error:
+            raise ConsumerMissingError(
+                f"consumer {consumer.durable} on {consumer.stream.name} does not exist; run `thymos provision`"
+            ) from error
+        except (TimeoutError, NatsError, OSError) as error:
+            raise TransientError(f"JetStream does not answer: {_words(error)}") from error
+
+    async def request(self, subject: str, body: bytes, timeout: timedelta) -> bytes:
+        try:
+            return (await self.client.request(subject, body, timeout=timeout.total_seconds())).data
+        except NoRespondersError as error:
+            raise UnavailableError(f"nobody answers {subject}: is the service running? (`thymos doctor`)") from error
+        except (TimeoutError, NatsError, OSError) as error:
+            raise UnavailableError(f"no answer on {subject}: {_words(error)}") from error
+
+    async def serve(self, service: str, endpoints: Mapping[str, str], handler: RequestHandler) -> None:
+        micro = await nats.micro.add_service(self.client, ServiceConfig(name=service, version=VERSION))
+        self._services.append(micro)
+        for name, subject in endpoints.items():
+
+            async def answer(request: MicroRequest) -> None:
+                await request.respond(await handler(request.subject, request.data))
+
+            await micro.add_endpoint(EndpointConfig(name=name, subject=subject, handler=_concurrent(answer)))
+
+    async def follow(
+        self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
+    ) -> AsyncIterator[Stored]:
+        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW)
+        if from_sequence is not None:
+            config = api.ConsumerConfig(
+                deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=max(1, from_sequence)
+            )
+        elif since is not None:
+            config = api.ConsumerConfig(
+                deliver_policy=api.DeliverPolicy.BY_START_TIME,
+                opt_start_time=cast(Any, since.astimezone(UTC).isoformat().replace("+00:00", "Z")),
+            )
+        try:
+            subscription = await self.jetstream.subscribe(
+                subject, stream=stream.name, ordered_consumer=True, config=config, pending_msgs_limit=FOLLOW_QUEUE_MAX
+            )
+        except (TimeoutError, NatsError, OSError) as error:
+            raise UnavailableError(f"cannot follow {stream.name}: {_words(error)}") from error
+        try:
+            while True:
+                try:
+                    message = await subscription.next_msg(timeout=3600)
+                except (TimeoutError, NatsError) as error:
+                    if not isinstance(error, asyncio.TimeoutError | nats.errors.TimeoutError):
+                        raise UnavailableError(f"{stream.name}: {_words(error)}") from error
+                    continue
+                yield _stored(message)
+        finally:
+            if not self.client.is_closed:
+                await subscription.unsubscribe()
+
+    async def last_sequence(self, stream: Stream) -> int:
+        try:
+            return int((await self.jetstream.stream_info(stream.name)).state.last_seq)
+        except (TimeoutError, NatsError, OSError) as error:
+            raise UnavailableError(f"{stream.name}: {_words(error)}") from error
+
+    async def missing(self, consumers: Sequence[Consumer]) -> Sequence[str]:
+        if not self.connected:
+            return [f"NATS does not answer at {self.url}"]
+        found = []
+        for consumer in consumers:
+            try:
+                await self._info(consumer)
+            except TransientError as error:
+                found.append(str(error))
+        return found
+
+    async def ensure_consumer(self, consumer: Consumer) -> None:
+        try:
+            await self.jetstream.add_consumer(consumer.stream.name, consumer_config(consumer))
+        except (TimeoutError, NatsError, OSError) as error:
+            raise TransientError(f"consumer {consumer.durable}: {_words(error)}") from error
+
+    async def delete_consumer(self, consumer: Consumer) -> None:
+        try:
+            await self.jetstream.delete_consumer(consumer.stream.name, consumer.durable)
+        except NotFoundError:
+            return
+        except (TimeoutError, NatsError, OSError) as error:
+            raise TransientError(f"consumer {consumer.durable}: {_words(error)}") from error
+
+    async def depth(self, consumer: Consumer) -> QueueDepth | None:
+        try:
+            info = await self._info(consumer)
+        except ConsumerMissingError:
+            return None
+        return QueueDepth(info.num_pending or 0, info.num_ack_pending or 0)
+
+    async def purge(self, stream: Stream, subject: str) -> int:
+        try:
+            request = json.dumps({"filter": subject}).encode()
+            answer = await self.client.request(
+                f"$JS.API.STREAM.PURGE.{stream.name}", request, timeout=PUBLISH_TIMEOUT_SECONDS
+            )
+        except (TimeoutError, NatsError, OSError) as error:
+            raise TransientError(f"purge of {subject}: {_words(error)}") from error
+        return int(json.loads(answer.data).get("purged", 0))
+
+    async def close(self) -> None:
+        for service in self._services:
+            await service.stop()
+        if not self.client.is_closed:
+            try:
+                await asyncio.wait_for(self.client.drain(), timeout=2)
+            except (TimeoutError, NatsError, OSError):
+                await self.client.close()
+
+
+def _concurrent(answer: Any) -> Any:
+    """nats.micro awaits each handler before the next request: give every request its own task instead."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def start(request: Any) -> None:
+        task = asyncio.create_task(answer(request))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    return start
+
+
+class NatsSubscription:
+    """One pull request at a time to one durable."""
+
+    def __init__(self, client: Client, consumer: Consumer, core: CoreSubscription, inbox: str) -> None:
+        self._client = client
+        self._consumer = consumer
+        self._core = core
+        self._inbox = inbox
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream.name}.{consumer.durable}"
+        self._waiting: deque[Msg] = deque()
+        self._asked = 0
+        self._asked_until = 0.0
+
+    async def fetch(self, count_max: int, timeout: timedelta) -> Sequence["NatsDelivery"]:
+        deadline = time.monotonic() + timeout.total_seconds()
+        self._drain()
+        while not self._waiting:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return []
+            await self._ask(count_max, left)
+            await self._receive(min(left, self._asked_until - time.monotonic()))
+            self._drain()
+        taken = [self._waiting.popleft() for _ in range(min(count_max, len(self._waiting)))]
+        return [NatsDelivery(message) for message in taken]
+
+    async def _ask(self, count: int, seconds: float) -> None:
+        """Send a pull request unless one is still open. A request that the server lost simply ends with its time."""
+        now = time.monotonic()
+        if self._asked > 0 and now < self._asked_until:
+            return
+        if not self._client.is_connected:
+            await asyncio.sleep(min(seconds, 0.2))
+            if not self._client.is_connected:
+                raise TransientError("the bus is away")
+        request = {"batch": count, "expires": int(max(seconds, 0.1) * 1e9)}
+        try:
+            await self._client.publish(self._next, json.dumps(request).encode(), self._inbox)
+        except (NatsError, OSError) as error:
+            raise TransientError(f"the bus is away: {_words(error)}") from error
+        self._asked, self._asked_until = count, now + seconds + PULL_GRACE_SECONDS
+
+    async def _receive(self, seconds: float) -> None:
+        try:
+            self._take(await self._core.next_msg(timeout=max(seconds, 0.001)))
+        except (TimeoutError, nats.errors.TimeoutError):
+            return
+        except (NatsError, OSError) as error:
+            raise TransientError(f"the bus is away: {_words(error)}") from error
+
+    def _drain(self) -> None:
+        """Take what has already arrived, without waiting."""
+        queue = self._core._pending_queue
+        while not queue.empty():
+            message = queue.get_nowait()
+            self._core._pending_size -= len(message.data)
+            self._take(message)
+
+    def _take(self, message: Msg) -> None:
+        status = (message.headers or {}).get("Status") if not message.reply.startswith("$JS.ACK") else None
+        if status is None:
+            self._waiting.append(message)
+            self._asked -= 1
+            return
+        self._asked = 0
+        description = (message.headers or {}).get("Description", "")
+        if status == "503" or (status == "409" and "Consumer Deleted" in description):
+            raise ConsumerMissingError(
+                f"consumer {self._consumer.durable} on {self._consumer.stream.name} is gone; run `thymos provision`"
+            )
+
+    async def close(self) -> None:
+        """Give back what was taken but not handed out, so that nobody waits for its `ack_wait`."""
+        if self._client.is_closed:
+            return
+        with contextlib.suppress(TransientError):
+            self._drain()
+            for message in self._waiting:
+                await NatsDelivery(message).retry(timedelta(0))
+        await self._core.unsubscribe()
+
+
+class NatsDelivery:
+    """See `thymos.bus.Delivery`."""
+
+    def __init__(self, message: Msg) -> None:
+        self._message = message
+
+    @property
+    def subject(self) -> str:
+        return self._message.subject
+
+    @property
+    def body(self) -> bytes:
+        return self._message.data
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._message.headers or {}
+
+    @property
+    def attempts(self) -> int:
+        return self._message.metadata.num_delivered or 1
+
+    @property
+    def sequence(self) -> int:
+        return self._message.metadata.sequence.stream
+
+    async def ack(self) -> None:
+        try:
+            await self._message.ack_sync(timeout=ACK_TIMEOUT_SECONDS)
+        except (TimeoutError, NatsError, OSError) as error:
+            raise TransientError(f"not acknowledged: {_words(error)}") from error
+
+    async def retry(self, delay: timedelta) -> None:
+        await self._settle(self._message.nak(delay=delay.total_seconds()))
+
+    async def terminate(self) -> None:
+        await self._settle(self._message.term())
+
+    async def in_progress(self) -> None:
+        await self._settle(self._message.in_progress())
+
+    async def _settle(self, sending: Any) -> None:
+        try:
+            await sending
+        except (NatsError, OSError) as error:
+            raise TransientError(f"not settled: {_words(error)}") from error
+
+
+def consumer_config(consumer: Consumer) -> api.ConsumerConfig:
+    """A durable's settings on the server. `max_deliver` stays unlimited: settlement counts the attempts itself and
+    writes the dead letter, so that a message is never given up in silence by the server."""
+    return api.ConsumerConfig(
+        durable_name=consumer.durable,
+        filter_subject=consumer.filters[0] if len(consumer.filters) == 1 else None,
+        filter_subjects=list(consumer.filters) if len(consumer.filters) > 1 else None,
+        ack_policy=api.AckPolicy.EXPLICIT,
+        ack_wait=consumer.ack_wait.total_seconds(),
+        max_deliver=-1,
+        max_ack_pending=consumer.max_ack_pending,
+        deliver_policy=api.DeliverPolicy.ALL,
+    )
+
+
+def _stored(message: Msg) -> Stored:
+    metadata = message.metadata
+    return Stored(
+        message.subject,
+        message.data,
+        metadata.sequence.stream,
+        metadata.timestamp.replace(tzinfo=UTC) if metadata.timestamp.tzinfo is None else metadata.timestamp,
+        dict(message.headers or {}),
+    )
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, APIError) and error.description:
+        return error.description
+    return str(error) or type(error).__name__

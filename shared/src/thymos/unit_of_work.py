@@ -1,0 +1,326 @@
+"""A service's own SQLite file: state, inbox and outbox change in one transaction, or not at all.
+
+Messages are processed at least once and take effect exactly once: the inbox row says that a message has been
+handled, the outbox rows are what it caused, and one relay publishes them in order with ids that follow from their
+cause, so that a second attempt is a duplicate to the stream.
+
+All work runs on one thread that owns the connection: handlers are plain functions of `(envelope, tx)`.
+"""
+
+import asyncio
+import hashlib
+import logging
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from thymos.bus import CONTENT_TYPE_HEADER, Bus
+from thymos.envelope import CONTENT_TYPE, Envelope, subject_of
+from thymos.errors import PoisonError, TransientError
+from thymos.message import Message
+from thymos.settlement import publish_dead_letter
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Clock = Callable[[], datetime]
+
+INBOX_MAX = 200_000
+"""Handled message ids remembered per consumer; the oldest are forgotten. Beyond the stream's own duplicate window."""
+OUTBOX_MAX = 100_000
+"""Unpublished messages a service may hold; beyond it handlers fail as transient until the bus is back."""
+REPLIES_MAX = 100_000
+"""Answers remembered by idempotency key; the oldest are forgotten."""
+RELAY_BATCH = 256
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://thymos.invalid/outbox")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS inbox(
+    position INTEGER PRIMARY KEY AUTOINCREMENT, consumer TEXT NOT NULL, message_id TEXT NOT NULL,
+    UNIQUE(consumer, message_id));
+CREATE TABLE IF NOT EXISTS outbox(
+    position INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT NOT NULL, message_id TEXT NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS replies(
+    position INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, reply BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What a transaction answers to: ids of what it publishes follow from it."""
+
+    key: str
+    tenant: str
+    agent: str
+    message_id: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+    @staticmethod
+    def of(consumer: str, envelope: Envelope[Message]) -> "Cause":
+        """The cause that a message is."""
+        return Cause(
+            f"{consumer}|{envelope.message_id}",
+            envelope.tenant,
+            envelope.agent,
+            envelope.id,
+            envelope.correlation_id or envelope.id,
+            envelope.traceparent,
+        )
+
+
+class Transaction:
+    """What a handler may touch: its tables, the time, and the outbox."""
+
+    def __init__(self, connection: sqlite3.Connection, now: datetime, source: str, cause: Cause) -> None:
+        self.connection = connection
+        self.now = now
+        self.source = source
+        self.cause = cause
+        self._published = 0
+
+    @property
+    def tenant(self) -> str:
+        """The tenant of the message or request being handled."""
+        return self.cause.tenant
+
+    @property
+    def agent(self) -> str:
+        """The agent of the message or request being handled."""
+        return self.cause.agent
+
+    def new_id(self) -> str:
+        """An id that follows from the cause: the same when the work is done again."""
+        self._published += 1
+        return str(uuid.uuid5(NAMESPACE, f"{self.source}|{self.cause.key}|{self._published}"))
+
+    def publish(
+        self,
+        message: Message,
+        *,
+        tenant: str | None = None,
+        agent: str | None = None,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        time: datetime | None = None,
+    ) -> Envelope[Message]:
+        """Put a message into the outbox; whose it is and what caused it come from the cause unless given.
+
+        Raises:
+            PoisonError: the message would be too large.
+        """
+        identity = self.new_id()
+        envelope: Envelope[Message] = Envelope(
+            id=identity,
+            source=self.source,
+            time=time or self.now,
+            tenant=tenant or self.cause.tenant,
+            agent=agent or self.cause.agent,
+            data=message,
+            correlation_id=correlation_id or self.cause.correlation_id or identity,
+            causation_id=causation_id or self.cause.message_id,
+            traceparent=self.cause.traceparent,
+        )
+        subject = subject_of(message, envelope.tenant, envelope.agent)
+        self.connection.execute(
+            "INSERT INTO outbox(subject, message_id, body) VALUES (?, ?, ?)",
+            (subject, envelope.message_id, envelope.to_bytes()),
+        )
+        return envelope
+
+
+Handler = Callable[[Envelope[Message], Transaction], None]
+BatchHandler = Callable[[Sequence[Envelope[Message]], Transaction], None]
+
+
+class ServiceStore:
+    """One service's SQLite file and the thread that owns it.
+
+    Args:
+        path: the file; its folder is created.
+        service: the service's name, the `source` of what it publishes.
+        schema: SQL that creates the service's own tables (idempotent).
+        clock: the current time, aware; a parameter so that tests and simulations own it.
+    """
+
+    def __init__(
+        self, path: Path, service: str, schema: str = "", clock: Clock = lambda: datetime.now(UTC)
+    ) -> None:
+        self.path = path
+        self.service = service
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{service}-store")
+        self._thread.submit(self._open, schema).result()
+        self.outbox_filled = asyncio.Event()
+
+    def _open(self, schema: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
+        self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
+        self._connection.executescript(_SCHEMA)
+        self._connection.executescript(schema)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` on the store's thread. Raises TransientError when SQLite is busy, full or cannot write."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, work)
+
+    @staticmethod
+    def _translated(work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            raise TransientError(f"the store cannot be used right now: {error}") from error
+
+    @contextmanager
+    def _transaction(self, cause: Cause) -> Iterator[Transaction]:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield Transaction(connection, self._clock(), self.service, cause)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    async def handle(self, consumer: str, envelope: Envelope[Message], handler: Handler) -> bool:
+        """Handle one message exactly once. False when it had been handled before."""
+
+        def work() -> bool:
+            with self._transaction(Cause.of(consumer, envelope)) as tx:
+                self._check_outbox()
+                if not self._remember(consumer, envelope.message_id):
+                    return False
+                handler(envelope, tx)
+            return True
+
+        handled = await self.run(work)
+        self.outbox_filled.set()
+        return handled
+
+    async def handle_batch(
+        self, consumer: str, envelopes: Sequence[Envelope[Message]], handler: BatchHandler
+    ) -> int:
+        """Handle those of `envelopes` that are new, in one transaction; returns how many were new."""
+
+        def work() -> int:
+            digest = hashlib.sha256("\n".join(e.message_id for e in envelopes).encode()).hexdigest()
+            first = envelopes[0]
+            with self._transaction(Cause(f"{consumer}|batch|{digest}", first.tenant, first.agent)) as tx:
+                self._check_outbox()
+                fresh = [e for e in envelopes if self._remember(consumer, e.message_id)]
+                if fresh:
+                    handler(fresh, tx)
+            return len(fresh)
+
+        count = await self.run(work)
+        self.outbox_filled.set()
+        return count
+
+    async def tick(self, name: str, work: Callable[[Transaction], T]) -> T:
+        """Run a periodic piece of work in a transaction of its own; what it publishes concerns the ids it names."""
+
+        def whole() -> T:
+            cause = Cause(f"tick|{name}|{self._clock().isoformat()}", "", "")
+            with self._transaction(cause) as tx:
+                self._check_outbox()
+                return work(tx)
+
+        result = await self.run(whole)
+        self.outbox_filled.set()
+        return result
+
+    async def answer(
+        self, cause: Cause, idempotency_key: str | None, work: Callable[[Transaction], bytes]
+    ) -> bytes:
+        """Answer a request in a transaction; a key seen before gets the first answer again."""
+
+        def whole() -> bytes:
+            with self._transaction(cause) as tx:
+                if idempotency_key is None:
+                    return work(tx)
+                known = tx.connection.execute(
+                    "SELECT reply FROM replies WHERE key = ?", (idempotency_key,)
+                ).fetchone()
+                if known:
+                    return bytes(known[0])
+                self._check_outbox()
+                reply = work(tx)
+                position = tx.connection.execute(
+                    "INSERT INTO replies(key, reply) VALUES (?, ?)", (idempotency_key, reply)
+                ).lastrowid
+                tx.connection.execute(
+                    "DELETE FROM replies WHERE position <= ?", ((position or 0) - REPLIES_MAX,)
+                )
+                return reply
+
+        reply = await self.run(whole)
+        self.outbox_filled.set()
+        return reply
+
+    def _remember(self, consumer: str, message_id: str) -> bool:
+        cursor = self._connection.execute(
+            "INSERT OR IGNORE INTO inbox(consumer, message_id) VALUES (?, ?)", (consumer, message_id)
+        )
+        if cursor.rowcount == 0:
+            return False
+        if cursor.lastrowid and cursor.lastrowid % 1_000 == 0:
+            self._connection.execute(
+                "DELETE FROM inbox WHERE consumer = ? AND position <= ?", (consumer, cursor.lastrowid - INBOX_MAX)
+            )
+        return True
+
+    def _check_outbox(self) -> None:
+        row = self._connection.execute("SELECT max(position) - min(position) FROM outbox").fetchone()
+        if (row[0] or 0) >= OUTBOX_MAX:
+            raise TransientError(f"{OUTBOX_MAX} messages wait for the bus; nothing more is taken until it is back")
+
+    async def relay(self, bus: Bus) -> int:
+        """Publish what the outbox holds, in order; returns how many. Raises TransientError when the bus is away."""
+        rows = await self.run(
+            lambda: self._connection.execute(
+                "SELECT position, subject, message_id, body FROM outbox ORDER BY position LIMIT ?", (RELAY_BATCH,)
+            ).fetchall()
+        )
+        done = 0
+        try:
+            for position, subject, message_id, body in rows:
+                await self._publish(bus, subject, message_id, body)
+                done = position
+        finally:
+            if done:
+                await self.run(lambda: self._connection.execute("DELETE FROM outbox WHERE position <= ?", (done,)))
+        return len(rows)
+
+    async def _publish(self, bus: Bus, subject: str, message_id: str, body: bytes) -> None:
+        try:
+            await bus.publish(subject, body, message_id, {CONTENT_TYPE_HEADER: CONTENT_TYPE})
+        except PoisonError as error:
+            # Keeping a message that the server refuses for ever would stop everything behind it.
+            log.error("%s: the server refuses a message to %s: %s", self.service, subject, error)
+            await publish_dead_letter(
+                bus, f"{self.service}:outbox", subject, body, reason=str(error), attempts=1, key=message_id
+            )
+
+    async def run_relay(self, bus: Bus, pause: timedelta = timedelta(milliseconds=200)) -> None:
+        """Publish for ever: at once when something was put into the outbox, and again after `pause` when the bus
+        was away."""
+        while True:
+            self.outbox_filled.clear()
+            try:
+                if await self.relay(bus):
+                    continue
+                await self.outbox_filled.wait()
+            except TransientError as error:
+                log.warning("%s: %s", self.service, error)
+                await asyncio.sleep(pause.total_seconds())
+
+    async def close(self) -> None:
+        """Close the file; work that was begun is finished first."""
+        await self.run(self._connection.close)
+        self._thread.shutdown()
