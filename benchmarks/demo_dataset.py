@@ -24,6 +24,7 @@ from random import Random
 from statistics import fmean, mean, median
 from typing import Protocol
 
+from memory_repository.limits import QUERY_TERMS_MAX
 from memory_repository.memory import Change, Delete, Memory, Put, apply_change
 from memory_repository.ranking import bm25, memory_words, query_terms
 from memory_repository.variants import GENERATORS, Generator, PastOutcome
@@ -32,7 +33,6 @@ from thymos.demo.dataset import Dataset, Question, Use, load_dataset
 
 LIVE_DRIFTED_LOGGED = 120
 RECALLED = 3
-QUERY_TERMS_MAX = 64
 CHALLENGERS = 3
 ALPHA_INVERSE = 20
 MIN_PAIRS = 20
