@@ -68,8 +68,7 @@ class LatencyProduct:
         time_us = min(max(latency_us, 0), self.clip_us)
         slower_us, unit = time_us - self.max_response_time_us, 16 * self.max_response_time_us
         one, two, four, eight = (
-            product * (unit + bet * slower_us) // unit
-            for product, bet in zip(self.products, _BETS, strict=True)
+            product * (unit + bet * slower_us) // unit for product, bet in zip(self.products, _BETS, strict=True)
         )
         return replace(
             self,
@@ -194,9 +193,7 @@ class LimitReading:
     reason: str
 
 
-def tally_of(
-    outcomes: Iterable[ArmOutcome], limits: FailureLimits, deadline_us: int | None = None
-) -> OutcomeTally:
+def tally_of(outcomes: Iterable[ArmOutcome], limits: FailureLimits, deadline_us: int | None = None) -> OutcomeTally:
     """The tally of outcomes in the given order, which matters only to the last bits of the latency."""
     tally = OutcomeTally.start(limits, deadline_us)
     for outcome in outcomes:
@@ -221,9 +218,7 @@ def read_limits(limits: FailureLimits, tally: OutcomeTally, alpha: Fraction) -> 
         wanted = _decimal(limits.min_success_rate)
         what = f"{tally.successes} successes in {tally.tasks} tasks, wanted rate {wanted}"
         allowed = 1 - limits.min_success_rate
-        readings.append(
-            _read_rate("success_rate", tally.not_successes, tally.successes, allowed, threshold, what)
-        )
+        readings.append(_read_rate("success_rate", tally.not_successes, tally.successes, allowed, threshold, what))
     if limits.max_response_time_us is not None and tally.latency is not None:
         readings.append(_read_latency(tally.latency, threshold))
     return tuple(readings)
@@ -232,6 +227,39 @@ def read_limits(limits: FailureLimits, tally: OutcomeTally, alpha: Fraction) -> 
 def first_crossed(readings: Iterable[LimitReading]) -> LimitReading | None:
     """The first limit that is broken, if any is."""
     return next((reading for reading in readings if reading.crossed), None)
+
+
+class LimitTracker:
+    """The limits after every outcome of a long record, at the cost of one step each; reads like `read_limits`."""
+
+    def __init__(self, limits: FailureLimits, alpha: Fraction, deadline_us: int | None = None) -> None:
+        self._limits, self._alpha = limits, alpha
+        self._tally = OutcomeTally.start(limits, deadline_us)
+        self._errors = _evidence_against(limits.max_error_rate)
+        self._failures = _evidence_against(None if limits.min_success_rate is None else 1 - limits.min_success_rate)
+
+    def add(self, outcome: ArmOutcome) -> LimitReading | None:
+        """Count one more outcome; the limit that is broken after it, if any is."""
+        if outcome.status not in MEASURED:
+            return None
+        self._tally = self._tally.after(outcome)
+        self._errors = self._errors and self._errors.after(outcome.status is PairStatus.ERROR)
+        self._failures = self._failures and self._failures.after(outcome.status is not PairStatus.SUCCESS)
+        threshold = limit_threshold(self._alpha)
+        latency = self._tally.latency
+        if (
+            (self._errors and self._errors.reaches(threshold))
+            or (self._failures and self._failures.reaches(threshold))
+            or (latency and latency.value() >= threshold)
+            or (self._limits.max_error_rate == 0 and self._tally.errors)
+            or (self._limits.min_success_rate == 1 and self._tally.not_successes)
+        ):
+            return first_crossed(read_limits(self._limits, self._tally, self._alpha))
+        return None
+
+
+def _evidence_against(rate: Fraction | None) -> LimitEvidence | None:
+    return LimitEvidence.start(rate) if rate is not None and 0 < rate < 1 else None
 
 
 def read_watch(tally: OutcomeTally, limit_per_mille: int) -> LimitReading:
@@ -256,14 +284,10 @@ def _read_rate(
         return LimitReading(name, False, Fraction(1, non_events + 1), threshold, f"{what}: cannot be broken")
     if limit <= 0:
         crossed = events > 0
-        return LimitReading(
-            name, crossed, None, threshold, f"{what}: one is {'proof' if crossed else 'too many'}"
-        )
+        return LimitReading(name, crossed, None, threshold, f"{what}: one is {'proof' if crossed else 'too many'}")
     evidence = LimitEvidence.of(events, non_events, limit)
     crossed = evidence.reaches(threshold)
-    return LimitReading(
-        name, crossed, evidence.value(), threshold, _compared(what, evidence.value(), threshold)
-    )
+    return LimitReading(name, crossed, evidence.value(), threshold, _compared(what, evidence.value(), threshold))
 
 
 def _read_latency(product: LatencyProduct, threshold: Fraction) -> LimitReading:
@@ -273,9 +297,7 @@ def _read_latency(product: LatencyProduct, threshold: Fraction) -> LimitReading:
         f"mean time {mean_ms} ms (clipped at {product.clip_us // 1000} ms) in {product.tasks} tasks, "
         f"allowed {product.max_response_time_us // 1000} ms"
     )
-    return LimitReading(
-        "response_time", value >= threshold, value, threshold, _compared(what, value, threshold)
-    )
+    return LimitReading("response_time", value >= threshold, value, threshold, _compared(what, value, threshold))
 
 
 def _compared(what: str, value: Fraction, threshold: Fraction) -> str:

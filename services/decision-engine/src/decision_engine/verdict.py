@@ -95,18 +95,22 @@ class EvidencePlan:
 
 @dataclass(frozen=True, slots=True)
 class ArmEvidence:
-    """One challenger at one look: its pairs, and what its own outcomes say about the limits."""
+    """One challenger at one look: its pairs, and what its own outcomes say about the limits.
+
+    `broken` is the limit it breaks, if any; `invalid` is why it cannot be compared with the control, or "".
+    """
 
     count: PairCount
     better: LimitEvidence
     harm: LimitEvidence
     broken: LimitReading | None = None
+    invalid: str = ""
 
     @classmethod
-    def of(cls, count: PairCount, broken: LimitReading | None = None) -> ArmEvidence:
+    def of(cls, count: PairCount, broken: LimitReading | None = None, invalid: str = "") -> ArmEvidence:
         """From the counts, by the closed form."""
         better = sign_evidence(count.wins, count.losses)
-        return cls(count, better, sign_evidence(count.harm_wins, count.harm_losses), broken)
+        return cls(count, better, sign_evidence(count.harm_wins, count.harm_losses), broken, invalid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,15 @@ class Decision:
 
     verdict: Verdict
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """What one look decides: each challenger in the plan's order, the one to merge if any, and the whole."""
+
+    decisions: Mapping[str, Decision]
+    winner: str | None
+    overall: Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,39 +170,12 @@ def decide(
         arm: ArmEvidence.of(
             count_pairs(plan.tasks, control, outcomes.get(arm, {}), deadline_us=plan.deadline_us),
             _broken_limit(plan, outcomes.get(arm, {})),
+            _unequal_task_sets(plan, {plan.control: control, arm: outcomes.get(arm, {})}),
         )
         for arm in plan.challengers
     }
-    return decide_on_evidence(
-        plan,
-        evidence,
-        control_broken=control_broken,
-        invalid=_unequal_task_sets(plan, outcomes),
-        previous=previous,
-        ended=ended,
-    )
-
-
-def decide_on_evidence(
-    plan: EvidencePlan,
-    evidence: Mapping[str, ArmEvidence],
-    *,
-    control_broken: LimitReading | None = None,
-    invalid: str = "",
-    previous: ExperimentVerdict | None = None,
-    ended: str = "",
-) -> ExperimentVerdict:
-    """The verdict on counted evidence, see `decide`. `invalid` is why the comparison does not hold, or ""."""
-    decisions, winner = weigh(
-        plan,
-        evidence,
-        control_broken=control_broken,
-        invalid=invalid,
-        settled=_settled(previous),
-        ended=ended,
-    )
-    overall = _overall(decisions, winner)
-    return ExperimentVerdict(overall.verdict, winner, overall.reason, report_arms(plan, evidence, decisions))
+    weighing = weigh(plan, evidence, control_broken=control_broken, settled=_settled(previous), ended=ended)
+    return experiment_verdict(plan, evidence, weighing)
 
 
 def weigh(
@@ -197,26 +183,53 @@ def weigh(
     evidence: Mapping[str, ArmEvidence],
     *,
     control_broken: LimitReading | None = None,
-    invalid: str = "",
     settled: Mapping[str, Decision] | None = None,
     ended: str = "",
-) -> tuple[dict[str, Decision], str | None]:
-    """Decide each challenger, in the plan's order, and name the winner if one is to be merged."""
+) -> Weighing:
+    """Decide each challenger, in the plan's order, and name the winner if one is to be merged.
+
+    Args:
+        plan: what was fixed at the start.
+        evidence: each challenger's, by name.
+        control_broken: the limit that the control breaks, if any.
+        settled: the decisions on challengers that are already out.
+        ended: why no more outcomes will come, or "".
+    """
     settled = settled or {}
     live = [arm for arm in plan.challengers if arm not in settled]
-    whole = _whole_experiment(live, evidence, control_broken, invalid)
-    decisions = {
-        arm: settled.get(arm) or whole or _decide_arm(plan, evidence[arm], ended) for arm in plan.challengers
-    }
+    whole = _whole_experiment(live, evidence, control_broken) if live else None
+    decisions = {arm: settled.get(arm) or whole or _decide_arm(plan, evidence[arm], ended) for arm in plan.challengers}
     winner = _winner(decisions, evidence)
     for arm, decision in decisions.items():
         if decision.verdict is Verdict.MERGE and arm != winner:
             reason = f"also proven better, but {winner} has the stronger evidence"
             decisions[arm] = Decision(Verdict.INCONCLUSIVE, reason)
-    return decisions, winner
+    return Weighing(decisions, winner, whole or _overall(decisions, winner))
 
 
-def report_arms(
+def experiment_verdict(
+    plan: EvidencePlan, evidence: Mapping[str, ArmEvidence], weighing: Weighing
+) -> ExperimentVerdict:
+    """What `weigh` decided, with the figures that are always shown."""
+    reports = _report_arms(plan, evidence, weighing.decisions)
+    return ExperimentVerdict(weighing.overall.verdict, weighing.winner, weighing.overall.reason, reports)
+
+
+def is_decisive(plan: EvidencePlan, evidence: ArmEvidence) -> bool:
+    """Whether this look could settle the arm while tasks remain; cheap, for looking after every pair.
+
+    Criteria may still hold a merge back, so a decisive look is one to `weigh`, not yet a verdict.
+    """
+    count = evidence.count
+    run = max(count.control_unmeasured_run, count.challenger_unmeasured_run)
+    if evidence.broken or evidence.invalid or run > MAX_UNMEASURED_RUN:
+        return True
+    if count.pairs < plan.min_pairs:
+        return False
+    return evidence.better.reaches(plan.threshold) or evidence.harm.reaches(plan.harm_threshold)
+
+
+def _report_arms(
     plan: EvidencePlan, evidence: Mapping[str, ArmEvidence], decisions: Mapping[str, Decision]
 ) -> tuple[ArmReport, ...]:
     """The shown figures of every challenger, in the plan's order."""
@@ -252,9 +265,8 @@ def _whole_experiment(
     live: Sequence[str],
     evidence: Mapping[str, ArmEvidence],
     control_broken: LimitReading | None,
-    invalid: str,
 ) -> Decision | None:
-    """What stops every arm at once: the environment, an unmeasurable control, an invalid comparison."""
+    """What stops every arm at once: the environment, or a control that cannot be measured."""
     tripped = [(arm, broken) for arm in live if (broken := evidence[arm].broken)]
     if tripped and control_broken:
         arm, broken = tripped[0]
@@ -263,7 +275,7 @@ def _whole_experiment(
     run = min((evidence[arm].count.control_unmeasured_run for arm in live), default=0)
     if run > MAX_UNMEASURED_RUN:
         return Decision(Verdict.ERROR, f"cannot measure: the control's last {run} outcomes are missing")
-    return Decision(Verdict.INVALID, invalid) if invalid else None
+    return None
 
 
 def _decide_arm(plan: EvidencePlan, evidence: ArmEvidence, ended: str) -> Decision:
@@ -273,6 +285,8 @@ def _decide_arm(plan: EvidencePlan, evidence: ArmEvidence, ended: str) -> Decisi
     if count.challenger_unmeasured_run > MAX_UNMEASURED_RUN:
         said = f"cannot measure: the last {count.challenger_unmeasured_run} outcomes are missing"
         return Decision(Verdict.ERROR, said)
+    if evidence.invalid:
+        return Decision(Verdict.INVALID, evidence.invalid)
     enough = count.pairs >= plan.min_pairs
     if enough and evidence.harm.reaches(plan.harm_threshold):
         said = _sign_words(evidence.harm, count.pairs, plan.harm_threshold, "losses")
@@ -329,29 +343,24 @@ def _winner(decisions: Mapping[str, Decision], evidence: Mapping[str, ArmEvidenc
 
 
 def _overall(decisions: Mapping[str, Decision], winner: str | None) -> Decision:
-    """One verdict from the challengers' own, see the module's first lines."""
+    """One verdict from the challengers' own. Without a winner it is the one that leaves most open."""
     if winner is not None:
         return Decision(Verdict.MERGE, f"{winner}: {decisions[winner].reason}")
     verdicts = {decision.verdict for decision in decisions.values()}
-    for verdict in (Verdict.CONTINUE, Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.ERROR):
+    for verdict in (Verdict.CONTINUE, Verdict.INCONCLUSIVE, Verdict.INVALID, Verdict.ERROR):
         if verdict in verdicts:
             break
     else:
         verdict = Verdict.ROLLBACK
-    reasons = {arm: decision.reason for arm, decision in decisions.items() if decision.verdict is verdict}
-    if len(set(reasons.values())) == 1 and len(reasons) == len(decisions) > 1:
-        return Decision(verdict, next(iter(reasons.values())))
+    if len(set(decisions.values())) == 1 and len(decisions) > 1:
+        return next(iter(decisions.values()))
     return Decision(verdict, "; ".join(f"{arm}: {decision.reason}" for arm, decision in decisions.items()))
 
 
 def _settled(previous: ExperimentVerdict | None) -> dict[str, Decision]:
     if previous is None:
         return {}
-    return {
-        report.arm: Decision(report.verdict, report.reason)
-        for report in previous.arms
-        if report.verdict in FINAL
-    }
+    return {report.arm: Decision(report.verdict, report.reason) for report in previous.arms if report.verdict in FINAL}
 
 
 def _broken_limit(plan: EvidencePlan, outcomes: Outcomes) -> LimitReading | None:
@@ -370,9 +379,7 @@ def _unequal_task_sets(plan: EvidencePlan, outcomes: Mapping[str, Outcomes]) -> 
             if task_id not in assigned and outcome.status in MEASURED
         )
         if strays:
-            return (
-                f"unequal task sets: {len(strays)} outcomes of {arm} are of other tasks, such as {strays[0]}"
-            )
+            return f"unequal task sets: {len(strays)} outcomes of {arm} are of other tasks, such as {strays[0]}"
     return ""
 
 
