@@ -1,0 +1,1 @@
+"""Remembers: a versioned store of agent memory."""

@@ -1,0 +1,98 @@
+"""Branches, tags and snapshots: each is one row that names a commit. O(1), whatever the memory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from memory_repository import commits, limits, refs, worktrees
+from memory_repository.commits import CommitRow
+from memory_repository.refs import RefType
+from memory_repository.store import MAIN, Repository
+from thymos.errors import Refusal, RefusalCode
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A name and its commit; `created` is False when the same name for the same commit was there already."""
+
+    name: str
+    commit: CommitRow
+    created: bool = True
+
+
+def create_branch(
+    repo: Repository, branch: str, from_ref: str = MAIN, *, actor: str, now: datetime, reason: str = ""
+) -> Named:
+    """Begin a branch at a commit. The same branch at the same commit again is no error.
+
+    Raises:
+        Refusal: invalid, not_found, conflict (the branch exists elsewhere), too_large (10,000 branches).
+    """
+    limits.check_branch_name(branch)
+    count = repo.db.execute("SELECT count(*) FROM ref WHERE repo_id = ? AND type = 'branch'", (repo.id,)).fetchone()[0]
+    if count >= limits.BRANCHES_MAX:
+        raise limits.too_large("the repository", count + 1, limits.BRANCHES_MAX, "branches")
+    return _name(repo, "branch", branch, from_ref, actor, now, reason, {})
+
+
+def delete_branch(
+    repo: Repository, branch: str, *, actor: str, now: datetime, force: bool = False, reason: str = ""
+) -> Named:
+    """Delete a branch and the worktrees open on it. Its commits stay reachable by their ids.
+
+    Raises:
+        Refusal: not_found; refused for `main`, and unless forced for a branch with uncommitted changes in a worktree.
+    """
+    ref = refs.branch(repo.db, repo.id, branch)
+    if branch == MAIN:
+        raise Refusal(RefusalCode.REFUSED, f"{MAIN} is protected and cannot be deleted")
+    limits.check_reason(reason)
+    worktrees.close_all(repo, branch, force=force)
+    refs.delete(repo.db, repo.id, ref, actor=actor, now=now, reason=reason)
+    return Named(branch, commits.by_no(repo.db, ref.commit_no))
+
+
+def create_snapshot(
+    repo: Repository,
+    snapshot_id: str,
+    ref: str = MAIN,
+    *,
+    actor: str,
+    now: datetime,
+    reason: str = "",
+    meta: Mapping[str, Any] | None = None,
+) -> Named:
+    """Keep a commit under a snapshot's id, with a reason and metadata. Raises Refusal as `create_branch`."""
+    limits.check_ref_id(snapshot_id)
+    return _name(repo, "snapshot", snapshot_id, ref, actor, now, reason, meta or {})
+
+
+def create_tag(repo: Repository, tag: str, ref: str = MAIN, *, actor: str, now: datetime, reason: str = "") -> Named:
+    """Name a commit for good. Raises Refusal as `create_branch`."""
+    limits.check_ref_id(tag)
+    return _name(repo, "tag", tag, ref, actor, now, reason, {})
+
+
+def _name(
+    repo: Repository,
+    type_: RefType,
+    name: str,
+    ref: str,
+    actor: str,
+    now: datetime,
+    reason: str,
+    meta: Mapping[str, Any],
+) -> Named:
+    commit = refs.resolve(repo.db, repo.id, ref)
+    known = refs.find(repo.db, repo.id, type_, name)
+    if known is not None:
+        if known.commit_no == commit.no:
+            return Named(name, commit, created=False)
+        there = commits.ids_of(repo.db, [known.commit_no])[0]
+        raise Refusal(RefusalCode.CONFLICT, f"the {type_} {name} exists already, at {there[:12]}", "choose another name")
+    limits.check_json("the metadata", meta)
+    refs.create(repo.db, repo.id, type_, name, commit, actor=actor, now=now, reason=reason, meta=meta)
+    return Named(name, commit)

@@ -1,0 +1,217 @@
+"""Commits as rows: reading them, walking them, writing one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from memory_repository import fingerprint, timeline
+from memory_repository.canonical import canonical_json
+from memory_repository.commit_id import CommitHeader, commit_id, delta_hash, timestamp
+from memory_repository.timeline import Place, Slot
+
+_COLUMNS = (
+    "commit_no, commit_id, line_id, seq, generation, delta, state_id, author, at, message, kind, meta, changes,"
+    " memories, words"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRow:
+    """One commit.
+
+    Attributes:
+        no: its row number within the store; internal.
+        id: its id, 64 hex digits.
+        place: where its entries are stored; internal.
+        generation: 1 + the highest generation of its parents; 1 without parents.
+        state_id: equal for two commits exactly when the same memories are visible at both.
+        at: when, UTC.
+        kind: "initial", "commit", "merge" or "rollback".
+        meta: further facts, part of the id.
+        changes: how many memories differ from the first parent.
+        memories: how many are visible; `words`: how many words they hold together.
+    """
+
+    no: int
+    id: str
+    place: Place
+    generation: int
+    delta: str
+    state_id: str
+    author: str
+    at: datetime
+    message: str
+    kind: str
+    meta: Mapping[str, Any]
+    changes: int
+    memories: int
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a new commit says about itself."""
+
+    branch: str
+    author: str
+    message: str
+    at: datetime
+    kind: str
+    meta: Mapping[str, Any]
+
+
+Delta = Mapping[str, tuple[Slot | None, Slot | None]]
+"""Against the first parent: memory id -> (version before, version after), None where absent."""
+
+
+def by_no(db: sqlite3.Connection, commit_no: int) -> CommitRow:
+    """The commit with a row number."""
+    return _row(db.execute(f"SELECT {_COLUMNS} FROM commits WHERE commit_no = ?", (commit_no,)).fetchone())
+
+
+def by_prefix(db: sqlite3.Connection, repo_id: int, prefix: str) -> list[CommitRow]:
+    """The commits of a repository whose id begins with `prefix`: at most two, which is enough to tell."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM commits WHERE repo_id = ? AND commit_id >= ? AND commit_id < ? LIMIT 2",
+        (repo_id, prefix, prefix + "g"),
+    )
+    return [_row(row) for row in rows]
+
+
+def parents_of(db: sqlite3.Connection, commit_no: int) -> list[int]:
+    """Row numbers of a commit's parents, the first parent first."""
+    rows = db.execute("SELECT parent_no FROM commit_parent WHERE commit_no = ? ORDER BY position", (commit_no,))
+    return [parent for (parent,) in rows]
+
+
+def generation_of(db: sqlite3.Connection, commit_no: int) -> int:
+    """A commit's generation."""
+    generation: int = db.execute("SELECT generation FROM commits WHERE commit_no = ?", (commit_no,)).fetchone()[0]
+    return generation
+
+
+def ids_of(db: sqlite3.Connection, commit_nos: Iterable[int]) -> list[str]:
+    """The ids of commits."""
+    return [
+        db.execute("SELECT commit_id FROM commits WHERE commit_no = ?", (number,)).fetchone()[0]
+        for number in commit_nos
+    ]
+
+
+def write_initial(db: sqlite3.Connection, repo_id: int, draft: Draft) -> CommitRow:
+    """Write the first commit of a repository: nothing visible, no parents."""
+    header = _header(draft, [], {}, fingerprint.EMPTY)
+    place = Place(timeline.new_line(db, repo_id, draft.branch), 1)
+    return _insert(db, repo_id, header, [], place, fingerprint.EMPTY, _Counts(0, 0, 0))
+
+
+def write_commit(
+    db: sqlite3.Connection,
+    repo_id: int,
+    draft: Draft,
+    parents: Sequence[CommitRow],
+    delta: Delta,
+    stored_on: CommitRow | None = None,
+    entries: Delta | None = None,
+) -> CommitRow:
+    """Write a commit with its entries. O(changes).
+
+    As in git, the same change to the same parents by the same author at the same time is the same commit: when it
+    is there already, on whatever branch, that one is returned.
+
+    Args:
+        db: the connection, in the caller's transaction.
+        repo_id: the repository.
+        draft: who, when, why.
+        parents: the first one is what `delta` changes.
+        delta: the changes against the first parent.
+        stored_on: the parent whose line the entries go on; the first one unless given.
+        entries: the changes against `stored_on`, given with it.
+    """
+    first = parents[0]
+    added = [(memory_id, new.hash) for memory_id, (_, new) in delta.items() if new]
+    removed = [(memory_id, old.hash) for memory_id, (old, _) in delta.items() if old]
+    before: bytes = db.execute("SELECT state FROM commits WHERE commit_no = ?", (first.no,)).fetchone()[0]
+    state = fingerprint.updated(before, added, removed)
+    header = _header(draft, parents, delta, state)
+    known = by_prefix(db, repo_id, commit_id(header))
+    if known:
+        return known[0]
+    place = timeline.next_place(db, repo_id, draft.branch, (stored_on or first).place)
+    words = sum((new.words if new else 0) - (old.words if old else 0) for old, new in delta.values())
+    counts = _Counts(len(delta), first.memories + len(added) - len(removed), first.words + words)
+    row = _insert(db, repo_id, header, parents, place, state, counts)
+    slots = ((memory_id, new) for memory_id, (_, new) in (delta if entries is None else entries).items())
+    timeline.write_entries(db, place, row.no, slots)
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    changes: int
+    memories: int
+    words: int
+
+
+def _header(draft: Draft, parents: Sequence[CommitRow], delta: Delta, state: bytes) -> CommitHeader:
+    return CommitHeader(
+        parents=[parent.id for parent in parents],
+        delta=delta_hash((memory_id, new.hash if new else None) for memory_id, (_, new) in delta.items()),
+        state_id=fingerprint.state_id(state),
+        author=draft.author,
+        at=timestamp(draft.at),
+        message=draft.message,
+        kind=draft.kind,
+        meta=draft.meta,
+    )
+
+
+def _insert(
+    db: sqlite3.Connection,
+    repo_id: int,
+    header: CommitHeader,
+    parents: Sequence[CommitRow],
+    place: Place,
+    state: bytes,
+    counts: _Counts,
+) -> CommitRow:
+    generation = 1 + max((parent.generation for parent in parents), default=0)
+    meta = canonical_json(header.meta).decode()
+    cursor = db.execute(
+        "INSERT INTO commits (repo_id, commit_id, line_id, seq, generation, delta, state, state_id, author, at, message,"
+        " kind, meta, changes, memories, words) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (repo_id, commit_id(header), place.line, place.seq, generation, header.delta, state, header.state_id)
+        + (header.author, header.at, header.message, header.kind, meta)
+        + (counts.changes, counts.memories, counts.words),
+    )
+    assert cursor.lastrowid is not None
+    db.executemany(
+        "INSERT INTO commit_parent (commit_no, position, parent_no) VALUES (?, ?, ?)",
+        [(cursor.lastrowid, position, parent.no) for position, parent in enumerate(parents)],
+    )
+    return by_no(db, cursor.lastrowid)
+
+
+def _row(row: Sequence[Any]) -> CommitRow:
+    no, identity, line, seq, generation, delta, state_id, author, at, message, kind, meta, *counts = row
+    return CommitRow(
+        no=no,
+        id=identity,
+        place=Place(line, seq),
+        generation=generation,
+        delta=delta,
+        state_id=state_id,
+        author=author,
+        at=datetime.fromisoformat(at),
+        message=message,
+        kind=kind,
+        meta=json.loads(meta),
+        changes=counts[0],
+        memories=counts[1],
+        words=counts[2],
+    )

@@ -1,0 +1,211 @@
+"""Writing to a branch: commits, and commits that bring back an earlier state. O(changes)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from memory_repository import commits, limits, reading, refs, timeline, versions
+from memory_repository.canonical import canonical_json
+from memory_repository.commits import CommitRow, Draft
+from memory_repository.memory import Change, Memory, Put, apply_change, changed_ids
+from memory_repository.merge import Conflict, merge_memory
+from memory_repository.refs import Ref
+from memory_repository.store import Repository
+from memory_repository.timeline import Differing, Slot, View
+from thymos.errors import Refusal, RefusalCode
+
+Wanted = Mapping[str, Memory | None]
+"""What memories shall be: None = deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Where a branch stands after a write.
+
+    Attributes:
+        branch: its name.
+        commit: its head now.
+        previous: its head before; equal to `commit` when nothing changed, for then no commit is made.
+        rebased: whether somebody else's commits lay between `expected_head` and `previous`.
+    """
+
+    branch: str
+    commit: CommitRow
+    previous: CommitRow
+    rebased: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether a commit was made."""
+        return self.commit.no != self.previous.no
+
+
+class CommitConflictError(Refusal):
+    """The branch has moved on and the changes collide with what is there now; `conflicts` says where."""
+
+    def __init__(self, branch: str, conflicts: Sequence[Conflict]) -> None:
+        names = ", ".join(dict.fromkeys(conflict.id for conflict in conflicts[:5]))
+        super().__init__(
+            RefusalCode.CONFLICT,
+            f"{branch} has moved on and {len(conflicts)} of the changes collide with it: {names}",
+            "read the branch again and commit against its new head",
+        )
+        self.conflicts = tuple(conflicts)
+
+
+def commit(
+    repo: Repository,
+    branch: str,
+    changes: Sequence[Change],
+    *,
+    author: str,
+    message: str = "",
+    now: datetime,
+    expected_head: str | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> Committed:
+    """Commit changes to a branch.
+
+    Without `expected_head` the changes apply to whatever the branch holds. With it they were made against that
+    commit: if the branch has moved on since, they are merged with what came in between, or refused if they collide.
+
+    Raises:
+        CommitConflictError: the changes collide with later commits.
+        Refusal: not_found, invalid, too_large, conflict (`expected_head` is not in the branch's history).
+    """
+    ref = refs.branch(repo.db, repo.id, branch)
+    head = commits.by_no(repo.db, ref.commit_no)
+    base = head if expected_head is None else refs.resolve(repo.db, repo.id, expected_head)
+    limits.check_changes_count(len(changes))
+    wanted = applied(repo, timeline.view_of(repo.db, base.place), changes)
+    draft = checked_draft(branch, author, message, now, "commit", meta)
+    return land(repo, ref, base, wanted, draft)
+
+
+def land(repo: Repository, ref: Ref, base: CommitRow, wanted: Wanted, draft: Draft) -> Committed:
+    """Bring changes made against `base` onto a branch, rebasing them if it has moved on. Raises as `commit`."""
+    head = commits.by_no(repo.db, ref.commit_no)
+    if base.no != head.no:
+        wanted = _rebased(repo, ref.name, base, head, wanted)
+    delta = delta_to(repo, timeline.view_of(repo.db, head.place), wanted)
+    rebased = base.no != head.no
+    if not delta:
+        return Committed(ref.name, head, head, rebased)
+    row = commits.write_commit(repo.db, repo.id, draft, [head], delta)
+    refs.move(repo.db, repo.id, ref, row, actor=draft.author, now=draft.at, operation="commit", reason=draft.message)
+    return Committed(ref.name, row, head, rebased)
+
+
+def rollback(
+    repo: Repository,
+    branch: str,
+    target: str,
+    *,
+    author: str,
+    reason: str = "",
+    now: datetime,
+    meta: Mapping[str, Any] | None = None,
+) -> Committed:
+    """Bring a branch back to the state of an earlier commit of it, by a new commit on top: history stays.
+
+    O(changes undone). Nothing happens, and no commit is made, when the branch holds that state already.
+
+    Raises:
+        Refusal: not_found; refused when `target` is not in the branch's history.
+    """
+    ref = refs.branch(repo.db, repo.id, branch)
+    head = commits.by_no(repo.db, ref.commit_no)
+    restored = refs.resolve(repo.db, repo.id, target)
+    if not reading.is_ancestor(repo, restored, head):
+        raise Refusal(RefusalCode.REFUSED, f"{restored.id[:12]} is not in the history of {branch}")
+    limits.check_reason(reason)
+    message = _shortened(f"roll back to {restored.id[:12]}: {reason}" if reason else f"roll back to {restored.id[:12]}")
+    facts = {"restored_commit": restored.id, **(meta or {})}
+    draft = checked_draft(branch, author, message, now, "rollback", facts)
+    delta = reading.differing(repo, head, restored)
+    if not delta:
+        return Committed(branch, head, head)
+    row = commits.write_commit(repo.db, repo.id, draft, [head], delta)
+    refs.move(repo.db, repo.id, ref, row, actor=author, now=now, operation="rollback", reason=reason)
+    return Committed(branch, row, head)
+
+
+def applied(
+    repo: Repository, view: View, changes: Sequence[Change], staged: Mapping[str, int | None] | None = None
+) -> dict[str, Memory | None]:
+    """What the changes make of the memories of a view (over `staged` versions), one after the other. Raises Refusal."""
+    changed_ids(changes)
+    wanted: dict[str, Memory | None] = {}
+    for change in changes:
+        current = wanted.get(change.id)
+        # A put does not care what was there; the others do.
+        if change.id not in wanted and not isinstance(change, Put):
+            if staged is not None and change.id in staged:
+                version = staged[change.id]
+            else:
+                version = timeline.visible_version(repo.db, view, change.id)
+            current = None if version is None else versions.load_memory(repo.db, version)
+        wanted[change.id] = apply_change(change, current)
+    return wanted
+
+
+def delta_to(repo: Repository, view: View, wanted: Wanted) -> Differing:
+    """The versions before and after, of those memories that are not yet as wanted. Stores the new versions."""
+    delta: Differing = {}
+    for memory_id, memory in sorted(wanted.items()):
+        old = timeline.visible(repo.db, view, memory_id)
+        new = None if memory is None else new_slot(repo, memory)
+        if (old and old.version) != (new and new.version):
+            delta[memory_id] = (old, new)
+    return delta
+
+
+def new_slot(repo: Repository, memory: Memory) -> Slot:
+    """Store a memory's version for the commit being made."""
+    stored = versions.store_version(repo.db, repo.id, repo.key, memory)
+    return Slot(stored.version, stored.hash, stored.words, commit_no=0)
+
+
+def checked_draft(
+    branch: str, author: str, message: str, now: datetime, kind: str, meta: Mapping[str, Any] | None
+) -> Draft:
+    """What a commit says about itself, within the limits. Raises Refusal (invalid, too_large)."""
+    limits.check_author(author)
+    limits.check_message(message)
+    limits.check_json("the metadata", meta or {})
+    size = len(canonical_json(meta or {}))
+    if size > limits.META_BYTES_MAX:
+        raise limits.too_large("the metadata", size, limits.META_BYTES_MAX)
+    return Draft(branch, author, message, now, kind, meta or {})
+
+
+def _rebased(repo: Repository, branch: str, base: CommitRow, head: CommitRow, wanted: Wanted) -> Wanted:
+    """The changes as they are on top of `head`. Raises CommitConflictError, Refusal."""
+    if not reading.is_ancestor(repo, base, head):
+        hint = "read the branch again and commit against its head"
+        raise Refusal(RefusalCode.CONFLICT, f"{base.id[:12]} is not in the history of {branch}", hint)
+    before, after = (timeline.view_of(repo.db, commit.place) for commit in (base, head))
+    rebased: dict[str, Memory | None] = {}
+    conflicts: list[Conflict] = []
+    for memory_id, memory in wanted.items():
+        old, current = (timeline.visible(repo.db, view, memory_id) for view in (before, after))
+        if (old and old.version) == (current and current.version):
+            rebased[memory_id] = memory
+            continue
+        was, now = reading.slot_memory(repo.db, old), reading.slot_memory(repo.db, current)
+        merged = merge_memory(memory_id, was, ours=now, theirs=memory)
+        conflicts += merged.conflicts
+        rebased[memory_id] = merged.value if merged.value is None else merged.value.checked()
+    if conflicts:
+        raise CommitConflictError(branch, conflicts)
+    return rebased
+
+
+def _shortened(message: str) -> str:
+    encoded = message.encode()
+    if len(encoded) <= limits.MESSAGE_BYTES_MAX:
+        return message
+    return encoded[: limits.MESSAGE_BYTES_MAX - 3].decode(errors="ignore") + "…"

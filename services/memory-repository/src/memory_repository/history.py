@@ -1,0 +1,107 @@
+"""Questions about a history of commits, over a callable that knows parents: ancestors, merge bases.
+
+Pure: a history is `parents(commit) -> its parents` and `generation(commit) -> 1 + the highest generation of its
+parents`. Generation numbers order the walk (Commit-Graph of git, 2018): a commit is visited before its ancestors, and
+a walk stops as soon as what is left can only be reached from what is already common.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+C = TypeVar("C", bound=int | str)
+
+Parents = Callable[[C], Iterable[C]]
+Generation = Callable[[C], int]
+
+_ONE, _OTHER, _STALE = 1, 2, 4
+
+
+def merge_bases(one: C, other: C, parents: Parents[C], generation: Generation[C]) -> list[C]:
+    """The best common ancestors of two commits: none is an ancestor of another.
+
+    Several when histories criss-cross, none when they have nothing in common; in descending order of generation,
+    then of the commit itself. Work: the commits between the two and their bases.
+    """
+    if one == other:
+        return [one]
+    colours: dict[C, int] = {one: _ONE, other: _OTHER}
+    queue = _Queue(generation, colours)
+    found: list[C] = []
+    fresh = len(colours)
+    # A commit that is reached from both sides is common; its ancestors are stale: common, but not the best. All
+    # descendants of a commit are popped before it, so that its colour is final by then.
+    while fresh:
+        commit = queue.pop()
+        colour = colours[commit]
+        fresh -= not colour & _STALE
+        if colour == _ONE | _OTHER:
+            found.append(commit)
+            colour |= _STALE
+        for parent in parents(commit):
+            before = colours.get(parent)
+            after = (before or 0) | colour
+            if before is None:
+                queue.push(parent)
+                fresh += not after & _STALE
+            elif not before & _STALE and after & _STALE:
+                fresh -= 1
+            colours[parent] = after
+    return found
+
+
+def ancestors(commit: C, parents: Parents[C], generation: Generation[C]) -> Iterator[C]:
+    """`commit` and all its ancestors, each once, every commit before its parents."""
+    queue = _Queue(generation, [commit])
+    seen = {commit}
+    while queue:
+        current = queue.pop()
+        yield current
+        for parent in parents(current):
+            if parent not in seen:
+                seen.add(parent)
+                queue.push(parent)
+
+
+def is_ancestor(old: C, new: C, parents: Parents[C], generation: Generation[C]) -> bool:
+    """Whether `old` is `new` or one of its ancestors. Walks only commits above the generation of `old`."""
+    oldest = generation(old)
+
+    def above(commit: C) -> list[C]:
+        return [parent for parent in parents(commit) if generation(parent) >= oldest]
+
+    return any(commit == old for commit in ancestors(new, above, generation))
+
+
+class _Queue(Generic[C]):
+    """Commits by descending generation; equals by descending commit, so that every walk is deterministic."""
+
+    def __init__(self, generation: Callable[[C], int], commits: Iterable[C]) -> None:
+        self._generation = generation
+        self._heap: list[tuple[int, _Descending]] = []
+        for commit in commits:
+            self.push(commit)
+
+    def push(self, commit: C) -> None:
+        heapq.heappush(self._heap, (-self._generation(commit), _Descending(commit)))
+
+    def pop(self) -> C:
+        commit: C = heapq.heappop(self._heap)[1].commit
+        return commit
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+
+class _Descending:
+    """Turns the order of commits round."""
+
+    __slots__ = ("commit",)
+
+    def __init__(self, commit: Any) -> None:
+        self.commit = commit
+
+    def __lt__(self, other: _Descending) -> bool:
+        return bool(other.commit < self.commit)

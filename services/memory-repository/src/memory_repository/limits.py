@@ -1,0 +1,168 @@
+"""The limits of the memory: everything that enters is checked here, and what is over a limit is refused with its rule.
+
+Sizes are bytes of UTF-8. The numbers are part of the contract: raising one is free, lowering one is a breaking change.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from thymos.errors import Refusal, RefusalCode
+from thymos.names import check_branch
+
+CONTENT_BYTES_MAX = 64 * 1024
+FIELDS_BYTES_MAX = 32 * 1024
+FIELDS_DEPTH_MAX = 16
+"""Levels of nesting in `fields`, counting the object itself."""
+CHANGES_MAX = 10_000
+"""Changes in one commit, and memories staged in one worktree."""
+MESSAGE_BYTES_MAX = 1024
+AUTHOR_BYTES_MAX = 200
+REASON_BYTES_MAX = 4096
+META_BYTES_MAX = 32 * 1024
+QUERY_BYTES_MAX = 16 * 1024
+QUERY_TERMS_MAX = 64
+"""Distinct words of a query that are looked for; the words after them are ignored."""
+RESULTS_MAX = 100
+PAGE_MAX = 1_000
+PARENTS_MAX = 16
+ANCESTOR_STEPS_MAX = 10_000
+"""How far `main~n` walks."""
+WORKTREES_MAX = 1_000
+"""Open worktrees of one repository."""
+BRANCHES_MAX = 10_000
+PREFIX_MIN = 8
+"""Characters of a commit id that are enough to name it, if they are unique."""
+
+_MEMORY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,199}", re.ASCII)
+_MEMORY_ID_RULE = "1 to 200 characters of A-Z, a-z, 0-9 and ._:@/+-, starting with a letter or digit"
+_KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+_KIND_RULE = "1 to 64 characters of a-z, 0-9, '_' and '-', starting with a letter or digit"
+_REF_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
+_REF_ID_RULE = "1 to 200 characters of A-Z, a-z, 0-9 and _.:-, starting with a letter or digit"
+
+
+def invalid(message: str, hint: str = "") -> Refusal:
+    """A refusal of something that can never be right."""
+    return Refusal(RefusalCode.INVALID, message, hint)
+
+
+def too_large(what: str, size: int, limit: int, unit: str = "bytes") -> Refusal:
+    """A refusal of something over its limit."""
+    return Refusal(RefusalCode.TOO_LARGE, f"{what} is {size:,} {unit}; the limit is {limit:,}")
+
+
+def check_memory_id(memory_id: str) -> str:
+    """Return `memory_id` if it follows the rule. Raises Refusal (invalid)."""
+    return _check("memory id", _MEMORY_ID, _MEMORY_ID_RULE, memory_id)
+
+
+def check_kind(kind: str) -> str:
+    """Return a memory's `kind` if it follows the rule. Raises Refusal (invalid)."""
+    return _check("kind", _KIND, _KIND_RULE, kind)
+
+
+def check_ref_id(name: str) -> str:
+    """Return the id of a snapshot, tag or worktree if it follows the rule. Raises Refusal (invalid)."""
+    return _check("id", _REF_ID, _REF_ID_RULE, name)
+
+
+def check_branch_name(name: str) -> str:
+    """Return `name` if it is a branch's name (thymos.names). Raises Refusal (invalid)."""
+    try:
+        return check_branch(name)
+    except ValueError as error:
+        raise invalid(str(error)) from None
+
+
+def check_content(content: str) -> str:
+    """Return `content` if it is text of at most 64 KiB. Raises Refusal (invalid, too_large)."""
+    return _check_text("content", content, CONTENT_BYTES_MAX)
+
+
+def check_message(message: str) -> str:
+    """Return a commit's `message` if it is text of at most 1 KiB. Raises Refusal (invalid, too_large)."""
+    return _check_text("message", message, MESSAGE_BYTES_MAX)
+
+
+def check_author(author: str) -> str:
+    """Return an `author` if it is text of 1 to 200 bytes. Raises Refusal (invalid, too_large)."""
+    if not _check_text("author", author, AUTHOR_BYTES_MAX):
+        raise invalid("the author is empty", "say who or what makes this commit")
+    return author
+
+
+def check_reason(reason: str) -> str:
+    """Return a `reason` if it is text of at most 4 KiB. Raises Refusal (invalid, too_large)."""
+    return _check_text("reason", reason, REASON_BYTES_MAX)
+
+
+def check_query(query: str) -> str:
+    """Return a `query` if it is text of at most 16 KiB. Raises Refusal (invalid, too_large)."""
+    return _check_text("query", query, QUERY_BYTES_MAX)
+
+
+def check_changes_count(count: int) -> None:
+    """Refuse (too_large) more than 10,000 changes at once."""
+    if count > CHANGES_MAX:
+        raise too_large("the batch", count, CHANGES_MAX, "changes")
+
+
+def check_page(limit: int, most: int = PAGE_MAX) -> int:
+    """Return a page size from 1 to `most`. Raises Refusal (invalid, too_large)."""
+    if limit < 1:
+        raise invalid(f"the limit is {limit}; it must be at least 1")
+    if limit > most:
+        raise too_large("the limit", limit, most, "results")
+    return limit
+
+
+def check_json(what: str, value: Any, depth: int = 0) -> None:
+    """Refuse (invalid) a value that is not plain JSON: only finite numbers, text keys, valid text, 16 levels."""
+    if depth >= FIELDS_DEPTH_MAX:
+        raise invalid(f"{what} is nested more than {FIELDS_DEPTH_MAX} levels deep")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise invalid(f"{what} has a key that is not text: {key!r:.40}")
+            _check_characters(what, key)
+            check_json(what, item, depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check_json(what, item, depth + 1)
+    elif isinstance(value, str):
+        _check_characters(what, value)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise invalid(f"{what} holds {value}; only finite numbers are JSON")
+    elif value is not None and not isinstance(value, bool | int):
+        raise invalid(f"{what} holds a {type(value).__name__}, which is not JSON")
+
+
+def _check(what: str, pattern: re.Pattern[str], rule: str, name: str) -> str:
+    if not isinstance(name, str) or pattern.fullmatch(name) is None:
+        raise invalid(f"a {what} is {rule}; got {name!r:.60}")
+    return name
+
+
+def _check_text(what: str, text: str, limit: int) -> str:
+    if not isinstance(text, str):
+        raise invalid(f"the {what} is not text but a {type(text).__name__}")
+    _check_characters(f"the {what}", text)
+    size = len(text.encode())
+    if size > limit:
+        raise too_large(f"the {what}", size, limit)
+    return text
+
+
+def _check_characters(what: str, text: str) -> None:
+    # NUL is text in SQLite but not in PostgreSQL; a lone surrogate is neither. Refused now, not at the migration.
+    if "\x00" in text:
+        raise invalid(f"{what} holds a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise invalid(f"{what} holds a lone surrogate, which is not valid Unicode") from None

@@ -1,0 +1,219 @@
+"""The three-way merge of one memory: record by record, then part by part.
+
+A side that did not change gives way to the side that did. Where both changed, `content` merges by line (diff3),
+`fields` by key, nested objects by key again, lists of distinct scalars by element as sets; anything else that both
+changed differently is a typed conflict. There is no silent winner, and swapping the sides of a clean merge gives the
+same result.
+
+    conflict        base      ours            theirs
+    content         present   changed text    changed text that overlaps
+    field           present   changed value   changed value of `fields` (or `kind`) under `path`
+    modify_delete   present   changed         deleted (or the other way round)
+    add_add         absent    added           added differently
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from memory_repository.canonical import canonical_json, same_json
+from memory_repository.memory import Memory
+from memory_repository.text_merge import Favour, merge_text
+
+
+class Strategy(StrEnum):
+    """What happens to what collides; a clean merge is the same under all of them.
+
+    Ours and Theirs decide each conflict for one side and keep the other side's clean changes. Manual and Custom hand
+    the conflicts back as data. AutoMerge asks a model about the conflicts; without a model it is Manual.
+    """
+
+    OURS = "Ours"
+    THEIRS = "Theirs"
+    MANUAL = "Manual"
+    AUTO_MERGE = "AutoMerge"
+    CUSTOM = "Custom"
+
+    @property
+    def favour(self) -> Favour | None:
+        """The side that wins conflicts, None when nobody does."""
+        return {Strategy.OURS: "ours", Strategy.THEIRS: "theirs"}.get(self)  # type: ignore[return-value]
+
+
+class ConflictKind(StrEnum):
+    """The four ways in which two sides collide."""
+
+    CONTENT = "content"
+    FIELD = "field"
+    MODIFY_DELETE = "modify_delete"
+    ADD_ADD = "add_add"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One collision, as data.
+
+    Attributes:
+        id: the memory.
+        kind: see the module's table.
+        path: for `field`: "kind", or the keys below `fields` joined by "/"; else None.
+        base, ours, theirs: the colliding values; None where absent. For `modify_delete` and `add_add` the whole
+            memories as {"content", "kind", "fields"}, for `content` the texts.
+    """
+
+    id: str
+    kind: ConflictKind
+    path: str | None
+    base: Any
+    ours: Any
+    theirs: Any
+
+
+@dataclass(frozen=True, slots=True)
+class MergedMemory:
+    """The merged memory (None = absent) and what collided.
+
+    With conflicts and no favoured side `value` means nothing: somebody has to choose.
+    """
+
+    value: Memory | None
+    conflicts: tuple[Conflict, ...] = ()
+
+
+class _Unknown:
+    """The base of a memory on which several merge bases disagree: equal to nothing."""
+
+
+UNKNOWN: Final = _Unknown()
+Base = Memory | None | _Unknown
+
+_ABSENT: Final = object()
+"""A key that is not there (null is a value)."""
+
+
+def merge_memory(
+    memory_id: str, base: Base, ours: Memory | None, theirs: Memory | None, favour: Favour | None = None
+) -> MergedMemory:
+    """Merge one memory.
+
+    Args:
+        memory_id: its id.
+        base: the memory at the merge base; None where absent; UNKNOWN where several bases disagree.
+        ours: the memory on the branch that is merged into; None where absent.
+        theirs: the memory on the branch that is merged; None where absent.
+        favour: the side that wins conflicts; None leaves them open.
+    """
+    if _same(ours, theirs):
+        return MergedMemory(ours)
+    if not isinstance(base, _Unknown):
+        if _same(base, theirs):
+            return MergedMemory(ours)
+        if _same(base, ours):
+            return MergedMemory(theirs)
+    chosen = theirs if favour == "theirs" else ours
+    if ours is None or theirs is None:
+        return MergedMemory(chosen, (_whole(memory_id, ConflictKind.MODIFY_DELETE, base, ours, theirs),))
+    if isinstance(base, _Unknown):
+        return MergedMemory(chosen, (_whole(memory_id, ConflictKind.ADD_ADD, None, ours, theirs),))
+    if base is None:
+        # A favoured side wins what collides; what only the other side added is clean and stays.
+        merged = _merge_parts(Memory(memory_id, "", "", {}), ours, theirs, favour)
+        return MergedMemory(merged.value, (_whole(memory_id, ConflictKind.ADD_ADD, None, ours, theirs),))
+    return _merge_parts(base, ours, theirs, favour)
+
+
+def merge_bases_of(memory_id: str, base: Base, one: Base, other: Base) -> Base:
+    """The virtual base of a memory from two merge bases and their own base: UNKNOWN where those collide."""
+    if isinstance(one, _Unknown) or isinstance(other, _Unknown):
+        return UNKNOWN
+    merged = merge_memory(memory_id, base, one, other)
+    return UNKNOWN if merged.conflicts else merged.value
+
+
+def _merge_parts(base: Memory, ours: Memory, theirs: Memory, favour: Favour | None) -> MergedMemory:
+    part = _Parts(base.id, favour)
+    content = merge_text(base.content, ours.content, theirs.content, favour)
+    if content.conflicts:
+        part.conflicts.append(
+            Conflict(base.id, ConflictKind.CONTENT, None, base.content, ours.content, theirs.content)
+        )
+    kind = part.merge(("kind",), base.kind, ours.kind, theirs.kind)
+    fields = part.merge_objects((), base.fields, ours.fields, theirs.fields)
+    return MergedMemory(Memory(base.id, content.text, kind, fields), tuple(part.conflicts))
+
+
+class _Parts:
+    """Merges JSON values and collects what collides, depth first in the order of the keys."""
+
+    def __init__(self, memory_id: str, favour: Favour | None) -> None:
+        self._id = memory_id
+        self._favour = favour
+        self.conflicts: list[Conflict] = []
+
+    def merge(self, path: tuple[str, ...], base: Any, ours: Any, theirs: Any) -> Any:
+        if _same_value(ours, theirs) or _same_value(base, theirs):
+            return ours
+        if _same_value(base, ours):
+            return theirs
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and (isinstance(base, Mapping) or base is _ABSENT):
+            return self.merge_objects(path, {} if base is _ABSENT else base, ours, theirs)
+        if _is_set(ours) and _is_set(theirs) and (_is_set(base) or base is _ABSENT):
+            return merge_sets([] if base is _ABSENT else base, ours, theirs)
+        shown = (None if value is _ABSENT else value for value in (base, ours, theirs))
+        self.conflicts.append(Conflict(self._id, ConflictKind.FIELD, "/".join(path), *shown))
+        return theirs if self._favour == "theirs" else ours
+
+    def merge_objects(
+        self, path: tuple[str, ...], base: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        merged = {}
+        for key in sorted({*base, *ours, *theirs}):
+            values = (side.get(key, _ABSENT) for side in (base, ours, theirs))
+            value = self.merge((*path, key), *values)
+            if value is not _ABSENT:
+                merged[key] = value
+        return merged
+
+
+def merge_sets(base: Iterable[Any], ours: Iterable[Any], theirs: Iterable[Any]) -> list[Any]:
+    """Merge lists of distinct scalars by element.
+
+    What the base held and neither side removed keeps the base's order; what either side added follows, sorted by
+    its JSON text, so that the result does not depend on which side is ours.
+    """
+    base_set, ours_set, theirs_set = ({canonical_json(item): item for item in side} for side in (base, ours, theirs))
+    kept = [item for key, item in base_set.items() if key in ours_set and key in theirs_set]
+    both = {**ours_set, **theirs_set}
+    return kept + [both[key] for key in sorted(both) if key not in base_set]
+
+
+def _is_set(value: Any) -> bool:
+    if not isinstance(value, list) or any(isinstance(item, Mapping | list) for item in value):
+        return False
+    return len({canonical_json(item) for item in value}) == len(value)
+
+
+def _same(one: Memory | None, other: Memory | None) -> bool:
+    return other is None if one is None else one.same_as(other)
+
+
+def _same_value(one: Any, other: Any) -> bool:
+    if one is _ABSENT or other is _ABSENT:
+        return one is other
+    return same_json(one, other)
+
+
+def _whole(
+    memory_id: str, kind: ConflictKind, base: Base, ours: Memory | None, theirs: Memory | None
+) -> Conflict:
+    known = None if isinstance(base, _Unknown) else base
+    return Conflict(memory_id, kind, None, _plain(known), _plain(ours), _plain(theirs))
+
+
+def _plain(memory: Memory | None) -> dict[str, Any] | None:
+    if memory is None:
+        return None
+    return {"content": memory.content, "kind": memory.kind, "fields": dict(memory.fields)}

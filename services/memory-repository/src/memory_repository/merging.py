@@ -1,0 +1,223 @@
+"""Merging one branch into another: three-way from the merge base, O(changes between)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from memory_repository import commits, limits, reading, refs, timeline, versions
+from memory_repository.committing import checked_draft, new_slot
+from memory_repository.commits import CommitRow, Draft
+from memory_repository.memory import Memory
+from memory_repository.merge import UNKNOWN, Base, Conflict, Strategy, merge_bases_of, merge_memory
+from memory_repository.store import Repository
+from memory_repository.timeline import Differing, Slot, View
+
+NESTED_BASES_MAX: Final = 16
+"""Criss-cross merges on top of each other that are looked through; beyond it a base counts as unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What came of a merge.
+
+    Attributes:
+        source: the commit that was merged.
+        previous: the target's head before.
+        commit: the target's head now: a new merge commit, or `previous` when nothing changed or there are conflicts.
+        bases: the merge bases' ids, several after criss-cross merges.
+        changes: memories that differ, or in a dry run would differ, from `previous`.
+        conflicts: what collided; with a strategy or resolutions that decide them, what they decided.
+        open: whether the conflicts wait for a decision: then nothing was changed.
+        dry_run: whether only the plan was made.
+    """
+
+    source: CommitRow
+    previous: CommitRow
+    commit: CommitRow
+    bases: tuple[str, ...]
+    changes: int
+    conflicts: tuple[Conflict, ...] = ()
+    open: bool = False
+    dry_run: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether a merge commit was made."""
+        return self.commit.no != self.previous.no
+
+
+def merge(
+    repo: Repository,
+    source: str,
+    target: str,
+    strategy: Strategy,
+    *,
+    author: str,
+    now: datetime,
+    message: str = "",
+    resolutions: Mapping[str, Memory | None] | None = None,
+    dry_run: bool = False,
+    meta: Mapping[str, Any] | None = None,
+) -> Merge:
+    """Merge `source` (any ref) into the branch `target`.
+
+    Args:
+        repo: the repository.
+        source: what is merged.
+        target: the branch that moves.
+        strategy: what happens to conflicts; AutoMerge and Custom are Manual, as there is no model or resolver here.
+        author: who.
+        now: when, aware.
+        message: why; a default names both sides.
+        resolutions: what conflicting memories shall be (None = deleted), decided by the caller; wins over `strategy`.
+        dry_run: only say what would happen.
+        meta: further facts for the merge commit.
+
+    Raises:
+        Refusal: not_found, invalid, too_large (a merged memory would be over a limit).
+    """
+    ref = refs.branch(repo.db, repo.id, target)
+    ours = commits.by_no(repo.db, ref.commit_no)
+    theirs = refs.resolve(repo.db, repo.id, source)
+    bases = reading.merge_bases(repo, ours, theirs)
+    base_ids = tuple(commits.ids_of(repo.db, bases))
+    if theirs.no in bases:
+        return Merge(theirs, ours, ours, base_ids, 0, dry_run=dry_run)
+    plan = _plan(repo, bases, ours, theirs, strategy, resolutions or {})
+    if plan.open or dry_run or not plan.on_ours:
+        size, found = len(plan.on_ours), tuple(plan.conflicts)
+        return Merge(theirs, ours, ours, base_ids, size, found, open=plan.open, dry_run=dry_run)
+    facts = {"strategy": str(strategy), "source": source, "conflicts": len(plan.conflicts), **(meta or {})}
+    draft = checked_draft(target, author, message or f"merge {source} into {target}"[:500], now, "merge", facts)
+    row = _write(repo, draft, ours, theirs, plan)
+    refs.move(repo.db, repo.id, ref, row, actor=author, now=now, operation="merge", reason=draft.message)
+    return Merge(theirs, ours, row, base_ids, len(plan.on_ours), tuple(plan.conflicts))
+
+
+@dataclass(slots=True)
+class _Plan:
+    """The merged state, as changes against either side."""
+
+    on_ours: Differing = field(default_factory=dict)
+    on_theirs: Differing = field(default_factory=dict)
+    conflicts: list[Conflict] = field(default_factory=list)
+    open: bool = False
+
+    def add(self, memory_id: str, ours: Slot | None, theirs: Slot | None, merged: Slot | None) -> None:
+        for delta, old in ((self.on_ours, ours), (self.on_theirs, theirs)):
+            if (old and old.version) != (merged and merged.version):
+                delta[memory_id] = (old, merged)
+
+
+def _plan(
+    repo: Repository,
+    bases: Sequence[int],
+    ours: CommitRow,
+    theirs: CommitRow,
+    strategy: Strategy,
+    resolutions: Mapping[str, Memory | None],
+) -> _Plan:
+    """Only memories on which the sides differ can need merging, so only those are looked at."""
+    plan = _Plan()
+    base_of = _Bases(repo)
+    for memory_id, (our, their) in reading.differing(repo, ours, theirs).items():
+        same = base_of.side(tuple(bases), memory_id, our, their)
+        if same is not None:
+            plan.add(memory_id, our, their, their if same == "ours" else our)
+            continue
+        sides = reading.slot_memory(repo.db, our), reading.slot_memory(repo.db, their)
+        merged = merge_memory(memory_id, base_of.value(tuple(bases), memory_id), *sides, strategy.favour)
+        value = merged.value
+        if merged.conflicts:
+            plan.conflicts += merged.conflicts
+            if memory_id in resolutions:
+                value = resolutions[memory_id]
+            elif strategy.favour is None:
+                plan.open = True
+                continue
+        plan.add(memory_id, our, their, _slot(repo, memory_id, value, (our, their), sides))
+    return plan
+
+
+def _slot(
+    repo: Repository,
+    memory_id: str,
+    value: Memory | None,
+    slots: tuple[Slot | None, Slot | None],
+    sides: tuple[Memory | None, Memory | None],
+) -> Slot | None:
+    """The merged memory's version: a side's own where it is the same, so that its writer stays known."""
+    if value is None:
+        return None
+    for slot, side in zip(slots, sides, strict=True):
+        if value.same_as(side):
+            return slot
+    if value.id != memory_id:
+        raise limits.invalid(f"the resolution of {memory_id} has another id: {value.id}")
+    return new_slot(repo, value.checked())
+
+
+def _write(repo: Repository, draft: Draft, ours: CommitRow, theirs: CommitRow, plan: _Plan) -> CommitRow:
+    """Store the merge on the side that it is nearer to, unless that would lie deeper.
+
+    A long-lived branch that keeps taking in main is thus stored ever anew as main plus its own changes, and the next
+    merge reads only what happened since.
+    """
+    parents = [ours, theirs]
+    nearer = len(plan.on_theirs) < len(plan.on_ours)
+    depth_ours, depth_theirs = (len(timeline.view_of(repo.db, side.place)) for side in parents)
+    if nearer and depth_theirs < depth_ours:
+        return commits.write_commit(repo.db, repo.id, draft, parents, plan.on_ours, theirs, plan.on_theirs)
+    return commits.write_commit(repo.db, repo.id, draft, parents, plan.on_ours)
+
+
+class _Bases:
+    """Memories at the merge base, or at the virtual base that several merge bases make together."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+        self._views: dict[int, View] = {}
+        self._inner: dict[tuple[int, int], tuple[int, ...]] = {}
+
+    def side(self, bases: tuple[int, ...], memory_id: str, ours: Slot | None, theirs: Slot | None) -> str | None:
+        """The side that is as it was at the only base, by version alone; None when content must be looked at."""
+        if len(bases) != 1:
+            return None
+        slot = self._slot(bases[0], memory_id)
+        version = slot and slot.version
+        if version == (ours and ours.version):
+            return "ours"
+        return "theirs" if version == (theirs and theirs.version) else None
+
+    def value(self, bases: tuple[int, ...], memory_id: str, depth: int = 0) -> Base:
+        """The memory at the base. Of several bases, the merge of them over their own bases, one after the other."""
+        if depth > NESTED_BASES_MAX:
+            return UNKNOWN
+        first, *others = bases
+        value: Base = self._memory(first, memory_id)
+        for other in others:
+            next_value = self._memory(other, memory_id)
+            inner = self.value(self._inner_bases(first, other), memory_id, depth + 1)
+            value = merge_bases_of(memory_id, inner, value, next_value)
+        return value
+
+    def _memory(self, commit_no: int, memory_id: str) -> Memory | None:
+        slot = self._slot(commit_no, memory_id)
+        return None if slot is None else versions.load_memory(self._repo.db, slot.version)
+
+    def _slot(self, commit_no: int, memory_id: str) -> Slot | None:
+        view = self._views.get(commit_no)
+        if view is None:
+            place = commits.by_no(self._repo.db, commit_no).place
+            view = self._views[commit_no] = timeline.view_of(self._repo.db, place)
+        return timeline.visible(self._repo.db, view, memory_id)
+
+    def _inner_bases(self, one: int, other: int) -> tuple[int, ...]:
+        found = self._inner.get((one, other))
+        if found is None:
+            rows = commits.by_no(self._repo.db, one), commits.by_no(self._repo.db, other)
+            found = self._inner[one, other] = tuple(reading.merge_bases(self._repo, *rows))
+        return found

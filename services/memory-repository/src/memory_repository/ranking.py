@@ -1,0 +1,81 @@
+"""How search ranks: words, and BM25 over the memories that are visible at one commit.
+
+The score of a memory depends on the visible state and the query alone: no other branch, tenant or old version has a
+part in it, so equal states rank equally and nobody's word frequencies leak. A word is a run of letters and digits,
+in lower case and without accents; there is no stemming, so that what matched can be explained by looking at it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+K1: Final = 1.2
+"""How soon repeating a word stops helping (Robertson and Zaragoza 2009, section 3.5; the usual default)."""
+B: Final = 0.75
+"""How much a long text is held against it."""
+WORD_CHARACTERS_MAX: Final = 64
+"""A longer run of letters is cut: it is no word, and an index entry has to end somewhere."""
+
+
+_WORD: Final = re.compile(r"[^\W_]+")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in order, with repetitions."""
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return [word[:WORD_CHARACTERS_MAX] for word in _WORD.findall(text.casefold())]
+
+
+def memory_words(content: str, fields: Mapping[str, Any]) -> list[str]:
+    """The words under which a memory is found: those of its content and of all text values in its fields."""
+    found = words(content)
+    for text in _texts(fields):
+        found += words(text)
+    return found
+
+
+def query_terms(query: str, most: int) -> list[str]:
+    """The distinct words of a query in the order they appear, at most `most`."""
+    return list(dict.fromkeys(words(query)))[:most]
+
+
+def bm25(
+    terms: Sequence[str], documents: Mapping[str, Sequence[str]], total: int, mean_length: float
+) -> dict[str, float]:
+    """BM25 scores (Robertson and Zaragoza 2009, equation 3.15, with the never negative idf of Lucene).
+
+    score = sum over terms of ln(1 + (N - n + 1/2) / (n + 1/2)) * f (k1 + 1) / (f + k1 (1 - b + b len/mean))
+
+    Args:
+        terms: distinct query words.
+        documents: id -> words, of everything visible that holds at least one term.
+        total: N, how many documents are visible at all.
+        mean_length: their mean number of words.
+    """
+    counts = {name: Counter(found) for name, found in documents.items()}
+    idf = {}
+    for term in terms:
+        holding = sum(1 for count in counts.values() if term in count)
+        idf[term] = math.log(1 + (max(total, holding) - holding + 0.5) / (holding + 0.5))
+    scores = {}
+    for name, count in counts.items():
+        norm = K1 * (1 - B + B * len(documents[name]) / (mean_length or 1.0))
+        scores[name] = math.fsum(idf[term] * count[term] * (K1 + 1) / (count[term] + norm) for term in terms)
+    return scores
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from _texts(value[key])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,169 @@
+"""Reading a repository at any ref: one memory, all memories, the log, one commit, the difference of two."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from memory_repository import commits, history, limits, refs, timeline, versions
+from memory_repository.commits import CommitRow
+from memory_repository.memory import Difference, Memory
+from memory_repository.store import MAIN, Repository
+from memory_repository.timeline import Differing, Slot
+from thymos.errors import Refusal, RefusalCode
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A memory and the id of the commit that wrote this version of it."""
+
+    memory: Memory
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Memories in the order of their ids, as of `commit`; `next_after` is None on the last page."""
+
+    commit: CommitRow
+    memories: tuple[Found, ...]
+    next_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """How the memories differ from `a` to `b`, in the order of their ids; `total` counts those not shown too."""
+
+    a: CommitRow
+    b: CommitRow
+    changes: tuple[Difference, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch and its head."""
+
+    name: str
+    head: CommitRow
+
+
+def get(repo: Repository, memory_id: str, ref: str = MAIN) -> Found:
+    """One memory as it is at `ref`. Raises Refusal (not_found, invalid)."""
+    limits.check_memory_id(memory_id)
+    commit = refs.resolve(repo.db, repo.id, ref)
+    slot = timeline.visible(repo.db, timeline.view_of(repo.db, commit.place), memory_id)
+    if slot is None:
+        raise Refusal(RefusalCode.NOT_FOUND, f"there is no memory {memory_id} at {ref}")
+    return Found(versions.load_memory(repo.db, slot.version), *commits.ids_of(repo.db, [slot.commit_no]))
+
+
+def page(repo: Repository, ref: str = MAIN, limit: int = 100, after: str = "") -> Page:
+    """A page of the memories at `ref`, beginning after the id `after`. Raises Refusal."""
+    limits.check_page(limit)
+    commit = refs.resolve(repo.db, repo.id, ref)
+    view = timeline.view_of(repo.db, commit.place)
+    listed = list(islice(timeline.listed(repo.db, view, after), limit + 1))
+    found = tuple(
+        Found(versions.load_memory(repo.db, version), *commits.ids_of(repo.db, [writer]))
+        for _, version, writer in listed[:limit]
+    )
+    return Page(commit, found, listed[limit - 1][0] if len(listed) > limit else None)
+
+
+def memories(repo: Repository, ref: str = MAIN) -> list[Memory]:
+    """All memories at `ref`, by id. Raises Refusal."""
+    commit = refs.resolve(repo.db, repo.id, ref)
+    view = timeline.view_of(repo.db, commit.place)
+    return [versions.load_memory(repo.db, version) for _, version, _ in timeline.listed(repo.db, view)]
+
+
+def branches(repo: Repository) -> list[Branch]:
+    """All branches, by name."""
+    return [Branch(ref.name, commits.by_no(repo.db, ref.commit_no)) for ref in refs.every(repo.db, repo.id, "branch")]
+
+
+def log(repo: Repository, ref: str = MAIN, limit: int = 50) -> list[CommitRow]:
+    """The commits reachable from `ref`, every commit before its parents. Raises Refusal."""
+    limits.check_page(limit)
+    start = refs.resolve(repo.db, repo.id, ref)
+    walk = history.ancestors(start.no, *_graph(repo.db))
+    return [commits.by_no(repo.db, number) for number in islice(walk, limit)]
+
+
+def parents(repo: Repository, commit: CommitRow) -> list[str]:
+    """The ids of a commit's parents, the first parent first."""
+    return commits.ids_of(repo.db, commits.parents_of(repo.db, commit.no))
+
+
+def show(repo: Repository, ref: str = MAIN, limit: int = limits.PAGE_MAX) -> Differences:
+    """A commit's changes against its first parent; the first commit has none. Raises Refusal."""
+    commit = refs.resolve(repo.db, repo.id, ref)
+    above = commits.parents_of(repo.db, commit.no)
+    return _differences(repo, commits.by_no(repo.db, above[0]) if above else commit, commit, limit)
+
+
+def diff(repo: Repository, a: str, b: str, *, symmetric: bool = False, limit: int = limits.PAGE_MAX) -> Differences:
+    """The changes from `a` to `b` (`a..b`); with `symmetric` from their merge base to `b` (`a...b`).
+
+    O(entries between the two). Raises Refusal.
+    """
+    one, other = refs.resolve(repo.db, repo.id, a), refs.resolve(repo.db, repo.id, b)
+    if symmetric:
+        one = commits.by_no(repo.db, merge_bases(repo, one, other)[0])
+    return _differences(repo, one, other, limit)
+
+
+def merge_bases(repo: Repository, one: CommitRow, other: CommitRow) -> list[int]:
+    """Row numbers of the best common ancestors; never empty, since all commits descend from the first one."""
+    return history.merge_bases(one.no, other.no, *_graph(repo.db))
+
+
+def is_ancestor(repo: Repository, old: CommitRow, new: CommitRow) -> bool:
+    """Whether `old` is `new` or one of its ancestors."""
+    return history.is_ancestor(old.no, new.no, *_graph(repo.db))
+
+
+def differing(repo: Repository, before: CommitRow, after: CommitRow) -> Differing:
+    """The memories that differ between two commits, as versions."""
+    db = repo.db
+    return timeline.difference(db, timeline.view_of(db, before.place), timeline.view_of(db, after.place))
+
+
+def slot_memory(db: sqlite3.Connection, slot: Slot | None) -> Memory | None:
+    """The memory in a slot, None where it is absent."""
+    return None if slot is None else versions.load_memory(db, slot.version)
+
+
+def _differences(repo: Repository, a: CommitRow, b: CommitRow, limit: int) -> Differences:
+    limits.check_page(limit)
+    found = differing(repo, a, b)
+    changes = tuple(
+        Difference(memory_id, slot_memory(repo.db, old), slot_memory(repo.db, new))
+        for memory_id, (old, new) in islice(found.items(), limit)
+    )
+    return Differences(a, b, changes, len(found))
+
+
+class _Graph:
+    """The history as callables, each commit read once per walk."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._generations: dict[int, int] = {}
+
+    def parents(self, number: int) -> Iterable[int]:
+        return commits.parents_of(self._db, number)
+
+    def generation(self, number: int) -> int:
+        known = self._generations.get(number)
+        if known is None:
+            known = self._generations[number] = commits.generation_of(self._db, number)
+        return known
+
+
+def _graph(db: sqlite3.Connection) -> tuple[history.Parents[int], history.Generation[int]]:
+    graph = _Graph(db)
+    return graph.parents, graph.generation

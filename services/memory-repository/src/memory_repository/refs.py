@@ -1,0 +1,181 @@
+"""Names for commits: branches, tags and snapshots. Moved only by compare-and-swap; every move is in the reflog."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from memory_repository import commits, limits
+from memory_repository.canonical import canonical_json
+from memory_repository.commit_id import timestamp
+from memory_repository.commits import CommitRow
+from thymos.errors import Refusal, RefusalCode
+
+RefType = Literal["branch", "tag", "snapshot"]
+_HEX = re.compile(r"[0-9a-f]{8,64}")
+_TILDE = re.compile(r"(?P<name>[^~]+)(?P<steps>(?:~[0-9]{0,9})*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A name for a commit. `revision` counts its moves; a move names the revision that it has seen."""
+
+    type: str
+    name: str
+    commit_no: int
+    revision: int
+    reason: str
+    meta: Mapping[str, Any]
+    created_at: datetime
+
+
+def find(db: sqlite3.Connection, repo_id: int, type_: RefType, name: str) -> Ref | None:
+    """The ref of that name, or None."""
+    row = db.execute(
+        "SELECT type, name, commit_no, revision, reason, meta, created_at FROM ref"
+        " WHERE repo_id = ? AND type = ? AND name = ?",
+        (repo_id, type_, name),
+    ).fetchone()
+    return None if row is None else _ref(row)
+
+
+def branch(db: sqlite3.Connection, repo_id: int, name: str) -> Ref:
+    """The branch of that name. Raises Refusal: not_found, invalid."""
+    found = find(db, repo_id, "branch", limits.check_branch_name(name))
+    if found is None:
+        raise Refusal(RefusalCode.NOT_FOUND, f"there is no branch {name}")
+    return found
+
+
+def every(db: sqlite3.Connection, repo_id: int, type_: RefType) -> list[Ref]:
+    """All refs of a type, by name."""
+    rows = db.execute(
+        "SELECT type, name, commit_no, revision, reason, meta, created_at FROM ref"
+        " WHERE repo_id = ? AND type = ? ORDER BY name",
+        (repo_id, type_),
+    )
+    return [_ref(row) for row in rows]
+
+
+def create(
+    db: sqlite3.Connection,
+    repo_id: int,
+    type_: RefType,
+    name: str,
+    commit: CommitRow,
+    *,
+    actor: str,
+    now: datetime,
+    reason: str = "",
+    meta: Mapping[str, Any] | None = None,
+) -> None:
+    """Name a commit; the caller has made sure that the name is free. O(1)."""
+    stored = canonical_json(meta or {}).decode()
+    if len(stored) > limits.META_BYTES_MAX:
+        raise limits.too_large("the metadata", len(stored), limits.META_BYTES_MAX)
+    db.execute(
+        "INSERT INTO ref (repo_id, type, name, commit_no, revision, reason, meta, created_at)"
+        " VALUES (?, ?, ?, ?, 1, ?, ?, ?)",
+        (repo_id, type_, name, commit.no, limits.check_reason(reason), stored, timestamp(now)),
+    )
+    _log(db, repo_id, type_, name, now, actor, "create", None, commit.no, reason)
+
+
+def move(
+    db: sqlite3.Connection,
+    repo_id: int,
+    seen: Ref,
+    commit: CommitRow,
+    *,
+    actor: str,
+    now: datetime,
+    operation: str,
+    reason: str = "",
+) -> None:
+    """Move a branch on from where the caller has seen it. Raises Refusal (conflict) when it has moved since."""
+    moved = db.execute(
+        "UPDATE ref SET commit_no = ?, revision = revision + 1"
+        " WHERE repo_id = ? AND type = ? AND name = ? AND revision = ?",
+        (commit.no, repo_id, seen.type, seen.name, seen.revision),
+    )
+    if moved.rowcount != 1:
+        raise Refusal(RefusalCode.CONFLICT, f"{seen.name} has moved meanwhile", "read it again and try again")
+    _log(db, repo_id, seen.type, seen.name, now, actor, operation, seen.commit_no, commit.no, reason)
+
+
+def delete(
+    db: sqlite3.Connection, repo_id: int, seen: Ref, *, actor: str, now: datetime, reason: str = ""
+) -> None:
+    """Remove a name; the commits stay, reachable by their ids and through the reflog."""
+    db.execute(
+        "DELETE FROM ref WHERE repo_id = ? AND type = ? AND name = ?", (repo_id, seen.type, seen.name)
+    )
+    _log(db, repo_id, seen.type, seen.name, now, actor, "delete", seen.commit_no, None, reason)
+
+
+def resolve(db: sqlite3.Connection, repo_id: int, text: str) -> CommitRow:
+    """The commit that a text names: a branch, tag, snapshot, commit id or unique prefix of one, with `~n` behind it.
+
+    The first of these that exists wins. `~n` is the n-th first parent, `~` is `~1`.
+
+    Raises:
+        Refusal: not_found, invalid (ambiguous prefix, malformed), too_large (more than 10,000 steps back).
+    """
+    match = _TILDE.fullmatch(text) if isinstance(text, str) and len(text) <= 300 else None
+    if match is None:
+        raise limits.invalid(f"{text!r:.60} names no commit", "give a branch, a commit id, a tag or a snapshot")
+    commit = _named(db, repo_id, match["name"])
+    steps = sum(int(step or 1) for step in match["steps"].split("~")[1:])
+    if steps > limits.ANCESTOR_STEPS_MAX:
+        raise limits.too_large("the way back", steps, limits.ANCESTOR_STEPS_MAX, "commits")
+    for _ in range(steps):
+        parents = commits.parents_of(db, commit.no)
+        if not parents:
+            raise Refusal(RefusalCode.NOT_FOUND, f"{text} goes back beyond the first commit")
+        commit = commits.by_no(db, parents[0])
+    return commit
+
+
+def _named(db: sqlite3.Connection, repo_id: int, name: str) -> CommitRow:
+    types: tuple[RefType, ...] = ("branch", "tag", "snapshot")
+    for type_ in types:
+        ref = find(db, repo_id, type_, name)
+        if ref is not None:
+            return commits.by_no(db, ref.commit_no)
+    if _HEX.fullmatch(name):
+        found = commits.by_prefix(db, repo_id, name)
+        if len(found) > 1:
+            raise limits.invalid(f"more than one commit begins with {name}", "give more of it")
+        if found:
+            return found[0]
+    hint = f"a commit id needs at least {limits.PREFIX_MIN} characters" if len(name) < limits.PREFIX_MIN else ""
+    raise Refusal(RefusalCode.NOT_FOUND, f"there is no branch, tag, snapshot or commit {name!r:.80}", hint)
+
+
+def _log(
+    db: sqlite3.Connection,
+    repo_id: int,
+    type_: str,
+    name: str,
+    now: datetime,
+    actor: str,
+    operation: str,
+    old: int | None,
+    new: int | None,
+    reason: str,
+) -> None:
+    db.execute(
+        "INSERT INTO reflog (repo_id, type, name, at, actor, operation, old_commit, new_commit, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (repo_id, type_, name, timestamp(now), actor, operation, old, new, reason),
+    )
+
+
+def _ref(row: tuple[Any, ...]) -> Ref:
+    type_, name, commit_no, revision, reason, meta, created_at = row
+    return Ref(type_, name, commit_no, revision, reason, json.loads(meta), datetime.fromisoformat(created_at))

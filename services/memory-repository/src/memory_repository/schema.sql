@@ -1,0 +1,132 @@
+-- Versioned memory: rows on timelines, read as of a commit (MVCC). A branch is a name for a commit; a line is where
+-- rows are stored. A commit appends rows to the line of its parent, or to a new line that forks there. What a commit
+-- sees of a memory is the newest row at or below its sequence on its own line, else on the line that one forked
+-- from, and so on: `lineage` holds that chain for every line, nearest first, with the sequence to read up to.
+
+CREATE TABLE IF NOT EXISTS repository (
+    repo_id     INTEGER PRIMARY KEY,
+    tenant      TEXT NOT NULL,
+    agent       TEXT NOT NULL,
+    key         BLOB NOT NULL,              -- of the salts; never leaves the store
+    created_at  TEXT NOT NULL,
+    UNIQUE (tenant, agent)
+);
+
+CREATE TABLE IF NOT EXISTS line (
+    line_id   INTEGER PRIMARY KEY,
+    repo_id   INTEGER NOT NULL REFERENCES repository,
+    owner     TEXT NOT NULL,                -- the branch that extends this line; others fork from it
+    tip_seq   INTEGER NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS lineage (
+    line_id   INTEGER NOT NULL REFERENCES line,
+    depth     INTEGER NOT NULL,             -- 1 = the line that it forked from
+    anc_line  INTEGER NOT NULL REFERENCES line,
+    max_seq   INTEGER NOT NULL,
+    PRIMARY KEY (line_id, depth)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS commits (
+    commit_no   INTEGER PRIMARY KEY,
+    commit_id   TEXT NOT NULL,
+    repo_id     INTEGER NOT NULL REFERENCES repository,
+    line_id     INTEGER NOT NULL REFERENCES line,
+    seq         INTEGER NOT NULL,
+    generation  INTEGER NOT NULL,           -- 1 + the highest of its parents
+    delta       TEXT NOT NULL,              -- hash of the changes against the first parent
+    state       BLOB NOT NULL,              -- fingerprint of everything visible, updated in O(changes)
+    state_id    TEXT NOT NULL,
+    author      TEXT NOT NULL,
+    at          TEXT NOT NULL,
+    message     TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    meta        TEXT NOT NULL,
+    changes     INTEGER NOT NULL,
+    memories    INTEGER NOT NULL,           -- visible memories, and their words: what ranking needs
+    words       INTEGER NOT NULL,
+    UNIQUE (repo_id, commit_id),
+    UNIQUE (line_id, seq)
+);
+
+CREATE TABLE IF NOT EXISTS commit_parent (
+    commit_no  INTEGER NOT NULL REFERENCES commits,
+    position   INTEGER NOT NULL,
+    parent_no  INTEGER NOT NULL REFERENCES commits,
+    PRIMARY KEY (commit_no, position)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS version (
+    version_id  INTEGER PRIMARY KEY,
+    repo_id     INTEGER NOT NULL REFERENCES repository,
+    memory_id   TEXT NOT NULL,
+    hash        TEXT NOT NULL,
+    salt        BLOB,                       -- NULL together with the three below once redacted
+    content     TEXT,
+    kind        TEXT,
+    fields      TEXT,
+    words       INTEGER NOT NULL,
+    UNIQUE (repo_id, memory_id, hash)
+);
+
+CREATE TABLE IF NOT EXISTS entry (
+    line_id     INTEGER NOT NULL REFERENCES line,
+    memory_id   TEXT NOT NULL,
+    seq         INTEGER NOT NULL,
+    version_id  INTEGER REFERENCES version, -- NULL = deleted
+    commit_no   INTEGER NOT NULL REFERENCES commits, -- who wrote this version first, through merges
+    PRIMARY KEY (line_id, memory_id, seq)
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS entry_by_sequence ON entry (line_id, seq);
+
+-- One row per distinct version, rowid = version_id. The words are cut by ranking.words, so that what the index finds
+-- and what ranking counts are the same words; `ascii` then only has to split at the spaces.
+CREATE VIRTUAL TABLE IF NOT EXISTS version_words USING fts5 (
+    repo, words, content = '', tokenize = 'ascii'
+);
+
+CREATE TABLE IF NOT EXISTS ref (
+    repo_id     INTEGER NOT NULL REFERENCES repository,
+    type        TEXT NOT NULL,              -- branch | tag | snapshot
+    name        TEXT NOT NULL,
+    commit_no   INTEGER NOT NULL REFERENCES commits,
+    revision    INTEGER NOT NULL,           -- moves by compare-and-swap on this
+    reason      TEXT NOT NULL,
+    meta        TEXT NOT NULL,
+    created_at  TEXT NOT NULL,
+    PRIMARY KEY (repo_id, type, name)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS reflog (
+    repo_id     INTEGER NOT NULL REFERENCES repository,
+    type        TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    at          TEXT NOT NULL,
+    actor       TEXT NOT NULL,
+    operation   TEXT NOT NULL,
+    old_commit  INTEGER REFERENCES commits,
+    new_commit  INTEGER REFERENCES commits,
+    reason      TEXT NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS reflog_by_name ON reflog (repo_id, type, name);
+
+CREATE TABLE IF NOT EXISTS worktree (
+    repo_id      INTEGER NOT NULL REFERENCES repository,
+    worktree_id  TEXT NOT NULL,
+    branch       TEXT NOT NULL,
+    base_commit  INTEGER NOT NULL REFERENCES commits,
+    owner        TEXT NOT NULL,
+    opened_at    TEXT NOT NULL,
+    PRIMARY KEY (repo_id, worktree_id)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS staged (
+    repo_id      INTEGER NOT NULL,
+    worktree_id  TEXT NOT NULL,
+    memory_id    TEXT NOT NULL,
+    version_id   INTEGER REFERENCES version, -- NULL = deleted
+    PRIMARY KEY (repo_id, worktree_id, memory_id),
+    FOREIGN KEY (repo_id, worktree_id) REFERENCES worktree ON DELETE CASCADE
+) WITHOUT ROWID;

@@ -1,0 +1,81 @@
+"""Full-text search at a ref: only what is visible there, ranked by what is visible there.
+
+The index finds candidates (all versions that hold a word of the query); the view says which of them are visible; BM25
+over those ranks them (ranking.py). Up to 1,000 visible candidates the result is exact; beyond that the index's own
+rank picks the 1,000, and a word's frequency counts within them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from memory_repository import commits, limits, refs, timeline, versions
+from memory_repository.commits import CommitRow
+from memory_repository.memory import Memory
+from memory_repository.ranking import bm25, memory_words, query_terms
+from memory_repository.store import MAIN, Repository
+from memory_repository.timeline import View
+
+CANDIDATES_MAX: Final = 1_000
+"""Visible candidates that are ranked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A memory that was found, the commit that wrote it, and its score: higher is better, within one answer."""
+
+    memory: Memory
+    commit: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What was found as of `commit`, best first; equal scores by id."""
+
+    commit: CommitRow
+    hits: tuple[Hit, ...]
+
+
+def search(repo: Repository, query: str, ref: str = MAIN, limit: int = 10, kind: str | None = None) -> Hits:
+    """Find memories that hold any word of `query` in their content or in the text values of their fields.
+
+    The query is plain words; nothing in it is syntax. Raises Refusal (not_found, invalid, too_large).
+    """
+    limits.check_query(query)
+    limits.check_page(limit, limits.RESULTS_MAX)
+    commit = refs.resolve(repo.db, repo.id, ref)
+    terms = query_terms(query, limits.QUERY_TERMS_MAX)
+    if not terms:
+        return Hits(commit, ())
+    view = timeline.view_of(repo.db, commit.place)
+    found = {memory.id: memory for memory in _candidates(repo, view, terms)}
+    documents = {name: memory_words(memory.content, memory.fields) for name, memory in found.items()}
+    scores = bm25(terms, documents, commit.memories, commit.words / max(1, commit.memories))
+    ranked = sorted(scores, key=lambda name: (-scores[name], name))
+    best = [name for name in ranked if kind is None or found[name].kind == kind][:limit]
+    return Hits(commit, tuple(Hit(found[name], _writer(repo, view, name), scores[name]) for name in best))
+
+
+def _candidates(repo: Repository, view: View, terms: list[str]) -> list[Memory]:
+    # Words hold letters and digits only, so that a quoted word cannot end its quotes.
+    words = " OR ".join(f'"{term}"' for term in terms)
+    rows = repo.db.execute(
+        "SELECT v.version_id, v.memory_id FROM version_words w CROSS JOIN version v ON v.version_id = w.rowid"
+        " WHERE version_words MATCH ? ORDER BY w.rank, v.version_id",
+        (f'repo : "{versions.index_name(repo.id)}" AND words : ({words})',),
+    )
+    found: list[Memory] = []
+    for version, memory_id in rows:
+        if timeline.visible_version(repo.db, view, memory_id) == version:
+            found.append(versions.load_memory(repo.db, version))
+            if len(found) == CANDIDATES_MAX:
+                break
+    return found
+
+
+def _writer(repo: Repository, view: View, memory_id: str) -> str:
+    slot = timeline.visible(repo.db, view, memory_id)
+    assert slot is not None
+    return commits.ids_of(repo.db, [slot.commit_no])[0]

@@ -1,0 +1,95 @@
+"""Where repositories are kept: one per (tenant, agent), many in one SQLite file, on a connection that the caller owns.
+
+Everything here and below works inside the caller's transaction: it neither begins nor commits one. What it says is
+durable once the caller's commit is. A `Repository` is bound to its tenant and agent when it is opened, and every
+query below carries its number: there is no call that could forget the scope.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+
+from memory_repository import commits, limits, refs
+from memory_repository.commit_id import KEY_BYTES_MIN, timestamp
+from memory_repository.commits import CommitRow, Draft
+from thymos.errors import Refusal, RefusalCode
+from thymos.names import check_agent, check_tenant
+
+MAIN = "main"
+"""The branch that every repository begins with and that cannot be deleted."""
+SCHEMA = files("memory_repository").joinpath("schema.sql").read_text("utf-8")
+"""SQL that creates the tables; running it again changes nothing."""
+INITIAL_AUTHOR = "memory-repository"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One agent's memory on an open connection."""
+
+    db: sqlite3.Connection
+    id: int
+    tenant: str
+    agent: str
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"Repository({self.tenant}/{self.agent})"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A repository, and its first commit if it was created just now."""
+
+    repository: Repository
+    created: CommitRow | None
+
+
+def find_repository(db: sqlite3.Connection, tenant: str, agent: str) -> Repository:
+    """The repository of an agent. Raises Refusal: not_found when nothing was ever written, invalid for a bad name."""
+    found = _find(db, tenant, agent)
+    if found is None:
+        raise Refusal(RefusalCode.NOT_FOUND, f"the agent {agent} has no memory yet", "it begins with the first commit")
+    return found
+
+
+def open_repository(db: sqlite3.Connection, tenant: str, agent: str, *, now: datetime, key: bytes) -> Opened:
+    """The repository of an agent, created if need be with an empty first commit on `main`.
+
+    Args:
+        db: the connection, in the caller's transaction.
+        tenant: whose it is.
+        agent: which agent's.
+        now: when, aware.
+        key: at least 16 random bytes, kept as the repository's key if it is created.
+
+    Raises:
+        Refusal: invalid for a bad name or a short key.
+    """
+    found = _find(db, tenant, agent)
+    if found is not None:
+        return Opened(found, None)
+    if len(key) < KEY_BYTES_MIN:
+        raise limits.invalid(f"a repository's key has at least {KEY_BYTES_MIN} bytes")
+    cursor = db.execute(
+        "INSERT INTO repository (tenant, agent, key, created_at) VALUES (?, ?, ?, ?)",
+        (tenant, agent, key, timestamp(now)),
+    )
+    assert cursor.lastrowid is not None
+    repository = Repository(db, cursor.lastrowid, tenant, agent, key)
+    draft = Draft(MAIN, INITIAL_AUTHOR, "the memory begins", now, "initial", {"tenant": tenant, "agent": agent})
+    first = commits.write_initial(db, repository.id, draft)
+    refs.create(db, repository.id, "branch", MAIN, first, actor=INITIAL_AUTHOR, now=now, reason=draft.message)
+    return Opened(repository, first)
+
+
+def _find(db: sqlite3.Connection, tenant: str, agent: str) -> Repository | None:
+    try:
+        check_tenant(tenant)
+        check_agent(agent)
+    except ValueError as error:
+        raise limits.invalid(str(error)) from None
+    row = db.execute("SELECT repo_id, key FROM repository WHERE tenant = ? AND agent = ?", (tenant, agent)).fetchone()
+    return None if row is None else Repository(db, row[0], tenant, agent, row[1])

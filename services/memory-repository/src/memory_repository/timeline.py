@@ -1,0 +1,181 @@
+"""Reading at a commit: which version of a memory is visible there, and what lies between two commits.
+
+A commit is a place (line, sequence); its view is that place and, nearest first, the ancestor lines with the sequence
+to read up to. A point read costs at most one index probe per line of the view; a listing reads its page; a difference
+reads the entries that lie between the two views, whatever the memory's size.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+DEPTH_MAX = 32
+"""Lines of a view. A line that would lie deeper starts with a copy of what it sees: O(memory), once in 32 nestings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a commit stands: (line, sequence)."""
+
+    line: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A visible version: its row, its hash, its number of words and the commit that wrote it first.
+
+    `commit_no` is 0 for a version that the commit being made writes itself.
+    """
+
+    version: int
+    hash: str
+    words: int
+    commit_no: int
+
+
+View = tuple[Place, ...]
+"""The commit's own place, then the ancestor lines with the sequence to read up to, nearest first."""
+
+
+def view_of(db: sqlite3.Connection, place: Place) -> View:
+    """The view of a commit."""
+    rows = db.execute(
+        "SELECT anc_line, max_seq FROM lineage WHERE line_id = ? ORDER BY depth", (place.line,)
+    )
+    return (place, *(Place(line, seq) for line, seq in rows))
+
+
+def visible(db: sqlite3.Connection, view: View, memory_id: str) -> Slot | None:
+    """The version of a memory that a view sees; None where it is absent or deleted."""
+    for place in view:
+        row = db.execute(
+            "SELECT e.version_id, v.hash, v.words, e.commit_no FROM entry e LEFT JOIN version v USING (version_id)"
+            " WHERE e.line_id = ? AND e.memory_id = ? AND e.seq <= ? ORDER BY e.seq DESC LIMIT 1",
+            (place.line, memory_id, place.seq),
+        ).fetchone()
+        if row is not None:
+            return None if row[0] is None else Slot(*row)
+    return None
+
+
+def visible_version(db: sqlite3.Connection, view: View, memory_id: str) -> int | None:
+    """The same, as the version's row alone: what search asks for every hit."""
+    for place in view:
+        row = db.execute(
+            "SELECT version_id FROM entry WHERE line_id = ? AND memory_id = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
+            (place.line, memory_id, place.seq),
+        ).fetchone()
+        if row is not None:
+            version: int | None = row[0]
+            return version
+    return None
+
+
+Listed = tuple[str, int, int]
+"""A visible memory: its id, its version's row, the commit that wrote it first."""
+
+
+def listed(db: sqlite3.Connection, view: View, after: str = "") -> Iterator[Listed]:
+    """The visible memories in the order of their ids, after `after`. Lazy: costs what is taken."""
+    lines = [_line_rows(db, depth, place, after) for depth, place in enumerate(view)]
+    for _, rows in groupby(heapq.merge(*lines), key=lambda row: row[0]):
+        memory_id, _, version, commit_no = next(rows)
+        if version is not None:
+            yield memory_id, version, commit_no
+
+
+def _line_rows(
+    db: sqlite3.Connection, depth: int, place: Place, after: str
+) -> Iterator[tuple[str, int, int | None, int]]:
+    # With a single max() the other columns come from the row that holds it (SQLite, "bare columns in an aggregate").
+    rows = db.execute(
+        "SELECT memory_id, version_id, commit_no, max(seq) FROM entry"
+        " WHERE line_id = ? AND memory_id > ? AND seq <= ? GROUP BY memory_id ORDER BY memory_id",
+        (place.line, after, place.seq),
+    )
+    for memory_id, version, commit_no, _ in rows:
+        yield memory_id, depth, version, commit_no
+
+
+def touched_between(db: sqlite3.Connection, one: View, other: View) -> list[str]:
+    """Ids of the memories that may differ between two views, sorted: whoever has no entry in between is the same.
+
+    An entry that both views read has the same rank in both, because the views of two commits agree on the order of
+    the lines they share. So two views differ on a memory only if one of them reads an entry that the other does not.
+    """
+    ends, other_ends = _ends(one), _ends(other)
+    found: set[str] = set()
+    for line in ends.keys() | other_ends.keys():
+        low, high = sorted((ends.get(line, 0), other_ends.get(line, 0)))
+        rows = db.execute("SELECT memory_id FROM entry WHERE line_id = ? AND seq > ? AND seq <= ?", (line, low, high))
+        found.update(memory_id for (memory_id,) in rows)
+    return sorted(found)
+
+
+def _ends(view: View) -> dict[int, int]:
+    return {place.line: place.seq for place in view}
+
+
+Differing = dict[str, tuple[Slot | None, Slot | None]]
+
+
+def difference(db: sqlite3.Connection, before: View, after: View) -> Differing:
+    """The memories whose version differs, with both versions. O(entries between the views)."""
+    found: Differing = {}
+    for memory_id in touched_between(db, before, after):
+        old, new = visible(db, before, memory_id), visible(db, after, memory_id)
+        if (old and old.version) != (new and new.version):
+            found[memory_id] = (old, new)
+    return found
+
+
+def next_place(db: sqlite3.Connection, repo_id: int, branch: str, parent: Place) -> Place:
+    """Where the next commit of `branch` on `parent` goes: on the same line if the branch owns its tip, else on a
+    new line that forks there."""
+    owner, tip = db.execute("SELECT owner, tip_seq FROM line WHERE line_id = ?", (parent.line,)).fetchone()
+    if owner == branch and tip == parent.seq:
+        db.execute("UPDATE line SET tip_seq = tip_seq + 1 WHERE line_id = ?", (parent.line,))
+        return Place(parent.line, tip + 1)
+    view = view_of(db, parent)
+    line = new_line(db, repo_id, branch)
+    if len(view) >= DEPTH_MAX:
+        _copy(db, view, line)
+        db.execute("UPDATE line SET tip_seq = 2 WHERE line_id = ?", (line,))
+        return Place(line, 2)
+    db.executemany(
+        "INSERT INTO lineage (line_id, depth, anc_line, max_seq) VALUES (?, ?, ?, ?)",
+        [(line, depth, place.line, place.seq) for depth, place in enumerate(view, start=1)],
+    )
+    return Place(line, 1)
+
+
+def new_line(db: sqlite3.Connection, repo_id: int, branch: str) -> int:
+    """A line without ancestors whose first commit has sequence 1."""
+    cursor = db.execute("INSERT INTO line (repo_id, owner, tip_seq) VALUES (?, ?, 1)", (repo_id, branch))
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def write_entries(
+    db: sqlite3.Connection, place: Place, commit_no: int, slots: Iterable[tuple[str, Slot | None]]
+) -> None:
+    """Append a commit's rows: memory id -> what is visible from now on, None for deleted."""
+    db.executemany(
+        "INSERT INTO entry (line_id, memory_id, seq, version_id, commit_no) VALUES (?, ?, ?, ?, ?)",
+        [
+            (place.line, name, place.seq, slot and slot.version, (slot and slot.commit_no) or commit_no)
+            for name, slot in slots
+        ],
+    )
+
+
+def _copy(db: sqlite3.Connection, view: View, line: int) -> None:
+    db.executemany(
+        "INSERT INTO entry (line_id, memory_id, seq, version_id, commit_no) VALUES (?, ?, 1, ?, ?)",
+        ((line, memory_id, version, commit_no) for memory_id, version, commit_no in listed(db, view)),
+    )

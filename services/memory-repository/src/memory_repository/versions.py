@@ -1,0 +1,71 @@
+"""The versions of memories: one row per distinct body, shared by every commit and branch that holds it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from memory_repository.canonical import canonical_json
+from memory_repository.commit_id import salt_of, version_hash
+from memory_repository.memory import Memory
+from memory_repository.ranking import memory_words
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """A version's row, its hash and its number of words."""
+
+    version: int
+    hash: str
+    words: int
+
+
+def store_version(db: sqlite3.Connection, repo_id: int, key: bytes, memory: Memory) -> StoredVersion:
+    """Keep a memory's version and index its words; a version that is there already is used again."""
+    body = memory.body()
+    salt = salt_of(key, body)
+    digest = version_hash(salt, body)
+    row = db.execute(
+        "SELECT version_id, hash, words, salt FROM version WHERE repo_id = ? AND memory_id = ? AND hash = ?",
+        (repo_id, memory.id, digest),
+    ).fetchone()
+    if row is not None and row[3] is not None:
+        return StoredVersion(*row[:3])
+    found = memory_words(memory.content, memory.fields)
+    values = (salt, memory.content, memory.kind, canonical_json(memory.fields).decode(), len(found))
+    if row is None:
+        cursor = db.execute(
+            "INSERT INTO version (salt, content, kind, fields, words, repo_id, memory_id, hash)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*values, repo_id, memory.id, digest),
+        )
+        assert cursor.lastrowid is not None
+        version = cursor.lastrowid
+    else:
+        # It was redacted and somebody writes it again: that is a new decision, and the body is back.
+        version = row[0]
+        db.execute(
+            "UPDATE version SET salt = ?, content = ?, kind = ?, fields = ?, words = ? WHERE version_id = ?",
+            (*values, version),
+        )
+    db.execute(
+        "INSERT INTO version_words (rowid, repo, words) VALUES (?, ?, ?)",
+        (version, index_name(repo_id), " ".join(found)),
+    )
+    return StoredVersion(version, digest, len(found))
+
+
+def load_memory(db: sqlite3.Connection, version: int) -> Memory:
+    """The memory that a version holds; empty content and kind "redacted" once it is redacted."""
+    memory_id, content, kind, fields = db.execute(
+        "SELECT memory_id, content, kind, fields FROM version WHERE version_id = ?", (version,)
+    ).fetchone()
+    if content is None:
+        return Memory(memory_id, "", "redacted", {})
+    return Memory(memory_id, content, kind, json.loads(fields))
+
+
+def index_name(repo_id: int) -> str:
+    """The word under which the full-text index keeps a repository apart from the others."""
+    return f"r{repo_id}"

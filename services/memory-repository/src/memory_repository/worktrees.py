@@ -1,0 +1,171 @@
+"""Worktrees: a checkout of a branch with staged changes that nobody else sees until they are committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from memory_repository import commits, limits, refs, timeline, versions
+from memory_repository.commit_id import timestamp
+from memory_repository.commits import CommitRow
+from memory_repository.committing import Committed, applied, checked_draft, land, new_slot
+from memory_repository.memory import Change, Memory
+from memory_repository.store import MAIN, Repository
+from thymos.errors import Refusal, RefusalCode
+
+
+@dataclass(frozen=True, slots=True)
+class Worktree:
+    """An open worktree: `base` is the commit that its changes are made against, `staged` how many memories changed."""
+
+    id: str
+    branch: str
+    base: CommitRow
+    owner: str
+    staged: int
+
+
+def open_worktree(
+    repo: Repository, worktree_id: str, branch: str = MAIN, *, owner: str, now: datetime
+) -> Worktree:
+    """Open a worktree on a branch's head. O(1).
+
+    Opening it again on the same branch gives the same worktree, moved to the head if nothing is staged: an agent that
+    was restarted goes on where it was.
+
+    Raises:
+        Refusal: invalid, not_found, conflict (open on another branch), too_large (1,000 worktrees).
+    """
+    limits.check_ref_id(worktree_id)
+    head = refs.branch(repo.db, repo.id, branch).commit_no
+    known = _find(repo, worktree_id)
+    if known is None:
+        count = repo.db.execute("SELECT count(*) FROM worktree WHERE repo_id = ?", (repo.id,)).fetchone()[0]
+        if count >= limits.WORKTREES_MAX:
+            raise limits.too_large("the repository", count + 1, limits.WORKTREES_MAX, "worktrees")
+        repo.db.execute(
+            "INSERT INTO worktree (repo_id, worktree_id, branch, base_commit, owner, opened_at) VALUES (?, ?, ?, ?, ?, ?)",
+            (repo.id, worktree_id, branch, head, owner, timestamp(now)),
+        )
+    elif known.branch != branch:
+        raise Refusal(RefusalCode.CONFLICT, f"the worktree {worktree_id} is open on {known.branch}", "close it first")
+    elif not known.staged:
+        _move(repo, worktree_id, head)
+    return find_worktree(repo, worktree_id)
+
+
+def find_worktree(repo: Repository, worktree_id: str) -> Worktree:
+    """An open worktree. Raises Refusal (not_found)."""
+    found = _find(repo, worktree_id)
+    if found is None:
+        raise Refusal(RefusalCode.NOT_FOUND, f"there is no worktree {worktree_id!r:.80}", "open it first")
+    return found
+
+
+def list_worktrees(repo: Repository) -> list[Worktree]:
+    """All open worktrees, by id."""
+    rows = repo.db.execute("SELECT worktree_id FROM worktree WHERE repo_id = ? ORDER BY worktree_id", (repo.id,))
+    return [find_worktree(repo, worktree_id) for (worktree_id,) in rows.fetchall()]
+
+
+def stage(repo: Repository, worktree_id: str, changes: Sequence[Change]) -> Worktree:
+    """Stage changes on top of the worktree's base and what is staged already. Raises Refusal."""
+    worktree = find_worktree(repo, worktree_id)
+    limits.check_changes_count(len(changes))
+    view = timeline.view_of(repo.db, worktree.base.place)
+    for memory_id, memory in applied(repo, view, changes, _staged(repo, worktree_id)).items():
+        version = None if memory is None else new_slot(repo, memory).version
+        repo.db.execute(
+            "INSERT OR REPLACE INTO staged (repo_id, worktree_id, memory_id, version_id) VALUES (?, ?, ?, ?)",
+            (repo.id, worktree_id, memory_id, version),
+        )
+    worktree = find_worktree(repo, worktree_id)
+    limits.check_changes_count(worktree.staged)
+    return worktree
+
+
+def staged_memories(repo: Repository, worktree_id: str) -> dict[str, Memory | None]:
+    """What is staged: None = deleted. Raises Refusal (not_found)."""
+    find_worktree(repo, worktree_id)
+    return {
+        memory_id: None if version is None else versions.load_memory(repo.db, version)
+        for memory_id, version in _staged(repo, worktree_id).items()
+    }
+
+
+def commit_worktree(
+    repo: Repository,
+    worktree_id: str,
+    *,
+    author: str,
+    message: str = "",
+    now: datetime,
+    meta: Mapping[str, Any] | None = None,
+) -> Committed:
+    """Commit what is staged to the worktree's branch, rebased if others committed meanwhile.
+
+    On a conflict the staged changes stay as they are.
+
+    Raises:
+        CommitConflictError: the staged changes collide with later commits.
+        Refusal: not_found, invalid, too_large.
+    """
+    worktree = find_worktree(repo, worktree_id)
+    ref = refs.branch(repo.db, repo.id, worktree.branch)
+    facts = {"worktree": worktree_id, **(meta or {})}
+    draft = checked_draft(worktree.branch, author, message, now, "commit", facts)
+    done = land(repo, ref, worktree.base, staged_memories(repo, worktree_id), draft)
+    repo.db.execute("DELETE FROM staged WHERE repo_id = ? AND worktree_id = ?", (repo.id, worktree_id))
+    _move(repo, worktree_id, done.commit.no)
+    return done
+
+
+def close_worktree(repo: Repository, worktree_id: str, *, force: bool = False) -> Worktree:
+    """Close a worktree. Raises Refusal: not_found, refused (uncommitted changes and not forced)."""
+    worktree = find_worktree(repo, worktree_id)
+    if worktree.staged and not force:
+        raise Refusal(
+            RefusalCode.REFUSED,
+            f"the worktree {worktree_id} has {worktree.staged} uncommitted changes",
+            "commit them, or force the close to lose them",
+        )
+    for table in ("staged", "worktree"):
+        repo.db.execute(f"DELETE FROM {table} WHERE repo_id = ? AND worktree_id = ?", (repo.id, worktree_id))
+    return worktree
+
+
+def close_all(repo: Repository, branch: str, *, force: bool = False) -> None:
+    """Close all worktrees on a branch. Raises Refusal as `close_worktree`."""
+    rows = repo.db.execute("SELECT worktree_id FROM worktree WHERE repo_id = ? AND branch = ?", (repo.id, branch))
+    for (worktree_id,) in rows.fetchall():
+        close_worktree(repo, worktree_id, force=force)
+
+
+def _find(repo: Repository, worktree_id: str) -> Worktree | None:
+    row = repo.db.execute(
+        "SELECT branch, base_commit, owner FROM worktree WHERE repo_id = ? AND worktree_id = ?", (repo.id, worktree_id)
+    ).fetchone()
+    if row is None:
+        return None
+    branch, base, owner = row
+    count = repo.db.execute(
+        "SELECT count(*) FROM staged WHERE repo_id = ? AND worktree_id = ?", (repo.id, worktree_id)
+    ).fetchone()[0]
+    return Worktree(worktree_id, branch, commits.by_no(repo.db, base), owner, count)
+
+
+def _staged(repo: Repository, worktree_id: str) -> dict[str, int | None]:
+    return dict(
+        repo.db.execute(
+            "SELECT memory_id, version_id FROM staged WHERE repo_id = ? AND worktree_id = ? ORDER BY memory_id",
+            (repo.id, worktree_id),
+        ).fetchall()
+    )
+
+
+def _move(repo: Repository, worktree_id: str, commit_no: int) -> None:
+    repo.db.execute(
+        "UPDATE worktree SET base_commit = ? WHERE repo_id = ? AND worktree_id = ?", (commit_no, repo.id, worktree_id)
+    )
