@@ -7,7 +7,8 @@
 - a delivery that is neither acknowledged nor settled comes again after the consumer's `ack_wait`; one that is
   settled with `retry(delay)` comes again after the delay; a terminated one never does
 - an ordered consumer has one message in flight, so that nothing overtakes it
-- durables remember what was acknowledged across restarts of the client and of the server
+- durables remember what was acknowledged across restarts of the client and of the server; a server that is killed
+  may forget the last acknowledgements (observed), never a message: a consumer keeps an inbox
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
