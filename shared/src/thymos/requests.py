@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from thymos.commands import MemoryChange
-from thymos.message import BranchName, Count, Id, Reason
+from thymos.message import AgentName, BranchName, Count, Id, Reason
+from thymos.metrics import AgentMetrics
 
 PAGE_MAX = 1_000
 
@@ -325,9 +326,41 @@ class WorktreesAnswer(Answer):
 
 
 class ReadMetrics(Request):
-    """`metrics` of metrics-collector: the agent's current `AgentMetrics`, of one branch or of all."""
+    """`metrics` of metrics-collector: current metrics of one branch or of all; answered by `MetricsAnswer`."""
 
     branch: BranchName | None = None
+
+
+class MetricsAnswer(Answer):
+    """Main first, then the other branches in the order of their names; arms of experiments are their branches."""
+
+    metrics: list[AgentMetrics]
+
+
+class ListAgents(Request):
+    """`agents` of metrics-collector: the fleet, in the order of names, after `after`; answered by `AgentsAnswer`.
+
+    It concerns no single agent: the agent's place in the subject is `_`.
+    """
+
+    limit: Limit = 100
+    after: AgentName | None = None
+
+
+class AgentSummary(Answer):
+    """One agent of the fleet; `main` is its production branch, `last_seen` None since the collector's restart."""
+
+    agent: AgentName
+    last_seen: datetime | None = None
+    branches: list[BranchName]
+    main: AgentMetrics | None = None
+
+
+class AgentsAnswer(Answer):
+    """A page; `next_after` is None on the last one."""
+
+    agents: list[AgentSummary]
+    next_after: AgentName | None = None
 
 
 class ListExperiments(Request):

@@ -1,0 +1,1 @@
+"""Measures: turns telemetry into windows, baselines and outcome rows."""
