@@ -92,7 +92,8 @@ def _name(
         if known.commit_no == commit.no:
             return Named(name, commit, created=False)
         there = commits.ids_of(repo.db, [known.commit_no])[0]
-        raise Refusal(RefusalCode.CONFLICT, f"the {type_} {name} exists already, at {there[:12]}", "choose another name")
+        message = f"the {type_} {name} exists already, at {there[:12]}"
+        raise Refusal(RefusalCode.CONFLICT, message, "choose another name")
     limits.check_json("the metadata", meta)
     refs.create(repo.db, repo.id, type_, name, commit, actor=actor, now=now, reason=reason, meta=meta)
     return Named(name, commit)

@@ -183,11 +183,14 @@ def _insert(
     generation = 1 + max((parent.generation for parent in parents), default=0)
     meta = canonical_json(header.meta).decode()
     cursor = db.execute(
-        "INSERT INTO commits (repo_id, commit_id, line_id, seq, generation, delta, state, state_id, author, at, message,"
-        " kind, meta, changes, memories, words) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (repo_id, commit_id(header), place.line, place.seq, generation, header.delta, state, header.state_id)
-        + (header.author, header.at, header.message, header.kind, meta)
-        + (counts.changes, counts.memories, counts.words),
+        "INSERT INTO commits (repo_id, commit_id, line_id, seq, generation, delta, state, state_id,"
+        " author, at, message, kind, meta, changes, memories, words)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(repo_id, commit_id(header), place.line, place.seq, generation, header.delta, state, header.state_id),
+            *(header.author, header.at, header.message, header.kind, meta),
+            *(counts.changes, counts.memories, counts.words),
+        ),
     )
     assert cursor.lastrowid is not None
     db.executemany(

@@ -135,11 +135,15 @@ def check_json(what: str, value: Any, depth: int = 0) -> None:
             check_json(what, item, depth + 1)
     elif isinstance(value, str):
         _check_characters(what, value)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise invalid(f"{what} holds {value}; only finite numbers are JSON")
-    elif value is not None and not isinstance(value, bool | int):
+    else:
+        _check_number(what, value)
+
+
+def _check_number(what: str, value: Any) -> None:
+    if value is not None and not isinstance(value, bool | int | float):
         raise invalid(f"{what} holds a {type(value).__name__}, which is not JSON")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise invalid(f"{what} holds {value}; only finite numbers are JSON")
 
 
 def _check(what: str, pattern: re.Pattern[str], rule: str, name: str) -> str:

@@ -137,9 +137,7 @@ def _merge_parts(base: Memory, ours: Memory, theirs: Memory, favour: Favour | No
     part = _Parts(base.id, favour)
     content = merge_text(base.content, ours.content, theirs.content, favour)
     if content.conflicts:
-        part.conflicts.append(
-            Conflict(base.id, ConflictKind.CONTENT, None, base.content, ours.content, theirs.content)
-        )
+        part.conflicts.append(Conflict(base.id, ConflictKind.CONTENT, None, base.content, ours.content, theirs.content))
     kind = part.merge(("kind",), base.kind, ours.kind, theirs.kind)
     fields = part.merge_objects((), base.fields, ours.fields, theirs.fields)
     return MergedMemory(Memory(base.id, content.text, kind, fields), tuple(part.conflicts))
@@ -158,9 +156,9 @@ class _Parts:
             return ours
         if _same_value(base, ours):
             return theirs
-        if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and (isinstance(base, Mapping) or base is _ABSENT):
+        if all(isinstance(side, Mapping) for side in (ours, theirs, {} if base is _ABSENT else base)):
             return self.merge_objects(path, {} if base is _ABSENT else base, ours, theirs)
-        if _is_set(ours) and _is_set(theirs) and (_is_set(base) or base is _ABSENT):
+        if all(_is_set(side) for side in (ours, theirs, [] if base is _ABSENT else base)):
             return merge_sets([] if base is _ABSENT else base, ours, theirs)
         shown = (None if value is _ABSENT else value for value in (base, ours, theirs))
         self.conflicts.append(Conflict(self._id, ConflictKind.FIELD, "/".join(path), *shown))
@@ -206,9 +204,7 @@ def _same_value(one: Any, other: Any) -> bool:
     return same_json(one, other)
 
 
-def _whole(
-    memory_id: str, kind: ConflictKind, base: Base, ours: Memory | None, theirs: Memory | None
-) -> Conflict:
+def _whole(memory_id: str, kind: ConflictKind, base: Base, ours: Memory | None, theirs: Memory | None) -> Conflict:
     known = None if isinstance(base, _Unknown) else base
     return Conflict(memory_id, kind, None, _plain(known), _plain(ours), _plain(theirs))
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from memory_repository import commits, limits, reading, refs, timeline, versions
-from memory_repository.committing import checked_draft, new_slot
 from memory_repository.commits import CommitRow, Draft
+from memory_repository.committing import checked_draft, new_slot
 from memory_repository.memory import Memory
 from memory_repository.merge import UNKNOWN, Base, Conflict, Strategy, merge_bases_of, merge_memory
 from memory_repository.store import Repository

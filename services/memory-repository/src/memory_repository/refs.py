@@ -108,13 +108,9 @@ def move(
     _log(db, repo_id, seen.type, seen.name, now, actor, operation, seen.commit_no, commit.no, reason)
 
 
-def delete(
-    db: sqlite3.Connection, repo_id: int, seen: Ref, *, actor: str, now: datetime, reason: str = ""
-) -> None:
+def delete(db: sqlite3.Connection, repo_id: int, seen: Ref, *, actor: str, now: datetime, reason: str = "") -> None:
     """Remove a name; the commits stay, reachable by their ids and through the reflog."""
-    db.execute(
-        "DELETE FROM ref WHERE repo_id = ? AND type = ? AND name = ?", (repo_id, seen.type, seen.name)
-    )
+    db.execute("DELETE FROM ref WHERE repo_id = ? AND type = ? AND name = ?", (repo_id, seen.type, seen.name))
     _log(db, repo_id, seen.type, seen.name, now, actor, "delete", seen.commit_no, None, reason)
 
 

@@ -22,6 +22,8 @@ MAIN = "main"
 """The branch that every repository begins with and that cannot be deleted."""
 SCHEMA = files("memory_repository").joinpath("schema.sql").read_text("utf-8")
 """SQL that creates the tables; running it again changes nothing."""
+KEY_BYTES = 32
+"""How long a new repository's key should be."""
 INITIAL_AUTHOR = "memory-repository"
 
 

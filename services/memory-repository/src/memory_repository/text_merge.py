@@ -104,9 +104,7 @@ def _shortest(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _step(reached: dict[int, int], diagonal: int, edits: int) -> int:
-    down = diagonal == -edits or (
-        diagonal != edits and reached.get(diagonal - 1, -1) < reached.get(diagonal + 1, -1)
-    )
+    down = diagonal == -edits or (diagonal != edits and reached.get(diagonal - 1, -1) < reached.get(diagonal + 1, -1))
     return reached[diagonal + 1] if down else reached[diagonal - 1] + 1
 
 
@@ -124,8 +122,6 @@ def _backtrack(trace: list[dict[int, int]], x: int, y: int) -> list[tuple[int, i
 
 
 def _before(reached: dict[int, int], diagonal: int, edits: int) -> tuple[int, int]:
-    down = diagonal == -edits or (
-        diagonal != edits and reached.get(diagonal - 1, -1) < reached.get(diagonal + 1, -1)
-    )
+    down = diagonal == -edits or (diagonal != edits and reached.get(diagonal - 1, -1) < reached.get(diagonal + 1, -1))
     previous = diagonal + 1 if down else diagonal - 1
     return reached[previous], reached[previous] - previous

@@ -44,9 +44,7 @@ View = tuple[Place, ...]
 
 def view_of(db: sqlite3.Connection, place: Place) -> View:
     """The view of a commit."""
-    rows = db.execute(
-        "SELECT anc_line, max_seq FROM lineage WHERE line_id = ? ORDER BY depth", (place.line,)
-    )
+    rows = db.execute("SELECT anc_line, max_seq FROM lineage WHERE line_id = ? ORDER BY depth", (place.line,))
     return (place, *(Place(line, seq) for line, seq in rows))
 
 

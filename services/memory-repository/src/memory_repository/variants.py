@@ -109,7 +109,7 @@ def _taught(memories: Sequence[Memory], lessons: Sequence[Lesson], seen_at_least
             continue
         known = set(memory_words(memory.content, memory.fields))
         new = [word for word, seen in counts[memory.id].items() if seen >= seen_at_least and word not in known]
-        new.sort(key=lambda word: (-counts[memory.id][word], word))  # noqa: B023  (used before the loop goes on)
+        new.sort(key=lambda word: (-counts[memory.id][word], word))
         room = max(0, KEYWORDS_MAX - len(keywords))
         if new[:room]:
             changes.append(Modify(memory.id, fields={KEYWORDS: [*keywords, *new[:room]]}))
@@ -124,14 +124,14 @@ def _described(what: str, changes: Sequence[Modify]) -> str:
     return f"adds {what} to the keywords of {len(changes)} memories"
 
 
-STOP_WORDS: Final = frozenset(
-    """
-    a about after again all also am an and any are as at be because been before being but by can cannot could did do
-    does doing don down else ever every few for from get got had has have having he hello help her here hi him his how
-    i if in into is it its just know let like ll made make many may me might more most much must my need no nor not now
-    of off ok on once one only or other our out over please re s same say see she should so some such t tell than thank
-    thanks that the their them then there these they thing this those through to too try trying under up us use ve very
-    want was way we were what when where which while who whom whose why will with within without would yes yet you your
-    """.split()
+_STOP_WORDS = (
+    "a about after again all also am an and any are as at be because been before being but by can cannot could "
+    "did do does doing don down else ever every few for from get got had has have having he hello help her "
+    "here hi him his how i if in into is it its just know let like ll made make many may me might more most "
+    "much must my need no nor not now of off ok on once one only or other our out over please re s same say "
+    "see she should so some such t tell than thank thanks that the their them then there these they thing this "
+    "those through to too try trying under up us use ve very want was way we were what when where which while "
+    "who whom whose why will with within without would yes yet you your "
 )
+STOP_WORDS: Final = frozenset(_STOP_WORDS.split())
 """English words that say nothing about a topic."""

@@ -34,9 +34,12 @@ class Verification:
 def verify(repo: Repository) -> Verification:
     """Recompute everything that is recorded. O(history). Writes nothing."""
     versions, redacted, problems = _versions(repo)
-    numbers = [number for (number,) in repo.db.execute(
-        "SELECT commit_no FROM commits WHERE repo_id = ? ORDER BY generation, commit_no", (repo.id,)
-    )]
+    numbers = [
+        number
+        for (number,) in repo.db.execute(
+            "SELECT commit_no FROM commits WHERE repo_id = ? ORDER BY generation, commit_no", (repo.id,)
+        )
+    ]
     for number in numbers:
         problems += _commit_problems(repo, commits.by_no(repo.db, number))
     for ref in refs.every(repo.db, repo.id, "branch"):

@@ -27,26 +27,25 @@ class Worktree:
     staged: int
 
 
-def open_worktree(
-    repo: Repository, worktree_id: str, branch: str = MAIN, *, owner: str, now: datetime
-) -> Worktree:
+def open_worktree(repo: Repository, worktree_id: str, branch: str = MAIN, *, owner: str, now: datetime) -> Worktree:
     """Open a worktree on a branch's head. O(1).
 
     Opening it again on the same branch gives the same worktree, moved to the head if nothing is staged: an agent that
-    was restarted goes on where it was.
+    was restarted goes on where it was. At 1,000 worktrees the oldest one without staged changes gives way: agents that
+    were killed leave theirs open, and such a worktree holds nothing.
 
     Raises:
-        Refusal: invalid, not_found, conflict (open on another branch), too_large (1,000 worktrees).
+        Refusal: invalid, not_found, conflict (open on another branch), too_large (1,000 worktrees with
+            staged changes).
     """
     limits.check_ref_id(worktree_id)
     head = refs.branch(repo.db, repo.id, branch).commit_no
     known = _find(repo, worktree_id)
     if known is None:
-        count = repo.db.execute("SELECT count(*) FROM worktree WHERE repo_id = ?", (repo.id,)).fetchone()[0]
-        if count >= limits.WORKTREES_MAX:
-            raise limits.too_large("the repository", count + 1, limits.WORKTREES_MAX, "worktrees")
+        _make_room(repo)
         repo.db.execute(
-            "INSERT INTO worktree (repo_id, worktree_id, branch, base_commit, owner, opened_at) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO worktree (repo_id, worktree_id, branch, base_commit, owner, opened_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             (repo.id, worktree_id, branch, head, owner, timestamp(now)),
         )
     elif known.branch != branch:
@@ -141,6 +140,21 @@ def close_all(repo: Repository, branch: str, *, force: bool = False) -> None:
     rows = repo.db.execute("SELECT worktree_id FROM worktree WHERE repo_id = ? AND branch = ?", (repo.id, branch))
     for (worktree_id,) in rows.fetchall():
         close_worktree(repo, worktree_id, force=force)
+
+
+def _make_room(repo: Repository) -> None:
+    count = repo.db.execute("SELECT count(*) FROM worktree WHERE repo_id = ?", (repo.id,)).fetchone()[0]
+    if count < limits.WORKTREES_MAX:
+        return
+    oldest = repo.db.execute(
+        "SELECT worktree_id FROM worktree w WHERE repo_id = ? AND NOT EXISTS"
+        " (SELECT 1 FROM staged s WHERE s.repo_id = w.repo_id AND s.worktree_id = w.worktree_id)"
+        " ORDER BY opened_at, worktree_id LIMIT 1",
+        (repo.id,),
+    ).fetchone()
+    if oldest is None:
+        raise limits.too_large("the repository", count + 1, limits.WORKTREES_MAX, "worktrees")
+    close_worktree(repo, oldest[0])
 
 
 def _find(repo: Repository, worktree_id: str) -> Worktree | None:

@@ -1,0 +1,254 @@
+"""What the service answers: one short function per verb of `thymos.request.memory-repository.<tenant>.<agent>.<verb>`.
+
+Reads do not create a repository, writes do. A retry with the same `idempotency_key` gets the first answer again
+(thymos.unit_of_work), so that nothing here has to.
+"""
+
+from __future__ import annotations
+
+from memory_repository import (
+    branching,
+    committing,
+    handlers,
+    merging,
+    reading,
+    refs,
+    searching,
+    wire,
+    worktrees,
+)
+from memory_repository.committing import Committed
+from memory_repository.handlers import found, opened
+from memory_repository.merge import Strategy
+from thymos import commands, events, requests
+from thymos.service import Endpoint
+from thymos.unit_of_work import Transaction
+
+REQUEST = "request"
+"""Who asks, where a request does not say."""
+
+
+def get(request: requests.GetMemory, tx: Transaction) -> requests.Memory:
+    """`get`."""
+    result = reading.get(found(tx), request.id, request.ref)
+    return wire.memory_answer(result.memory, result.commit)
+
+
+def list_memories(request: requests.ListMemories, tx: Transaction) -> requests.MemoryPage:
+    """`list`: a page may be shorter than `limit`, so that it fits a message; `next_after` says whether more follows."""
+    page = reading.page(found(tx), request.ref, request.limit, request.after or "")
+    memories = wire.fitting(wire.memory_answer(item.memory, item.commit) for item in page.memories)
+    cut = len(memories) < len(page.memories)
+    return requests.MemoryPage(
+        commit=page.commit.id, memories=memories, next_after=memories[-1].id if cut else page.next_after
+    )
+
+
+def search(request: requests.SearchMemories, tx: Transaction) -> requests.SearchAnswer:
+    """`search`."""
+    result = searching.search(found(tx), request.query, request.ref, request.limit, request.kind)
+    return requests.SearchAnswer(commit=result.commit.id, results=wire.fitting(map(wire.hit_answer, result.hits)))
+
+
+def log(request: requests.ReadLog, tx: Transaction) -> requests.LogAnswer:
+    """`log`."""
+    repo = found(tx)
+    heads = wire.heads(repo)
+    return requests.LogAnswer(
+        commits=[wire.commit_answer(repo, commit, heads) for commit in reading.log(repo, request.ref, request.limit)]
+    )
+
+
+def show(request: requests.ShowCommit, tx: Transaction) -> requests.ShowAnswer:
+    """`show`."""
+    repo = found(tx)
+    shown = reading.show(repo, request.ref)
+    changes = wire.fitting(map(wire.change_answer, shown.changes))
+    return requests.ShowAnswer(commit=wire.commit_answer(repo, shown.b, wire.heads(repo)), changes=changes)
+
+
+def diff(request: requests.DiffRefs, tx: Transaction) -> requests.DiffAnswer:
+    """`diff`."""
+    result = reading.diff(found(tx), request.a, request.b, symmetric=request.symmetric, limit=request.limit)
+    changes = wire.fitting(map(wire.change_answer, result.changes))
+    return requests.DiffAnswer(a=result.a.id, b=result.b.id, changes=changes, truncated=len(changes) < result.total)
+
+
+def branches(request: requests.ListBranches, tx: Transaction) -> requests.BranchesAnswer:
+    """`branches`."""
+    del request
+    found_branches = reading.branches(found(tx))
+    return requests.BranchesAnswer(
+        branches=[requests.BranchAnswer(branch=branch.name, commit=branch.head.id) for branch in found_branches]
+    )
+
+
+def worktree_list(request: requests.ListWorktrees, tx: Transaction) -> requests.WorktreesAnswer:
+    """`worktrees`."""
+    del request
+    return requests.WorktreesAnswer(worktrees=list(map(wire.worktree_answer, worktrees.list_worktrees(found(tx)))))
+
+
+def commit(request: requests.CommitChanges, tx: Transaction) -> requests.CommitAnswer:
+    """`commit`."""
+    done = committing.commit(
+        opened(tx),
+        request.branch,
+        wire.changes_of(request.changes),
+        author=request.author,
+        message=request.message,
+        now=tx.now,
+        expected_head=request.expected_head,
+    )
+    return _committed(done, tx)
+
+
+def branch_create(request: requests.NewBranch, tx: Transaction) -> requests.BranchAnswer:
+    """`branch_create`."""
+    done = branching.create_branch(
+        opened(tx), request.branch, request.from_ref, actor=REQUEST, now=tx.now, reason=request.reason
+    )
+    if done.created:
+        tx.publish(
+            events.BranchCreated(
+                branch=request.branch,
+                from_commit=done.commit.id,
+                state_id=done.commit.state_id,
+                reason=request.reason,
+            )
+        )
+    return requests.BranchAnswer(branch=request.branch, commit=done.commit.id)
+
+
+def branch_delete(request: requests.RemoveBranch, tx: Transaction) -> requests.BranchAnswer:
+    """`branch_delete`."""
+    done = branching.delete_branch(
+        found(tx), request.branch, actor=REQUEST, now=tx.now, force=request.force, reason=request.reason
+    )
+    tx.publish(events.BranchDeleted(branch=request.branch, from_commit=done.commit.id, reason=request.reason))
+    return requests.BranchAnswer(branch=request.branch, commit=done.commit.id)
+
+
+def merge(request: requests.Merge, tx: Transaction) -> requests.MergeAnswer:
+    """`merge`."""
+    repo = found(tx)
+    done = merging.merge(
+        repo,
+        request.source,
+        request.target,
+        Strategy(request.strategy),
+        author=REQUEST,
+        now=tx.now,
+        dry_run=request.dry_run,
+        meta={"reason": request.reason} if request.reason else {},
+    )
+    if done.changed:
+        command = commands.MergeBranch(
+            source=request.source, target=request.target, strategy=request.strategy, reason=request.reason
+        )
+        handlers.publish_merge(tx, repo, command, done)
+    merged = "merged" if done.changed or (done.dry_run and done.changes) else "unchanged"
+    return requests.MergeAnswer(
+        result="conflicts" if done.open else merged,
+        commit=done.commit.id,
+        base=done.bases[0] if done.bases else None,
+        changes=done.changes,
+        conflicts=[requests.ConflictAnswer.model_validate(shown) for shown in wire.shown_conflicts(done.conflicts)],
+        dry_run=done.dry_run,
+    )
+
+
+def rollback(request: requests.Rollback, tx: Transaction) -> requests.CommitAnswer:
+    """`rollback`."""
+    repo = found(tx)
+    done = committing.rollback(repo, request.branch, request.to, author=REQUEST, reason=request.reason, now=tx.now)
+    if done.changed:
+        command = commands.RollbackBranch(
+            branch=request.branch, target_commit=done.commit.meta["restored_commit"], reason=request.reason
+        )
+        handlers.publish_rollback(tx, repo, command, done)
+    return _commit_answer(done)
+
+
+def snapshot(request: requests.Snapshot, tx: Transaction) -> requests.SnapshotAnswer:
+    """`snapshot`."""
+    repo = opened(tx)
+    done = branching.create_snapshot(
+        repo,
+        f"snapshot-{tx.new_id()}",
+        request.ref,
+        actor=REQUEST,
+        now=tx.now,
+        reason=request.reason,
+        meta=request.metadata,
+    )
+    branch = request.ref if refs.find(repo.db, repo.id, "branch", request.ref) else "main"
+    tx.publish(
+        events.SnapshotCreated(snapshot_id=done.name, commit=done.commit.id, branch=branch, reason=request.reason)
+    )
+    return requests.SnapshotAnswer(snapshot_id=done.name, commit=done.commit.id)
+
+
+def worktree_open(request: requests.OpenWorktree, tx: Transaction) -> requests.WorktreeAnswer:
+    """`worktree_open`."""
+    opened_worktree = worktrees.open_worktree(
+        opened(tx), request.worktree_id, request.branch, owner=REQUEST, now=tx.now
+    )
+    return wire.worktree_answer(opened_worktree)
+
+
+def worktree_stage(request: requests.StageChanges, tx: Transaction) -> requests.WorktreeAnswer:
+    """`worktree_stage`."""
+    return wire.worktree_answer(worktrees.stage(found(tx), request.worktree_id, wire.changes_of(request.changes)))
+
+
+def worktree_commit(request: requests.CommitWorktree, tx: Transaction) -> requests.CommitAnswer:
+    """`worktree_commit`."""
+    done = worktrees.commit_worktree(
+        found(tx), request.worktree_id, author=request.author, message=request.message, now=tx.now
+    )
+    return _committed(done, tx)
+
+
+def worktree_close(request: requests.CloseWorktree, tx: Transaction) -> requests.WorktreeAnswer:
+    """`worktree_close`."""
+    return wire.worktree_answer(worktrees.close_worktree(found(tx), request.worktree_id, force=request.force))
+
+
+def _committed(done: Committed, tx: Transaction) -> requests.CommitAnswer:
+    if done.changed:
+        handlers.publish_commit(tx, found(tx), done.branch, done.commit)
+    return _commit_answer(done)
+
+
+def _commit_answer(done: Committed) -> requests.CommitAnswer:
+    return requests.CommitAnswer(
+        branch=done.branch,
+        commit=done.commit.id,
+        previous_commit=done.previous.id,
+        changes=done.commit.changes if done.changed else 0,
+        rebased=done.rebased,
+    )
+
+
+ENDPOINTS = (
+    Endpoint("get", requests.GetMemory, get),
+    Endpoint("list", requests.ListMemories, list_memories),
+    Endpoint("search", requests.SearchMemories, search),
+    Endpoint("log", requests.ReadLog, log),
+    Endpoint("show", requests.ShowCommit, show),
+    Endpoint("diff", requests.DiffRefs, diff),
+    Endpoint("branches", requests.ListBranches, branches),
+    Endpoint("worktrees", requests.ListWorktrees, worktree_list),
+    Endpoint("commit", requests.CommitChanges, commit),
+    Endpoint("branch_create", requests.NewBranch, branch_create),
+    Endpoint("branch_delete", requests.RemoveBranch, branch_delete),
+    Endpoint("merge", requests.Merge, merge),
+    Endpoint("rollback", requests.Rollback, rollback),
+    Endpoint("snapshot", requests.Snapshot, snapshot),
+    Endpoint("worktree_open", requests.OpenWorktree, worktree_open),
+    Endpoint("worktree_stage", requests.StageChanges, worktree_stage),
+    Endpoint("worktree_commit", requests.CommitWorktree, worktree_commit),
+    Endpoint("worktree_close", requests.CloseWorktree, worktree_close),
+)
+"""Every verb, as `build` serves them."""

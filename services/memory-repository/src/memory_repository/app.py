@@ -1,0 +1,27 @@
+"""The only place that wires the service: store, routes, endpoints."""
+
+from __future__ import annotations
+
+from memory_repository import outcomes, store
+from memory_repository.answers import ENDPOINTS
+from memory_repository.handlers import handle_command, handle_metrics
+from memory_repository.settings import Settings
+from thymos import subjects
+from thymos.service import Route, Service, ServiceSettings
+from thymos.unit_of_work import ServiceStore
+
+NAME = subjects.MEMORY_REPOSITORY
+
+
+def build(settings: ServiceSettings) -> Service:
+    """The service, wired but not running."""
+    database = ServiceStore(Settings.of(settings).database, NAME, schema=store.SCHEMA + outcomes.SCHEMA)
+    return Service(
+        name=NAME,
+        store=database,
+        routes=(
+            Route(subjects.consumer(NAME, subjects.COMMANDS), handle_command),
+            Route(subjects.consumer(NAME, subjects.METRICS), handle_metrics),
+        ),
+        endpoints=ENDPOINTS,
+    )

@@ -1,0 +1,55 @@
+"""The last outcomes on main of every agent: what the generators of variants learn from."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from memory_repository.store import MAIN
+from memory_repository.variants import OUTCOMES_MAX, PastOutcome
+from thymos.metrics import MetricsOutcomes
+from thymos.telemetry import Outcome
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS outcome (
+    tenant        TEXT NOT NULL,
+    agent         TEXT NOT NULL,
+    row           INTEGER NOT NULL,           -- as metrics-collector counts them
+    succeeded     INTEGER NOT NULL,
+    input         TEXT NOT NULL,
+    recalled_ids  TEXT NOT NULL,
+    PRIMARY KEY (tenant, agent, row)
+) WITHOUT ROWID;
+"""
+
+
+def record(db: sqlite3.Connection, tenant: str, agent: str, outcomes: MetricsOutcomes) -> None:
+    """Keep the rows of main that say what was asked and recalled, and forget all but the last 1,000.
+
+    Outcomes of experiments are left out: what judges a variant must not have taught it. So is what broke, timed out
+    or was cancelled: it says nothing about the memories.
+    """
+    if outcomes.branch != MAIN or outcomes.experiment_id is not None:
+        return
+    db.executemany(
+        "INSERT OR IGNORE INTO outcome (tenant, agent, row, succeeded, input, recalled_ids) VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (tenant, agent, row.row, row.outcome is Outcome.SUCCEEDED, row.input, json.dumps(row.recalled_ids))
+            for row in outcomes.rows
+            if row.outcome in (Outcome.SUCCEEDED, Outcome.FAILED) and row.input and row.recalled_ids
+        ],
+    )
+    db.execute(
+        "DELETE FROM outcome WHERE tenant = ?1 AND agent = ?2 AND row <="
+        " (SELECT row FROM outcome WHERE tenant = ?1 AND agent = ?2 ORDER BY row DESC LIMIT 1 OFFSET ?3)",
+        (tenant, agent, OUTCOMES_MAX),
+    )
+
+
+def recorded(db: sqlite3.Connection, tenant: str, agent: str) -> list[PastOutcome]:
+    """What is kept, oldest first."""
+    rows = db.execute(
+        "SELECT succeeded, input, recalled_ids FROM outcome WHERE tenant = ? AND agent = ? ORDER BY row",
+        (tenant, agent),
+    )
+    return [PastOutcome(bool(succeeded), text, tuple(json.loads(ids))) for succeeded, text, ids in rows]
