@@ -58,7 +58,7 @@ def _leaves(section: Section, path: KeyPath) -> Iterator[tuple[KeyPath, Any, tup
 
 
 def _origin(config: Config, path: KeyPath, written_as: tuple[str, ...]) -> str:
-    origins = config._origins
+    origins = config._provenance.origins
     for name in written_as:
         if (*path[:-1], name) in origins:
             return origins[*path[:-1], name]

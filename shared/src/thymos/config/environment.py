@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from thymos.config.outline import Variants, locate
+from thymos.config.outline import Tables, Variants, locate
 from thymos.config.problems import Places, Problem, dotted
 from thymos.config.readers import Reads
 from thymos.config.toml_lines import KeyPath
@@ -81,7 +81,7 @@ def _put(document: dict[str, Any], path: KeyPath, value: Any) -> str:
     table: Any = document
     for depth, part in enumerate(path[:-1], start=1):
         _, node = locate(path[:depth])
-        if isinstance(node, (Reads, Variants)):
+        if isinstance(node, (Reads, Variants)) or (isinstance(node, Tables) and node.is_array):
             return f"{dotted(path[:depth])} is one value; set it whole"
         table = table.setdefault(part, {})
         if not isinstance(table, dict):

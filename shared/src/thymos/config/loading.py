@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from thymos.config.contradictions import contradictions
 from thymos.config.environment import override
 from thymos.config.problems import Places, Problem, found_by_validation, raise_for
-from thymos.config.sections import COLLECT, Config
+from thymos.config.sections import COLLECT, Config, Provenance
 from thymos.config.toml_lines import KeyPath, key_lines
 from thymos.errors import ConfigError
 
@@ -35,9 +35,7 @@ class _Source:
     directory: Path
 
 
-def load(
-    path: Path | None = None, environ: Mapping[str, str] | None = None, text: str | None = None
-) -> Config:
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None, text: str | None = None) -> Config:
     """Read the configuration.
 
     Args:
@@ -174,6 +172,5 @@ def _settle(config: Config, places: Places, directory: Path) -> Config:
     storage_directory = absolute(config.storage.directory, ("storage", "directory"))
     storage = config.storage.model_copy(update={"directory": storage_directory})
     settled = config.model_copy(update={"agents": agents, "storage": storage})
-    settled._origins.update(places.origins())
-    settled._directory = directory
+    settled._provenance = Provenance(places.origins(), directory)
     return settled

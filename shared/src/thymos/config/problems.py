@@ -145,6 +145,6 @@ def _meant(key: str, known: list[str]) -> str:
         return f"; did you mean {' or '.join(dotted(path) for path in same[:3])}?"
     if near := nearest(key, known):
         return f"; did you mean {in_toml(near)}?"
-    if far := nearest(key, [str(path[-1]) for path, _ in fixed_keys()]):
+    if far := nearest(key, [str(path[-1]) for path, _ in fixed_keys()], 0.8):
         return f"; did you mean {' or '.join(dotted(path) for path in places_named(far)[:3])}?"
     return ""

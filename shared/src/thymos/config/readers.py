@@ -281,12 +281,12 @@ def server_urls() -> Reads:
     )
 
 
-def nearest(value: object, allowed: Sequence[str]) -> str:
-    """The allowed value that resembles the wrong one most; empty if none does."""
+def nearest(value: object, allowed: Sequence[str], likeness: float = 0.6) -> str:
+    """The allowed value that resembles the wrong one most; empty if none does, by difflib's ratio, `likeness`."""
     if not isinstance(value, str) or len(value) > _SHOWN * 2:
         return ""
     same = [name for name in allowed if _folded(name) == _folded(value)]
-    return next(iter(same or get_close_matches(value, allowed, n=1, cutoff=0.7)), "")
+    return next(iter(same or get_close_matches(value, allowed, n=1, cutoff=likeness)), "")
 
 
 def nearest_said(value: object, allowed: Sequence[str]) -> str:

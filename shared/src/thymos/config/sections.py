@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,7 @@ from thymos.config.criteria import FailureCriteria, SuccessCriteria
 from thymos.config.readers import key_in_toml
 from thymos.config.rules import MERGE_STRATEGIES, MergeStrategy, Rule
 from thymos.config.section import Section
+from thymos.config.toml_lines import KeyPath
 from thymos.names import check_agent
 
 Budget = Literal["per_20", "each", "lifetime"]
@@ -87,9 +89,9 @@ class Experiments(Section):
     task_timeout: Annotated[timedelta, readers.duration()] = Field(
         default=timedelta(seconds=30), description="After this a scenario task counts as timed out."
     )
-    generators: Annotated[
-        tuple[str, ...], readers.texts(len(GENERATORS), what="generators", allowed=GENERATORS)
-    ] = Field(default=GENERATORS, description="Who writes the variants of memory; each makes one challenger.")
+    generators: Annotated[tuple[str, ...], readers.texts(len(GENERATORS), what="generators", allowed=GENERATORS)] = (
+        Field(default=GENERATORS, description="Who writes the variants of memory; each makes one challenger.")
+    )
     baseline_samples: Annotated[int, readers.whole(100, 300)] = Field(
         default=300, description="Outcomes on main after which the baseline is frozen."
     )
@@ -217,6 +219,17 @@ class Llm(Section):
     """A language model. This version has no setting for one: variants come from the generators."""
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """Where a configuration came from; two that say the same are equal wherever they came from.
+
+    `origins` holds, by the path of its key, ``file:line`` or ``env NAME`` for each value that is not a default.
+    """
+
+    origins: Mapping[KeyPath, str] = field(default_factory=dict, compare=False)
+    directory: Path = field(default=Path(), compare=False)
+
+
 class Config(Section):
     """All of `thymos.toml`. `thymos.config.load` reads one; `Config()` holds the defaults."""
 
@@ -228,9 +241,7 @@ class Config(Section):
     nats: Nats = Nats()
     llm: Llm = Llm()
 
-    # Where each value came from, by path; absent means default. Filled by `load`, shown by `effective`.
-    _origins: dict[tuple[str | int, ...], str] = PrivateAttr(default_factory=dict)
-    _directory: Path = PrivateAttr(default_factory=Path)
+    _provenance: Provenance = PrivateAttr(default=Provenance())
 
     @property
     def versioning(self) -> Versioning:
@@ -240,4 +251,4 @@ class Config(Section):
     @property
     def directory(self) -> Path:
         """The directory of the file (where none was read, the current one): what relative paths are relative to."""
-        return self._directory
+        return self._provenance.directory
