@@ -141,6 +141,21 @@ def sign_e_value(wins: int, losses: int) -> Fraction:
     return sign_evidence(wins, losses).value()
 
 
+def balance_e_value(left: int, right: int) -> Fraction:
+    """Evidence that two counts are not equally likely: (E(left, right) + E(right, left)) / 2.
+
+    With n = left + right it is 2^n / ((n+1) C(n, left)). The sample-ratio check: at 1,000 the comparison of
+    the two sides is invalid.
+
+    Raises:
+        ValueError: a count is negative.
+    """
+    if left < 0 or right < 0:
+        raise ValueError(f"counts are never negative; got {left} and {right}")
+    n = left + right
+    return Fraction(2**n, (n + 1) * comb(n, left))
+
+
 def exact(number: int | float | str | Decimal | Fraction) -> Fraction:
     """A number as it was written: 0.1 is one tenth, not the nearest binary fraction.
 

@@ -165,10 +165,10 @@ def weigh(
     whole = _whole_experiment(live, evidence, control_broken) if live else None
     decisions = {arm: settled.get(arm) or whole or _decide_arm(plan, evidence[arm], ended) for arm in plan.challengers}
     winner = _winner(decisions, evidence)
-    for arm, decision in decisions.items():
-        if decision.verdict is Verdict.MERGE and arm != winner:
-            reason = f"also proven better, but {winner} has the stronger evidence"
-            decisions[arm] = Decision(Verdict.INCONCLUSIVE, reason)
+    if winner is not None:
+        decisions = {
+            arm: decision if arm == winner else _beaten(decision, winner) for arm, decision in decisions.items()
+        }
     return Weighing(decisions, winner, whole or _overall(decisions, winner))
 
 
@@ -305,6 +305,17 @@ def _winner(decisions: Mapping[str, Decision], evidence: Mapping[str, ArmEvidenc
         return evidence[arm].better.value(), evidence[arm].count.challenger_successes
 
     return max(crossed, key=strength)
+
+
+def _beaten(decision: Decision, winner: str) -> Decision:
+    """A merge ends the experiment for the others too."""
+    if decision.verdict is Verdict.MERGE:
+        said = f"also proven better, but {winner} has the stronger evidence"
+    elif decision.verdict is Verdict.CONTINUE:
+        said = f"undecided when {winner} was merged: {decision.reason}"
+    else:
+        return decision
+    return Decision(Verdict.INCONCLUSIVE, said)
 
 
 def _overall(decisions: Mapping[str, Decision], winner: str | None) -> Decision:
