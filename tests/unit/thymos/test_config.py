@@ -274,9 +274,10 @@ class TestOneWrongLine:
                 "max_error_rate = 1e-999999",
                 "expected a number from 0 to 1; got 1E-999999 (at most 12 decimal places)",
             ),
+            ("success_criteria", f"max_error_rate = 1e{'9' * 30}", "expected a number from 0 to 1; got Infinity"),
             ("failure_criteria", "max_error_rate = 0", "expected a number above 0 and below 1; got 0"),
             ("failure_criteria", "min_success_rate = 1.0", "expected a number above 0 and below 1; got 1.0"),
-            ("worktree_scaling", "target_load = 0.0", "expected a number above 0 to 1; got 0.0"),
+            ("worktree_scaling", "target_load = 0.0", "expected a number above 0 and at most 1; got 0.0"),
             (
                 "worktree_scaling",
                 'scale_period_seconds = "1500ms"',
@@ -585,6 +586,7 @@ class TestEnvironment:
         assert loaded.storage.directory == tmp_path / "state"
         loaded = load(Path("/etc/thymos/thymos.toml"), {}, "[storage]\ndirectory = 'state'")
         assert loaded.storage.directory == Path("/etc/thymos/state")
+        assert load(Path("/etc/thymos/thymos.toml"), {}, "").storage.directory == Path("data")
 
 
 class TestFiles:
@@ -657,6 +659,10 @@ class TestManyProblems:
         assert len(found) == 51
         assert found[-1] == "thymos.toml: and 32 more problems"
         assert max(map(len, found)) < 600
+
+    def test_what_a_terminal_would_obey_is_shown_escaped(self) -> None:
+        (problem,) = problems('[nats]\nurl = "\\u001b[2J\\u202e"')
+        assert problem.endswith(r'got "\u001b[2J\u202e"')
 
 
 class TestEffective:

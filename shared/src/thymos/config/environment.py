@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import Any
 
 from thymos.config.outline import Tables, Variants, locate
 from thymos.config.problems import Places, Problem, dotted
-from thymos.config.readers import Reads
+from thymos.config.readers import Reads, exact_decimal
 from thymos.config.toml_lines import KeyPath
 
 PREFIX = "THYMOS_"
@@ -70,7 +69,7 @@ def _value(path: KeyPath, text: str) -> Any:
     if isinstance(node, Reads) and node.is_text:
         return text
     try:
-        read = tomllib.loads(f"value = {text.strip()}", parse_float=Decimal)
+        read = tomllib.loads(f"value = {text.strip()}", parse_float=exact_decimal)
     except (ValueError, RecursionError):
         return text
     return read["value"] if len(read) == 1 else text

@@ -7,7 +7,6 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from pydantic import ValidationError
 from thymos.config.contradictions import contradictions
 from thymos.config.environment import override
 from thymos.config.problems import Places, Problem, found_by_validation, raise_for
-from thymos.config.sections import COLLECT, Config, Provenance
+from thymos.config.readers import exact_decimal
+from thymos.config.sections import COLLECT, Config, Provenance, Storage
 from thymos.config.toml_lines import KeyPath, key_lines
 from thymos.errors import ConfigError
 
@@ -92,7 +92,7 @@ def _read(path: Path) -> str:
 
 def _parse(source: _Source) -> dict[str, Any]:
     try:
-        return tomllib.loads(source.text, parse_float=Decimal)
+        return tomllib.loads(source.text, parse_float=exact_decimal)
     except tomllib.TOMLDecodeError as error:
         message, line = str(error), source.text.count("\n") + 1
         if position := re.search(r" \(at line (\d+), column (\d+)\)$", message):
@@ -162,15 +162,18 @@ def _renumbered(key: KeyPath, kept: list[int] | None) -> KeyPath:
 def _settle(config: Config, places: Places, directory: Path) -> Config:
     """Make paths absolute, and note where each value came from."""
 
-    def absolute(path: Path | None, key: KeyPath) -> Path | None:
-        return path and ((Path().absolute() if key in places.variables else directory) / path)
+    def absolute(path: Path, key: KeyPath) -> Path:
+        return (Path().absolute() if places.is_from_environment(key) else directory) / path
 
     agents = {
         name: agent.model_copy(update={"scenario": absolute(agent.scenario, ("agents", name, "scenario"))})
+        if agent.scenario
+        else agent
         for name, agent in config.agents.items()
     }
-    storage_directory = absolute(config.storage.directory, ("storage", "directory"))
-    storage = config.storage.model_copy(update={"directory": storage_directory})
+    storage = config.storage
+    if "directory" in storage.model_fields_set:
+        storage = Storage(directory=absolute(storage.directory, ("storage", "directory")))
     settled = config.model_copy(update={"agents": agents, "storage": storage})
     settled._provenance = Provenance(places.origins(), directory)
     return settled

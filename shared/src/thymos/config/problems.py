@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from thymos.config.outline import Node, Tables, Variants, fixed_keys, locate, names_of, places_named
-from thymos.config.readers import Reads, in_toml, key_in_toml, nearest, nearest_said, shown
+from thymos.config.readers import Reads, in_toml, key_in_toml, nearest, nearest_said, printable, shown
 from thymos.config.toml_lines import KeyPath
 from thymos.errors import ConfigError
 
@@ -27,7 +27,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.source}:{self.line}" if self.line else self.source
+        source = printable(self.source)
+        place = f"{source}:{self.line}" if self.line else source
         return f"{place}: {dotted(self.path)}: {self.message}" if self.path else f"{place}: {self.message}"
 
 
@@ -48,6 +49,10 @@ class Places:
                 return Problem(self.file, self.lines[path[:length]], path, message)
         inside = [name for written, name in self.variables.items() if written[: len(path)] == path]
         return Problem(inside[0] if inside else self.file, None, path, message)
+
+    def is_from_environment(self, path: KeyPath) -> bool:
+        """Whether a variable holds the value, or a table around it."""
+        return any(path[:length] in self.variables for length in range(1, len(path) + 1))
 
     def origins(self) -> dict[KeyPath, str]:
         """For every key that is written somewhere: `file:line`, or `env NAME`."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,14 @@ class Reads:
             raise Unreadable(self.expected, value, str(error)) from None
 
 
+def exact_decimal(digits: str) -> Decimal:
+    """A number of the file, exactly. One that `Decimal` cannot hold is infinite, and so refused where it stands."""
+    try:
+        return Decimal(digits)
+    except InvalidOperation:
+        return Decimal("Infinity")
+
+
 def shown(value: object) -> str:
     """A value in TOML's notation, on one line, shortened to what a message can hold."""
     text = in_toml(value)
@@ -79,7 +87,15 @@ def in_toml(value: object) -> str:
     if isinstance(value, Mapping):
         pairs = ", ".join(f"{key_in_toml(str(key))} = {in_toml(item)}" for key, item in value.items())
         return f"{{{pairs}}}"
-    return json.dumps(str(value), ensure_ascii=False) if isinstance(value, (str, Path)) else str(value)
+    return printable(json.dumps(str(value), ensure_ascii=False)) if isinstance(value, (str, Path)) else str(value)
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with what a terminal would obey rather than show escaped as TOML does."""
+    return "".join(
+        char if char.isprintable() else f"\\u{ord(char):04x}" if ord(char) < 1 << 16 else f"\\U{ord(char):08x}"
+        for char in text
+    )
 
 
 def key_in_toml(key: str) -> str:
@@ -135,7 +151,7 @@ def number(low: str, high: str, *, open_low: bool = False, open_high: bool = Fal
         return exact
 
     least_said = f"above {low}" if open_low else f"from {low}"
-    most_said = f"{'and below' if open_low else 'to below'} {high}" if open_high else f"to {high}"
+    most_said = f"and below {high}" if open_high else f"and at most {high}" if open_low else f"to {high}"
     places_said = f" with at most {places} decimal places" if places else ""
     return Reads(f"a number {least_said} {most_said}{places_said}", read)
 

@@ -35,7 +35,7 @@ class WorktreeScaling(Section):
     """How many worktrees, and so agent processes, there are per branch."""
 
     enabled: Annotated[bool, readers.switch()] = Field(
-        default=True, description="Whether the number follows the load; if not, it stays at `min_worktrees`."
+        default=True, description="Whether their number follows the load (also needs `auto_scaling_enabled`)."
     )
     min_worktrees: Annotated[int, readers.whole(0, 1000)] = Field(default=1, description="Never fewer than this.")
     max_worktrees: Annotated[int, readers.whole(1, 1000)] = Field(default=10, description="Never more than this.")
@@ -202,8 +202,10 @@ class Agent(Section):
 class Storage(Section):
     """Where services keep their state."""
 
-    directory: Annotated[Path, readers.path("a directory")] | None = Field(
-        default=None, description="One SQLite file per service. Unset: what the command line says."
+    directory: Annotated[Path, readers.path("a directory")] = Field(
+        default=Path("data"),
+        description="One SQLite file per service. The default is in the current directory. "
+        "`THYMOS_DATA_DIR` and `--data` on the command line win.",
     )
 
 
