@@ -8,13 +8,15 @@ Readers ignore fields they do not know; writers never send them. A change that i
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from thymos.names import check_agent, check_branch, check_tenant
+from thymos.names import BRANCH_PATTERN, NAME_PATTERN, check_agent, check_branch, check_tenant
 
-TenantName = Annotated[str, AfterValidator(check_tenant)]
-AgentName = Annotated[str, AfterValidator(check_agent)]
-BranchName = Annotated[str, AfterValidator(check_branch)]
+_NAME_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{NAME_PATTERN}$"})
+_BRANCH_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{BRANCH_PATTERN}$"})
+TenantName = Annotated[str, AfterValidator(check_tenant), _NAME_SCHEMA]
+AgentName = Annotated[str, AfterValidator(check_agent), _NAME_SCHEMA]
+BranchName = Annotated[str, AfterValidator(check_branch), _BRANCH_SCHEMA]
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 """An opaque identifier (task, experiment, decision, worktree, commit): at most 200 characters."""
 Reason = Annotated[str, Field(max_length=4096)]

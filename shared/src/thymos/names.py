@@ -9,6 +9,10 @@ import re
 
 _TENANT_OR_AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,126}", re.ASCII)
+NAME_PATTERN = _TENANT_OR_AGENT.pattern
+"""What the whole of a tenant's or agent's name matches."""
+BRANCH_PATTERN = _BRANCH.pattern
+"""What the whole of a branch's name matches."""
 
 _TENANT_OR_AGENT_RULE = "1 to 63 characters of a-z, 0-9, '_' and '-', starting with a letter or digit"
 _BRANCH_RULE = "1 to 127 characters of A-Z, a-z, 0-9, '_' and '-', starting with a letter or digit"
