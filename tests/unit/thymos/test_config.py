@@ -499,6 +499,19 @@ class TestContradictions:
             "scale_up_threshold (0.9): between them the number of worktrees rests",
         ]
 
+    def test_they_are_found_in_the_rules_that_are_not_wrong_otherwise(self) -> None:
+        rule = "[[supervisor.versioning.rules]]\nname = 'r'\ncondition = {type = 'NewStrategyAvailable'}\n"
+        text = (
+            f"{rule}action = {{type = 'ScaleWorktrees', target_count = 'x'}}\n"
+            f"{rule}action = {{type = 'ScaleWorktrees', target_count = 99}}\n"
+        )
+        assert problems(text) == [
+            "thymos.toml:4: supervisor.versioning.rules[0].action.target_count: "
+            'expected a whole number from 0 to 1000; got "x"',
+            "thymos.toml:8: supervisor.versioning.rules[1].action.target_count: "
+            "99 is not within min_worktrees (1) and max_worktrees (10)",
+        ]
+
     def test_they_are_found_in_settings_made_in_python_too(self) -> None:
         with pytest.raises(ValueError, match=r"min_success_rate: 0\.4 must be above"):
             Versioning(success_criteria=SuccessCriteria(min_success_rate=Decimal("0.4")))

@@ -88,7 +88,7 @@ def raise_for(problems: list[Problem]) -> None:
     """
     if not problems:
         return
-    ordered = sorted(dict.fromkeys(problems), key=lambda each: (each.line is None, each.line or 0, each.source))
+    ordered = sorted(problems, key=lambda each: (each.line is None, each.line or 0, each.source))
     lines = [str(each) for each in ordered[:MOST_SHOWN]]
     if len(ordered) > MOST_SHOWN:
         lines.append(f"{ordered[0].source}: and {len(ordered) - MOST_SHOWN} more problems")
