@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from thymos import subjects
-from thymos.bus import CONTENT_TYPE_HEADER, Bus, PublishAck
-from thymos.envelope import CONTENT_TYPE, Envelope, decode
+from thymos.bus import CONTENT_TYPE_HEADER, Bus, PublishAck, Stored
+from thymos.envelope import BATCH_CONTENT_TYPE, CONTENT_TYPE, Envelope, decode, decode_batch
 from thymos.errors import PoisonError, Refusal, RefusalCode, TransientError, UnavailableError
 from thymos.events import Event
 from thymos.message import Message
@@ -49,6 +49,16 @@ def new_envelope(
         agent=check_agent(agent),
         data=message,
     )
+
+
+def decode_stored(stored: Stored) -> list[Envelope[Message] | PoisonError]:
+    """The messages in one stored message: one, or a telemetry batch; an error in place of one that cannot be read."""
+    try:
+        if stored.headers.get(CONTENT_TYPE_HEADER) == BATCH_CONTENT_TYPE:
+            return decode_batch(stored.body, stored.subject)
+        return [decode(stored.body, stored.subject)]
+    except PoisonError as error:
+        return [error]
 
 
 @dataclass(frozen=True)
@@ -132,10 +142,9 @@ class Client:
     ) -> AsyncIterator[Envelope[Message]]:
         """The messages of a stream. Ones this version cannot read are passed over: they are not ours to judge."""
         async for stored in self.bus.follow(stream, pattern, since, from_sequence):
-            try:
-                yield decode(stored.body, stored.subject)
-            except PoisonError:
-                continue
+            for item in decode_stored(stored):
+                if isinstance(item, Envelope):
+                    yield item
 
     async def command(self, message: Message, agent: str, timeout: timedelta = REQUEST_TIMEOUT) -> Envelope[Message]:
         """Send a command and wait for the first event that it causes (which may be `command.refused`).
