@@ -1,0 +1,153 @@
+"""The published contract: current, valid JSON Schema, and strict enough to write a message from it alone."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from thymos import generate, subjects
+from thymos.envelope import decode
+from thymos.examples import EXAMPLES, example_of
+from thymos.message import Message, messages
+from thymos.schemas import event_schema, file_stem, subjects_document
+from thymos.telemetry import TaskFinished
+
+PROTO = Path(__file__).parents[2] / "proto"
+
+
+def schema_on_disk(stem: str) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((PROTO / "events" / f"{stem}.json").read_text())
+    return schema
+
+
+def accepts(schema: dict[str, Any], event: dict[str, Any]) -> bool:
+    return bool(Draft202012Validator(schema).is_valid(event))
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The example of task.finished with one value replaced; `...` removes it."""
+    event = copy.deepcopy(example_of(TaskFinished).to_dict())
+    *parents, last = path.split(".")
+    place = event
+    for parent in parents:
+        place = place[parent]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return event
+
+
+def test_every_file_is_current_and_there_are_no_others() -> None:
+    assert generate.differences(PROTO, generate.contract_files()) == [], "run `make generate`"
+
+
+@pytest.mark.parametrize("message_class", messages(), ids=file_stem)
+def test_a_schema_is_valid_and_accepts_its_example(message_class: type[Message]) -> None:
+    schema = schema_on_disk(file_stem(message_class))
+    Draft202012Validator.check_schema(schema)
+    assert schema["$id"].startswith("urn:thymos:schema:")
+    event = json.loads((PROTO / "examples" / f"{file_stem(message_class)}.json").read_text())
+    Draft202012Validator(schema).validate(event)
+
+
+@pytest.mark.parametrize("envelope", EXAMPLES, ids=lambda envelope: envelope.type)
+def test_a_schema_accepts_no_other_type(envelope: Any) -> None:
+    others = [m for m in messages() if not isinstance(envelope.data, m)]
+    assert not any(accepts(event_schema(m), envelope.to_dict()) for m in others[::7])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("id", ...),
+        ("id", ""),
+        ("source", ...),
+        ("time", ...),
+        ("time", "yesterday"),
+        ("time", "2026-03-02T09:00:00"),
+        ("specversion", "0.3"),
+        ("type", "thymos.task.finished.v2"),
+        ("tenantid", "Acme Corp"),
+        ("agentid", "a.b"),
+        ("subject", "thymos.telemetry.acme"),
+        ("subject", "thymos.telemetry.acme.support.more"),
+        ("datacontenttype", "text/plain"),
+        ("data", ...),
+        ("data.task_id", ...),
+        ("data.task_id", ""),
+        ("data.outcome", "won"),
+        ("data.outcome", ...),
+        ("data.latency_ms", -1),
+        ("data.latency_ms", "38"),
+        ("data.branch", "no spaces"),
+        ("data.quality", {"tone": 1.5}),
+        ("data.recalled_ids", ["x"] * 101),
+        ("data.input_tokens", 1.5),
+    ],
+)
+def test_a_schema_refuses_what_is_wrong(path: str, value: Any) -> None:
+    assert not accepts(schema_on_disk("task.finished.v1"), changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("subject", ...), ("tenantid", ...), ("agentid", ...), ("data.cost_usd", ...), ("data.added_later", 1)],
+)
+def test_a_schema_accepts_what_may_be_absent_or_added(path: str, value: Any) -> None:
+    event = changed(path, value)
+    assert accepts(schema_on_disk("task.finished.v1"), event)
+    assert decode(json.dumps(event).encode(), example_of(TaskFinished).subject)
+
+
+def test_the_least_that_a_schema_asks_for_is_enough_to_be_read() -> None:
+    """Written from the schema alone: its required fields and nothing else."""
+    event = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "shell",
+        "type": "thymos.task.finished.v1",
+        "time": "2026-03-02T09:00:00+01:00",
+        "data": {"task_id": "t", "outcome": "succeeded"},
+    }
+    schema = schema_on_disk("task.finished.v1")
+    assert set(schema["required"]) == set(event)
+    assert accepts(schema, event)
+    assert decode(json.dumps(event).encode(), subjects.telemetry_subject("acme", "support")).message_id == (
+        "acme/support/shell/1"
+    )
+
+
+def test_subjects_yaml_says_what_the_code_says() -> None:
+    assert yaml.safe_load((PROTO / "subjects.yaml").read_text()) == subjects_document()
+
+
+def test_check_says_what_differs_and_what_has_no_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "proto"
+    assert generate.main(["--folder", str(folder)]) == 0
+    assert generate.main(["--folder", str(folder), "--check"]) == 0
+    example = folder / "examples" / "branch.merged.v1.json"
+    example.write_text(example.read_text().replace("AutoMerge", "Ours"))
+    (folder / "events" / "by.hand.v1.json").write_text("{}")
+    (folder / "subjects.yaml").unlink()
+    assert generate.main(["--folder", str(folder), "--check"]) == 1
+    output = capsys.readouterr().out
+    assert '-    "strategy": "Ours",' in output
+    assert '+    "strategy": "AutoMerge",' in output
+    assert "by.hand.v1.json: is not generated; delete it" in output
+    assert "+streams:" in output
+    assert generate.main(["--folder", str(folder)]) == 0
+    assert generate.differences(folder, generate.contract_files()) == []
+
+
+def test_it_runs_as_a_module() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "thymos.generate", "--check"], cwd=PROTO.parent, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
