@@ -209,6 +209,13 @@ def test_a_good_mark_begins_a_new_baseline(db: sqlite3.Connection) -> None:
     assert [(e.failures, e.first_row) for e in events] == [(0, 251)]
 
 
+def test_what_is_late_is_in_no_baseline(db: sqlite3.Connection) -> None:
+    collector = Collector(baseline_samples=100)
+    collector.observe(db, batch(0, 99), NOW)
+    assert frozen(collector.observe(db, batch(100, 50, Outcome.FAILED, ago=400), NOW)) == []
+    assert [e.failures for e in frozen(collector.observe(db, batch(200, 1), NOW))] == [0]
+
+
 def test_only_main_makes_the_baseline(db: sqlite3.Connection) -> None:
     collector = Collector(baseline_samples=100)
     other = [finished(f"t{n}", branch="experiment-1-control", experiment_id="1", arm="control") for n in range(200)]

@@ -126,7 +126,7 @@ def write(connection: sqlite3.Connection, changes: Changes) -> int:
     many(
         "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (window_id) DO UPDATE SET"
         " newest_us = excluded.newest_us, late = excluded.late, used_us = excluded.used_us",
-        [(row.window_id, *_key_of(row), row.newest_us, row.late, row.used_us) for row in changes.windows.values()],
+        [(row.window_id, *row.key, row.newest_us, row.late, row.used_us) for row in changes.windows.values()],
     )
     many(
         "INSERT OR REPLACE INTO sample VALUES (?, ?, ?, ?, ?)",
@@ -205,7 +205,7 @@ def baselines(connection: sqlite3.Connection) -> Iterator[tuple[AgentKey, Baseli
 
 def encode(sample: AnySample) -> str:
     """A sample as a JSON array of its fields in their order; new fields go last and have a default."""
-    return json.dumps([getattr(sample, name) for name in _FIELDS[type(sample)]], separators=(",", ":"))
+    return _JSON.encode([getattr(sample, name) for name in _FIELDS[type(sample)]])
 
 
 def decode(kind: Kind, body: str) -> AnySample:
@@ -222,12 +222,8 @@ def decode(kind: Kind, body: str) -> AnySample:
             return MemoryUse(*values)
 
 
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _FIELDS = {cls: [part.name for part in fields(cls)] for cls in (Finished, Response, Resource, MemoryUse)}
-
-
-def _key_of(row: WindowRow) -> tuple[str, str, str, str, str]:
-    key = row.key
-    return key.tenant, key.agent, key.branch, key.experiment_id, key.arm
 
 
 def _finished(values: list[object]) -> Finished:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from metrics_collector.event_time import SECOND_US
 from metrics_collector.samples import AnySample, Finished, Kind, MemoryUse, Resource, Response, Series
@@ -29,8 +30,7 @@ class Limits:
     worktrees_max: int = 1_000
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class WindowKey:
+class WindowKey(NamedTuple):
     """Whose window it is: a branch of an agent or, with `experiment_id` and `arm`, one arm of an experiment."""
 
     tenant: str
