@@ -8,6 +8,7 @@ a walk stops as soon as what is left can only be reached from what is already co
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +17,7 @@ C = TypeVar("C", bound=int | str)
 Parents = Callable[[C], Iterable[C]]
 Generation = Callable[[C], int]
 
-_ONE, _OTHER, _STALE = 1, 2, 4
+_ONE, _OTHER, _BOTH, _STALE = 1, 2, 3, 4
 
 
 def merge_bases(one: C, other: C, parents: Parents[C], generation: Generation[C]) -> list[C]:
@@ -29,26 +30,26 @@ def merge_bases(one: C, other: C, parents: Parents[C], generation: Generation[C]
         return [one]
     colours: dict[C, int] = {one: _ONE, other: _OTHER}
     queue = _Queue(generation, colours)
+    waiting = Counter(colours.values())
     found: list[C] = []
-    fresh = len(colours)
     # A commit that is reached from both sides is common; its ancestors are stale: common, but not the best. All
-    # descendants of a commit are popped before it, so that its colour is final by then.
-    while fresh:
+    # descendants of a commit are popped before it, so that its colour is final by then. Another best one has to be
+    # reached from commits of either colour that are not yet common, so that one colour alone need not be followed.
+    while waiting[_BOTH] or (waiting[_ONE] and waiting[_OTHER]):
         commit = queue.pop()
         colour = colours[commit]
-        fresh -= not colour & _STALE
-        if colour == _ONE | _OTHER:
+        waiting[colour] -= 1
+        if colour == _BOTH:
             found.append(commit)
             colour |= _STALE
         for parent in parents(commit):
             before = colours.get(parent)
-            after = (before or 0) | colour
             if before is None:
                 queue.push(parent)
-                fresh += not after & _STALE
-            elif not before & _STALE and after & _STALE:
-                fresh -= 1
-            colours[parent] = after
+            else:
+                waiting[before] -= 1
+            colours[parent] = (before or 0) | colour
+            waiting[colours[parent]] += 1
     return found
 
 

@@ -105,6 +105,8 @@ class _Plan:
     on_theirs: Differing = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
     open: bool = False
+    gap: int = 0
+    """Entries between the sides: what finding their difference had to read."""
 
     def add(self, memory_id: str, ours: Slot | None, theirs: Slot | None, merged: Slot | None) -> None:
         for delta, old in ((self.on_ours, ours), (self.on_theirs, theirs)):
@@ -121,9 +123,11 @@ def _plan(
     resolutions: Mapping[str, Memory | None],
 ) -> _Plan:
     """Only memories on which the sides differ can need merging, so only those are looked at."""
-    plan = _Plan()
+    ours_view, theirs_view = (timeline.view_of(repo.db, side.place) for side in (ours, theirs))
+    between = timeline.entries_between(repo.db, ours_view, theirs_view)
+    plan = _Plan(gap=len(between))
     base_of = _Bases(repo)
-    for memory_id, (our, their) in reading.differing(repo, ours, theirs).items():
+    for memory_id, (our, their) in timeline.difference(repo.db, ours_view, theirs_view, between).items():
         same = base_of.side(tuple(bases), memory_id, our, their)
         if same is not None:
             plan.add(memory_id, our, their, their if same == "ours" else our)
@@ -161,15 +165,15 @@ def _slot(
 
 
 def _write(repo: Repository, draft: Draft, ours: CommitRow, theirs: CommitRow, plan: _Plan) -> CommitRow:
-    """Store the merge on the side that it is nearer to, unless that would lie deeper.
+    """Store the merge on top of ours; or of theirs, when the entries between the sides outgrow what truly differs.
 
-    A long-lived branch that keeps taking in main is thus stored ever anew as main plus its own changes, and the next
-    merge reads only what happened since.
+    A long-lived branch that keeps taking in main would lie ever further from where it once forked. So it is now and
+    then stored anew as main plus its own changes, which costs those and bounds what the merges after it read by twice
+    as much. Never on a side that lies deeper, or reading would have ever more lines to look at.
     """
     parents = [ours, theirs]
-    nearer = len(plan.on_theirs) < len(plan.on_ours)
     depth_ours, depth_theirs = (len(timeline.view_of(repo.db, side.place)) for side in parents)
-    if nearer and depth_theirs < depth_ours:
+    if plan.gap > 2 * len(plan.on_theirs) and depth_theirs < depth_ours:
         return commits.write_commit(repo.db, repo.id, draft, parents, plan.on_ours, theirs, plan.on_theirs)
     return commits.write_commit(repo.db, repo.id, draft, parents, plan.on_ours)
 

@@ -100,19 +100,19 @@ def _line_rows(
         yield memory_id, depth, version, commit_no
 
 
-def touched_between(db: sqlite3.Connection, one: View, other: View) -> list[str]:
-    """Ids of the memories that may differ between two views, sorted: whoever has no entry in between is the same.
+def entries_between(db: sqlite3.Connection, one: View, other: View) -> list[str]:
+    """The memory of every entry that lies between two views: whoever has none is the same in both.
 
     An entry that both views read has the same rank in both, because the views of two commits agree on the order of
     the lines they share. So two views differ on a memory only if one of them reads an entry that the other does not.
     """
     ends, other_ends = _ends(one), _ends(other)
-    found: set[str] = set()
-    for line in ends.keys() | other_ends.keys():
+    found: list[str] = []
+    for line in sorted(ends.keys() | other_ends.keys()):
         low, high = sorted((ends.get(line, 0), other_ends.get(line, 0)))
         rows = db.execute("SELECT memory_id FROM entry WHERE line_id = ? AND seq > ? AND seq <= ?", (line, low, high))
-        found.update(memory_id for (memory_id,) in rows)
-    return sorted(found)
+        found += (memory_id for (memory_id,) in rows)
+    return found
 
 
 def _ends(view: View) -> dict[int, int]:
@@ -122,10 +122,13 @@ def _ends(view: View) -> dict[int, int]:
 Differing = dict[str, tuple[Slot | None, Slot | None]]
 
 
-def difference(db: sqlite3.Connection, before: View, after: View) -> Differing:
-    """The memories whose version differs, with both versions. O(entries between the views)."""
+def difference(db: sqlite3.Connection, before: View, after: View, among: Iterable[str] | None = None) -> Differing:
+    """The memories whose version differs, by id, with both versions. O(entries between the views).
+
+    `among` are the memories of those entries, if the caller knows them already.
+    """
     found: Differing = {}
-    for memory_id in touched_between(db, before, after):
+    for memory_id in sorted(set(entries_between(db, before, after) if among is None else among)):
         old, new = visible(db, before, memory_id), visible(db, after, memory_id)
         if (old and old.version) != (new and new.version):
             found[memory_id] = (old, new)

@@ -88,5 +88,5 @@ def _commit_problems(repo: Repository, commit: CommitRow) -> Iterator[str]:
     )
     if commit_id(header) != commit.id:
         yield f"commit {commit.id[:12]}: its id does not follow from what it holds"
-    if not above and timeline.touched_between(repo.db, (), timeline.view_of(repo.db, commit.place)):
+    if not above and timeline.entries_between(repo.db, (), timeline.view_of(repo.db, commit.place)):
         yield f"commit {commit.id[:12]}: the first commit is not empty"

@@ -1,0 +1,91 @@
+"""Search at a ref: what is visible, ranked by what is visible."""
+
+import pytest
+
+from memory_repository import Delete, Memory, MemoryRepository, Modify, Put
+from memory_repository.searching import Hits
+from thymos.errors import Refusal
+
+ARTICLES = [
+    Memory("refunds", "A refund of your money takes thirty days.", "answer", {"keywords": ["reimbursement"]}),
+    Memory("shipping", "We ship within two days. Parcels are tracked.", "answer"),
+    Memory("password", "Reset your password on the login page.", "howto"),
+]
+
+
+@pytest.fixture
+def desk(memory: MemoryRepository) -> MemoryRepository:
+    """A support desk's memory of three articles."""
+    memory.commit([Put(article) for article in ARTICLES])
+    return memory
+
+
+def found(hits: Hits) -> list[str]:
+    return [hit.memory.id for hit in hits.hits]
+
+
+def test_any_word_of_the_query_finds_and_more_of_them_rank_higher(desk: MemoryRepository) -> None:
+    assert found(desk.search("how many days until my refund")) == ["refunds", "shipping"]
+
+
+def test_the_texts_in_the_fields_are_found_too(desk: MemoryRepository) -> None:
+    assert found(desk.search("REIMBURSEMENT?")) == ["refunds"]
+
+
+def test_kind_and_limit_narrow_the_answer(desk: MemoryRepository) -> None:
+    assert found(desk.search("days password", kind="howto")) == ["password"]
+    assert found(desk.search("days password refund", limit=1)) == ["refunds"]
+
+
+def test_only_what_is_visible_at_the_ref_is_found(desk: MemoryRepository) -> None:
+    desk.create_branch("idea")
+    desk.commit([Modify("shipping", content="We deliver by drone."), Delete("password")], branch="idea")
+    assert found(desk.search("drone")) == []
+    assert found(desk.search("parcels password", "idea")) == []
+    assert found(desk.search("drone", "idea")) == ["shipping"]
+    assert set(found(desk.search("parcels password", "idea~1"))) == {"shipping", "password"}
+
+
+def test_what_others_do_elsewhere_changes_neither_order_nor_scores(desk: MemoryRepository) -> None:
+    before = desk.search("refund days login page")
+    desk.create_branch("idea")
+    for number in range(20):
+        desk.commit([Modify("shipping", content=f"refund refund login page {number}")], branch="idea")
+    assert desk.search("refund days login page") == before
+    desk.commit([Modify("refunds", content="changed")])
+    desk.rollback("main~1")
+    assert [(h.memory, h.score) for h in desk.search("refund days login page").hits] == [
+        (h.memory, h.score) for h in before.hits
+    ]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'refund" OR repo : "r1',
+        "refund AND (((",
+        "NEAR(refund, days) NOT *",
+        "words : refund - ^refund + refund*",
+        "'; DROP TABLE version; -- refund",
+        "refund \ud83d\ude00",
+    ],
+)
+def test_nothing_in_a_query_is_syntax(desk: MemoryRepository, query: str) -> None:
+    query = query.encode("utf-16", "surrogatepass").decode("utf-16")
+    assert found(desk.search(query))[0] == "refunds"
+    assert desk.verify().ok
+
+
+def test_a_query_without_words_finds_nothing(desk: MemoryRepository) -> None:
+    for query in ("", "   ", '"*()', "\n\t"):
+        assert found(desk.search(query)) == []
+
+
+def test_the_name_that_keeps_repositories_apart_is_no_search_word(desk: MemoryRepository) -> None:
+    assert found(desk.search("r1")) == []
+
+
+def test_a_query_over_the_limit_is_refused_and_many_words_are_not(desk: MemoryRepository) -> None:
+    with pytest.raises(Refusal, match="query"):
+        desk.search("refund " * 10_000)
+    assert found(desk.search("refund " + " ".join(f"word{n}" for n in range(1000)))) == ["refunds"]
