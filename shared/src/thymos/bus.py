@@ -72,8 +72,9 @@ class Delivery(Protocol):
     def sequence(self) -> int:
         """Its sequence in the stream."""
 
-    async def ack(self) -> None:
-        """Done. Returns when the server has noted it. Raises TransientError when that is not known."""
+    async def ack(self, confirm: bool = True) -> None:
+        """Done. With `confirm` it returns when the server has noted this and every acknowledgement sent before it
+        on the connection. Raises TransientError when that is not known."""
 
     async def retry(self, delay: timedelta) -> None:
         """Deliver it again after `delay`."""

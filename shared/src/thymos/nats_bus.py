@@ -347,7 +347,10 @@ class NatsDelivery:
     def sequence(self) -> int:
         return self._message.metadata.sequence.stream
 
-    async def ack(self) -> None:
+    async def ack(self, confirm: bool = True) -> None:
+        if not confirm:
+            await self._settle(self._message.ack())
+            return
         try:
             await self._message.ack_sync(timeout=ACK_TIMEOUT_SECONDS)
         except (TimeoutError, NatsError, OSError) as error:

@@ -294,7 +294,8 @@ async def _handle_batch(service: Service, bus: Bus, route: Route, deliveries: Se
         for delivery in readable:
             await settled(bus, route.consumer, delivery, partial(_handle_each, service, route, delivery))
         return
-    await asyncio.gather(*(delivery.ack() for delivery in readable))
+    for delivery in readable:
+        await delivery.ack(confirm=delivery is readable[-1])
 
 
 def _decode_any(delivery: Delivery) -> list[Envelope[Message] | PoisonError]:

@@ -36,7 +36,8 @@ async def demo(
     """An agent gets worse, is made better, is damaged, is restored, and is scaled: in under 90 seconds."""
     with ExitStack() as stack:
         folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thymos-demo-")))
-        screen = stack.enter_context(_screen(json))
+        screen = _screen(json)
+        stack.enter_context(screen)
         summary = await _tell(folder, port, seed, screen)
     _print(summary, json)
     return exit_codes.DONE if summary.succeeded else exit_codes.FAILED
@@ -60,7 +61,8 @@ async def _tell(folder: Path, port: int | None, seed: int, screen: LiveScreen | 
 
     dataset = load_dataset()
     async with Suite(folder, config_path=write_configuration(folder, dataset), port=port) as suite:
-        bus = await nats_bus.connect(suite.nats_url, "demo")
+        await suite.ready()
+        bus = await nats_bus.connect(suite.url, "demo")
         try:
             return await Story(Client(bus, source="customers"), dataset, seed, screen).tell()
         finally:
