@@ -120,7 +120,9 @@ def test_a_number_is_what_was_written(said: Any) -> None:
     assert exact(said) == Fraction(1, 10)
 
 
-@pytest.mark.parametrize("said", ["ten", float("nan"), float("inf"), Decimal("NaN"), "1/0", ""])
+@pytest.mark.parametrize(
+    "said", ["ten", float("nan"), float("inf"), Decimal("NaN"), "1/0", "", "1e999999999", Decimal("1e-999999999")]
+)
 def test_what_is_not_a_number_is_refused(said: Any) -> None:
     with pytest.raises(ValueError, match="not a finite number"):
         exact(said)

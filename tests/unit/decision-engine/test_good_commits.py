@@ -51,7 +51,7 @@ def run(history: History, commit: str, *outcomes: MainOutcome) -> tuple[History,
     return history, found
 
 
-START = (MainCommit("c0", "t0", declared_good=True), MainCommit("c1", "t1"))
+START: History = (MainCommit("c0", "t0", declared_good=True), MainCommit("c1", "t1"))
 
 
 def test_the_twentieth_outcome_in_a_row_makes_a_commit_good() -> None:
@@ -69,7 +69,7 @@ def test_an_alarm_breaks_the_run() -> None:
 
 
 def test_a_run_on_a_later_commit_proves_the_earlier_too() -> None:
-    history = (*START, MainCommit("c2", "t2"))
+    history: History = (*START, MainCommit("c2", "t2"))
     history, good = run(history, "c1", *[RIGHT] * 5)
     history, good = run(history, "c2", *[RIGHT] * 15)
     assert good == ["c1"]
@@ -77,7 +77,7 @@ def test_a_run_on_a_later_commit_proves_the_earlier_too() -> None:
 
 
 def test_an_outcome_that_comes_in_late_stands_where_it_was_counted() -> None:
-    history = (*START, MainCommit("c2", "t2"))
+    history: History = (*START, MainCommit("c2", "t2"))
     for row in range(1, 20):
         history, _ = record_outcome(history, "c2", MainOutcome(True, row=row), HALF_MUST_SUCCEED)
     history, good = record_outcome(history, "c1", MainOutcome(True, row=20), HALF_MUST_SUCCEED)

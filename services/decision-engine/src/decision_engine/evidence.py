@@ -21,6 +21,7 @@ from functools import lru_cache
 from math import comb
 
 HALF = Fraction(1, 2)
+_MOST_PLACES = 400
 _LARGEST_FLOAT = Fraction(2) ** 1023
 
 
@@ -159,14 +160,24 @@ def balance_e_value(left: int, right: int) -> Fraction:
 def exact(number: int | float | str | Decimal | Fraction) -> Fraction:
     """A number as it was written: 0.1 is one tenth, not the nearest binary fraction.
 
-    A float is read through its shortest decimal form, which is what a TOML or CSV file said.
+    A float is read through its shortest decimal form, which is what a TOML or CSV file said. Text may be "n/d".
 
     Raises:
-        ValueError: `number` is not a finite number.
+        ValueError: `number` is not a finite number, or has more than 400 places: 1e999999999 is short to write and
+            fills the memory when made exact.
     """
     try:
-        return Fraction(repr(number)) if isinstance(number, float) else Fraction(number)
-    except (ValueError, OverflowError, ZeroDivisionError):
+        if isinstance(number, int | Fraction):
+            return Fraction(number)
+        said = repr(number) if isinstance(number, float) else number
+        if isinstance(said, str) and "/" in said:
+            return Fraction(said)
+        decimal = Decimal(said)
+        _, digits, exponent = decimal.as_tuple()
+        if not isinstance(exponent, int) or len(digits) > _MOST_PLACES or abs(exponent) > _MOST_PLACES:
+            raise ValueError
+        return Fraction(decimal)
+    except (ValueError, ArithmeticError):
         raise ValueError(f"not a finite number: {number!r}") from None
 
 

@@ -195,25 +195,19 @@ def _number(value: object, line: int, column: str) -> Fraction | None:
     said = value.strip() if isinstance(value, str) else value
     if said is None or said == "":
         return None
-    try:
-        if isinstance(said, bool) or not isinstance(said, (str, int)) or len(str(said)) > _MOST_SHOWN:
-            raise ValueError
-        number = exact(_without_huge_exponent(str(said)))
-    except ValueError:
-        said = f"{column} is {shown(value)}; expected a number or empty"
-        raise RecordingError(f"line {line}: {said}") from None
+    number = _decimal(str(said)) if isinstance(said, str | int) and not isinstance(said, bool) else None
+    if number is None:
+        raise RecordingError(f"line {line}: {column} is {shown(value)}; expected a number or empty")
     if not 0 <= number <= _LARGEST_NUMBER:
-        said = f"{column} is {shown(value)}; expected 0 to {float(_LARGEST_NUMBER):g}"
-        raise RecordingError(f"line {line}: {said}")
+        raise RecordingError(f"line {line}: {column} is {shown(value)}; expected 0 to {float(_LARGEST_NUMBER):g}")
     return number
 
 
-def _without_huge_exponent(said: str) -> str:
-    """Refuse 1e999999999, which is short to write and fills the memory when made exact."""
-    exponent = said.lower().partition("e")[2]
-    if "/" in said or len(exponent) > 4:
-        raise ValueError
-    return said
+def _decimal(said: str) -> Fraction | None:
+    try:
+        return exact(said) if "/" not in said else None
+    except ValueError:
+        return None
 
 
 def shown(value: object) -> str:
