@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,8 @@ async def test_a_poison_message_goes_to_the_dead_letters_and_others_flow(rig: Ri
             raise PoisonError("cannot be read")
 
     fates = [
-        (await settled(rig.bus, CONSUMER, d, lambda d=d: work(d))).fate for d in await take(subscription, 2)
+        (await settled(rig.bus, CONSUMER, delivery, partial(work, delivery))).fate
+        for delivery in await take(subscription, 2)
     ]
     assert fates == [Fate.DEAD, Fate.ACK]
     assert await nothing_more(subscription)

@@ -1,7 +1,7 @@
 """The SDK against a real server: telemetry never gets in the agent's way, memory and notifications work."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -23,8 +23,9 @@ from thymos.testing import NatsServer, free_port
 async def outcomes(bus: NatsBus, count: int) -> list[TaskFinished]:
     """The first `count` finished tasks on the telemetry stream."""
     found: list[TaskFinished] = []
-    async with asyncio.timeout(20), aclosing(bus.follow(subjects.TELEMETRY, "thymos.telemetry.>", from_sequence=1)) as s:
-        async for stored in s:
+    everything = bus.follow(subjects.TELEMETRY, "thymos.telemetry.>", from_sequence=1)
+    async with asyncio.timeout(20), aclosing(everything) as stream:
+        async for stored in stream:
             for item in decode_stored(stored):
                 assert isinstance(item, Envelope)
                 if isinstance(item.data, TaskFinished):
@@ -100,10 +101,10 @@ async def test_notifications_reach_whoever_waits_for_them(nats: NatsBus, nats_se
     await publisher.publish(publisher.envelope(merged, "support"))
 
     async with thymos.connect(nats_server.url, tenant="acme") as bus:
-        notes: AsyncIterator[thymos.Notification] = bus.notifications(
+        notes: AsyncGenerator[thymos.Notification, None] = bus.notifications(
             thymos.BranchMerged, thymos.BranchRolledBack, since=timedelta(minutes=1)
         )
-        async with aclosing(notes) as waiting:  # type: ignore[type-var]
+        async with aclosing(notes) as waiting:
             note = await asyncio.wait_for(anext(waiting), 10)
     assert (note.agent_id, note.reason) == ("support", "better")
     assert isinstance(note.event, thymos.BranchMerged)
@@ -114,13 +115,16 @@ async def test_another_tenants_notifications_are_not_seen(nats: NatsBus, nats_se
     for tenant in ("other", "acme"):
         publisher = Client(nats, tenant, "test")
         await publisher.publish(publisher.envelope(message, "support"))
-    async with thymos.connect(nats_server.url, tenant="acme") as bus:
-        async with aclosing(bus.notifications(since=timedelta(minutes=1))) as waiting:  # type: ignore[type-var]
-            note = await asyncio.wait_for(anext(waiting), 10)
+    async with (
+        thymos.connect(nats_server.url, tenant="acme") as bus,
+        aclosing(bus.notifications(since=timedelta(minutes=1))) as waiting,
+    ):
+        note = await asyncio.wait_for(anext(waiting), 10)
     assert note.envelope.tenant == "acme"
 
 
-async def test_memory_says_that_nobody_answers_and_what_to_do(nats: NatsBus, nats_server: NatsServer) -> None:
+@pytest.mark.usefixtures("nats")
+async def test_memory_says_that_nobody_answers_and_what_to_do(nats_server: NatsServer) -> None:
     async with thymos.connect(nats_server.url) as bus:
         with pytest.raises(thymos.UnavailableError, match="thymos doctor"):
             await bus.agent("support").memory.search("anything")

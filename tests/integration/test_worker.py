@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,8 @@ class Bench:
 
     def __init__(self, client: Client, url: str, data: Path) -> None:
         self.client = client
-        self._environment = {**os.environ, "THYMOS_NATS_URL": url, "THYMOS_DATA_DIR": str(data), "THYMOS_TENANT": "acme"}
+        told = {"THYMOS_NATS_URL": url, "THYMOS_DATA_DIR": str(data), "THYMOS_TENANT": "acme"}
+        self._environment = {**os.environ, **told}
         self.processes: list[Process] = []
 
     async def start(self, *arguments: str, **environment: str) -> Process:
@@ -62,8 +63,8 @@ class Bench:
                     return message
         raise AssertionError("the stream ended")
 
-    async def _telemetry(self) -> AsyncIterator[object]:
-        async with aclosing(self.client.follow(subjects.TELEMETRY, "thymos.telemetry.>", from_sequence=1)) as s:  # type: ignore[type-var]
+    async def _telemetry(self) -> AsyncGenerator[object, None]:
+        async with aclosing(self.client.follow(subjects.TELEMETRY, "thymos.telemetry.>", from_sequence=1)) as s:
             async for envelope in s:
                 yield envelope.data
 

@@ -11,7 +11,7 @@
   may forget the last acknowledgements (observed), never a message: a consumer keeps an inbox
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -133,7 +133,7 @@ class Bus(Protocol):
 
     def follow(
         self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
-    ) -> AsyncIterator[Stored]:
+    ) -> AsyncGenerator[Stored, None]:
         """Stored messages in order: from `since`, from a sequence, or new ones only; then live, until closed."""
 
     async def last_sequence(self, stream: Stream) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -130,7 +130,7 @@ class Client:
         agent: str | None = None,
         since: datetime | None = None,
         from_sequence: int | None = None,
-    ) -> AsyncIterator[Envelope[Message]]:
+    ) -> AsyncGenerator[Envelope[Message], None]:
         """Events as they happen (from `since` on, if given), of these classes or of all, in order."""
         pattern = subjects.event_subject(self.tenant, agent or "*", kinds[0].NAME if len(kinds) == 1 else ">")
         async for envelope in self.follow(subjects.EVENTS, pattern, since, from_sequence):
@@ -139,7 +139,7 @@ class Client:
 
     async def follow(
         self, stream: Stream, pattern: str, since: datetime | None = None, from_sequence: int | None = None
-    ) -> AsyncIterator[Envelope[Message]]:
+    ) -> AsyncGenerator[Envelope[Message], None]:
         """The messages of a stream. Ones this version cannot read are passed over: they are not ours to judge."""
         async for stored in self.bus.follow(stream, pattern, since, from_sequence):
             for item in decode_stored(stored):

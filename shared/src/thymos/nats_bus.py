@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -138,7 +138,7 @@ class NatsBus:
 
     async def follow(
         self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
-    ) -> AsyncIterator[Stored]:
+    ) -> AsyncGenerator[Stored, None]:
         config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW)
         if from_sequence is not None:
             config = api.ConsumerConfig(

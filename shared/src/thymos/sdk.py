@@ -15,7 +15,7 @@ import functools
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -151,7 +151,7 @@ class Connection:
 
     async def notifications(
         self, *kinds: type[Event], agent: str | None = None, since: datetime | timedelta | None = None
-    ) -> AsyncIterator[Notification]:
+    ) -> AsyncGenerator[Notification, None]:
         """Events of these classes (or all), as they happen; `since` starts in the past (a time, or an age)."""
         client = await self.client()
         start = datetime.now(UTC) - since if isinstance(since, timedelta) else since

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -169,7 +169,7 @@ class MemoryBus:
 
     async def follow(
         self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
-    ) -> AsyncIterator[Stored]:
+    ) -> AsyncGenerator[Stored, None]:
         log = self._logs[stream.name]
         position = log.last + 1 if since is None and from_sequence is None else (from_sequence or 1)
         while True:
