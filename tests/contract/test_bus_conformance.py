@@ -155,10 +155,10 @@ async def test_a_transient_failure_is_tried_again_until_it_works(rig: Rig) -> No
         if next(tries) < 3:
             raise TransientError("busy")
 
-    fates = []
+    fates: list[Fate] = []
     while Fate.ACK not in fates:
-        for delivery in await take(subscription, 1):
-            fates.append((await settled(rig.bus, CONSUMER, delivery, work)).fate)
+        delivery = (await take(subscription, 1))[0]
+        fates.append((await settled(rig.bus, CONSUMER, delivery, work)).fate)
     assert fates == [Fate.RETRY, Fate.RETRY, Fate.ACK]
 
 
@@ -186,9 +186,13 @@ async def test_a_deleted_durable_is_noticed(rig: Rig) -> None:
     assert not await rig.bus.missing([CONSUMER])
     await rig.bus.delete_consumer(CONSUMER)
     assert "conformance" in " ".join(await rig.bus.missing([CONSUMER]))
-    with pytest.raises(ConsumerMissingError, match="conformance"):
+
+    async def keep_fetching() -> None:
         for _ in range(5):
             await subscription.fetch(1, timedelta(milliseconds=200))
+
+    with pytest.raises(ConsumerMissingError, match="conformance"):
+        await keep_fetching()
     with pytest.raises(ConsumerMissingError):
         await rig.bus.subscribe(CONSUMER)
 
