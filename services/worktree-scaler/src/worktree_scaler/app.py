@@ -1,0 +1,38 @@
+"""Wires the service; the only place that does."""
+
+from __future__ import annotations
+
+import os
+
+from thymos import subjects
+from thymos.service import Service, ServiceSettings
+from thymos.unit_of_work import ServiceStore
+from worktree_scaler import scenario_runs, store
+from worktree_scaler.handlers import Handlers
+from worktree_scaler.settings import ScalerSettings, scaler_settings
+from worktree_scaler.supervision import Supervision, Wakeup
+
+
+def build(settings: ServiceSettings) -> Service:
+    """The service, ready to run."""
+    return build_with(scaler_settings(settings, os.environ))
+
+
+def build_with(settings: ScalerSettings) -> Service:
+    """The service from its own settings."""
+    service_store = ServiceStore(
+        settings.data_dir / "worktree-scaler.db",
+        subjects.WORKTREE_SCALER,
+        store.SCHEMA + scenario_runs.SCHEMA,
+    )
+    wakeup = Wakeup()
+    supervision = Supervision(settings, service_store, wakeup)
+    handlers = Handlers(settings, wakeup.notify)
+    return Service(
+        name=subjects.WORKTREE_SCALER,
+        store=service_store,
+        routes=handlers.routes(),
+        endpoints=handlers.endpoints(),
+        background=(supervision.run,),
+        stopping=supervision.drain,
+    )

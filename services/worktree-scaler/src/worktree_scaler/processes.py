@@ -1,0 +1,261 @@
+"""Agent processes: started in a session of their own, marked in their environment, found again after a crash.
+
+A process carries THYMOS_WORKTREE and THYMOS_SCALER (the id of the scaler that started it) in its
+environment. That
+mark is how a scaler that was killed between starting a process and noting its pid finds it again, and how
+it knows
+which processes are its own: nothing without the mark is ever signalled. Identity is pid *and* creation time.
+
+Output goes straight to a file (a pipe would break when the scaler dies), cut when it grows too large.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from thymos.errors import Refusal, RefusalCode
+from worktree_scaler.reconcile import Adoption, Found, Known, adopt
+
+log = logging.getLogger(__name__)
+
+WORKTREE_MARK = "THYMOS_WORKTREE"
+SCALER_MARK = "THYMOS_SCALER"
+LOGS_KEPT = 200
+
+
+class Sign(StrEnum):
+    """What a process is told: end when the task is done, end now, or be ended; the last two with its
+    children.
+    """
+
+    DRAIN = "drain"
+    STOP = "stop"
+    KILL = "kill"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start. `environment` is the whole environment but for the marks."""
+
+    worktree_id: str
+    command: tuple[str, ...]
+    directory: Path
+    environment: Mapping[str, str]
+
+
+class Backend(Protocol):
+    """Runs the agent of a worktree, somewhere. Worktrees are named by their ids; an unknown one is not an
+    error.
+    """
+
+    @property
+    def name(self) -> str:
+        """What `backend` says in events."""
+
+    async def start(self, launch: Launch) -> Found:
+        """Start a worktree's agent; whatever still works in that worktree is ended first.
+
+        Raises:
+            OSError: it cannot be started.
+            Refusal: this back end does not start agents.
+        """
+
+    def exited(self, worktree_ids: Iterable[str]) -> Mapping[str, int | None]:
+        """Those of the worktrees that have no running agent, with the exit code where it is known."""
+
+    async def signal(self, worktree_id: str, sign: Sign) -> bool:
+        """Tell a worktree's agent to end. False when there is none."""
+
+    async def recover(self, known: Sequence[Known]) -> Adoption:
+        """Take over what runs already; end what should not run."""
+
+    async def close(self) -> None:
+        """Stop watching; what runs keeps running."""
+
+
+class ExternalBackend:
+    """Agents that somebody else starts: they are only listened to."""
+
+    name = "external"
+
+    async def start(self, launch: Launch) -> Found:
+        raise Refusal(RefusalCode.REFUSED, f"worktree {launch.worktree_id}: an external agent starts itself")
+
+    def exited(self, worktree_ids: Iterable[str]) -> Mapping[str, int | None]:
+        """None is known to run: only a heartbeat tells."""
+        return dict.fromkeys(worktree_ids)
+
+    async def signal(self, worktree_id: str, sign: Sign) -> bool:
+        del worktree_id, sign
+        return False
+
+    async def recover(self, known: Sequence[Known]) -> Adoption:
+        del known
+        return Adoption({}, ())
+
+    async def close(self) -> None:
+        """Nothing is watched."""
+
+
+class ProcessBackend:
+    """Processes on this machine.
+
+    Args:
+        scaler_id: the mark of this scaler's processes.
+        log_dir: where their output goes, one file per worktree.
+        log_bytes_max: at this size a log is moved aside (one older part is kept).
+        ended: called in the event loop when a process that was started here ends.
+    """
+
+    name = "process"
+
+    def __init__(self, scaler_id: str, log_dir: Path, log_bytes_max: int, ended: asyncio.Event) -> None:
+        self._scaler_id = scaler_id
+        self._log_dir = log_dir
+        self._log_bytes_max = log_bytes_max
+        self._ended = ended
+        self._running: dict[str, psutil.Process] = {}
+        self._codes: dict[str, int | None] = {}
+        self._watched: set[str] = set()
+        self._watchers: set[asyncio.Task[None]] = set()
+
+    async def start(self, launch: Launch) -> Found:
+        await self._sweep(launch.worktree_id)
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        marks = {WORKTREE_MARK: launch.worktree_id, SCALER_MARK: self._scaler_id}
+        with self.log_path(launch.worktree_id).open("ab") as output:
+            child = await asyncio.create_subprocess_exec(
+                *launch.command,
+                cwd=launch.directory,
+                env={**launch.environment, **marks},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._codes.pop(launch.worktree_id, None)
+        self._watched.add(launch.worktree_id)
+        watcher = asyncio.create_task(self._watch(launch.worktree_id, child))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        try:
+            process = psutil.Process(child.pid)
+            self._running[launch.worktree_id] = process
+            return Found(child.pid, process.create_time(), launch.worktree_id)
+        except psutil.NoSuchProcess:  # it ended before it could be looked at; the watcher tells
+            return Found(child.pid, 0.0, launch.worktree_id)
+
+    async def _watch(self, worktree_id: str, child: asyncio.subprocess.Process) -> None:
+        code = await child.wait()
+        await self._sweep(worktree_id)
+        self._running.pop(worktree_id, None)
+        self._codes[worktree_id] = code
+        self._watched.discard(worktree_id)
+        self._ended.set()
+
+    def exited(self, worktree_ids: Iterable[str]) -> Mapping[str, int | None]:
+        gone: dict[str, int | None] = {}
+        for worktree_id in worktree_ids:
+            if worktree_id in self._watched:
+                continue  # its watcher tells, with the exit code
+            process = self._running.get(worktree_id)
+            if process is None or not _is_alive(process):
+                self._running.pop(worktree_id, None)
+                gone[worktree_id] = self._codes.get(worktree_id)
+        return gone
+
+    async def signal(self, worktree_id: str, sign: Sign) -> bool:
+        process = self._running.get(worktree_id)
+        if process is None:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if sign is Sign.DRAIN:
+                process.terminate()
+                return True
+            for one in [*process.children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill() if sign is Sign.KILL else one.terminate()
+            return True
+        return False
+
+    async def recover(self, known: Sequence[Known]) -> Adoption:
+        found = await asyncio.to_thread(marked_processes, self._scaler_id)
+        adoption = adopt(known, found)
+        for process in adoption.surplus:
+            log.warning("ending process %d: worktree %s has none", process.pid, process.worktree_id)
+            _kill(process)
+        for worktree_id, process in adoption.adopted.items():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._running[worktree_id] = psutil.Process(process.pid)
+        return adoption
+
+    async def _sweep(self, worktree_id: str) -> None:
+        """End what a worktree's former process left behind (children that outlived it, or a double)."""
+        for process in await asyncio.to_thread(marked_processes, self._scaler_id, worktree_id):
+            _kill(process)
+
+    def log_path(self, worktree_id: str) -> Path:
+        """Where a worktree's output goes."""
+        return self._log_dir / f"{worktree_id}.log"
+
+    def trim_logs(self) -> None:
+        """Move logs that are too large aside, and forget those of the oldest worktrees."""
+        if not self._log_dir.exists():
+            return
+        logs = sorted(self._log_dir.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in logs:
+            if path.stat().st_size > self._log_bytes_max:
+                # The process keeps the file open in append mode: its content is moved, not the file.
+                path.with_suffix(".log.1").write_bytes(path.read_bytes()[-self._log_bytes_max :])
+                os.truncate(path, 0)
+        for path in logs[LOGS_KEPT:]:
+            if path.stem not in self._running:
+                path.unlink(missing_ok=True)
+                path.with_suffix(".log.1").unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        for watcher in tuple(self._watchers):
+            watcher.cancel()
+
+
+def marked_processes(scaler_id: str, worktree_id: str | None = None) -> list[Found]:
+    """The running processes that a scaler started (in one worktree, or in any); children of such a one are part of
+    it and not listed."""
+    found: dict[int, tuple[Found, int]] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            environment = process.environ()
+            marked = environment.get(WORKTREE_MARK)
+            if environment.get(SCALER_MARK) != scaler_id or marked is None or not _is_alive(process):
+                continue
+            if worktree_id in (None, marked):
+                found[process.pid] = (Found(process.pid, process.create_time(), marked), process.ppid())
+    return [one for one, parent in found.values() if parent not in found]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _kill(found: Found) -> None:
+    """Kill a process and its children; one whose pid means another process by now is left alone."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(found.pid)
+        if process.create_time() != found.created_at:
+            return
+        for one in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.Error):
+                one.kill()
