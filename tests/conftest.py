@@ -1,5 +1,6 @@
 """Fixtures that every tier shares: a real NATS server with everything provisioned, and a client of it."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -26,3 +27,14 @@ async def nats(nats_server: NatsServer) -> AsyncIterator[NatsBus]:
     await provision(bus)
     yield bus
     await bus.close()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under `CI=true` a skipped test fails the run, unless it needs recorded data that is not in the repository."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or reporter is None:
+        return
+    reasons = [str(report.longrepr[-1]) for report in reporter.stats.get("skipped", ())]
+    if any("THYMOS_SHARED_DIR" not in reason for reason in reasons):
+        reporter.write_line("skipped tests fail under CI=true", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

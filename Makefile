@@ -1,0 +1,61 @@
+# Every command of the repository. `make` lists them; each installs what it needs first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MANIFESTS := pyproject.toml shared/pyproject.toml $(wildcard services/*/pyproject.toml)
+EDITABLES := $(patsubst %/pyproject.toml,--editable %,$(filter-out pyproject.toml,$(MANIFESTS)))
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# A folder per mypy run: `tests/unit/<service>` is no package, so the same file name may stand in two of them.
+TYPED := "shared/src $(wildcard services/*/src)" $(sort $(dir $(wildcard tests/*.py tests/*/*.py tests/unit/*/*.py benchmarks/*.py examples/*/*.py)))
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types generate verify lock up down
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## .venv with everything, from the hashed lock
+
+$(INSTALLED): requirements.lock $(MANIFESTS)
+	@$(PYTHON) -c 'import sys; sys.exit("Thymos needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV)"
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --no-index $(EDITABLES)
+	@touch $@
+
+demo: install ## the whole story: drift, experiment, merge, rollback, scaling (under 90 s)
+	@$(BIN)/thymos demo $(ARGS)
+
+test: install ## every test that needs no Docker, against a real NATS server (ARGS="-k drop" for some)
+	@$(BIN)/python -m pytest -m "not docker" $(ARGS)
+
+lint: install ## ruff and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-cache
+
+types: install ## mypy, strict, over everything
+	@for folders in $(TYPED); do echo "mypy $$folders"; $(BIN)/mypy --no-error-summary $$folders || failed=1; done; test -z "$$failed"
+
+generate: install ## write proto/ and docs/reference/ from the code
+	@$(BIN)/python -m thymos.generate
+	@$(BIN)/python -m thymos.config.reference > docs/reference/configuration.md
+
+verify: install ## generated files and the lock are current
+	@$(BIN)/python -m thymos.generate --check
+	@$(BIN)/python -m thymos.config.reference | diff docs/reference/configuration.md - || { echo "run: make generate" >&2; exit 1; }
+	@$(BIN)/python .ci/dependencies.py --check requirements.lock
+
+lock: ## resolve the dependencies anew into requirements.lock (UPGRADE=1 takes newer ones)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import uv' 2>/dev/null || $(PIP) install uv
+	@$(BIN)/python .ci/dependencies.py | $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock $(if $(UPGRADE),--upgrade)
+	@$(BIN)/python .ci/dependencies.py --stamp requirements.lock
+
+up: install ## NATS and the four services on this machine, until interrupted; state in .thymos
+	@$(BIN)/thymos up --data .thymos $(ARGS)
+
+down: install ## stop what `make up` runs
+	@$(BIN)/python .ci/down.py .thymos
