@@ -16,6 +16,10 @@ from pathlib import Path
 
 from thymos.errors import Refusal, RefusalCode, ThymosError
 
+STORE_BYTES_MAX = 1 << 40
+"""More than the limits of all streams together. By default the server allows three quarters of what the disk has free,
+and would refuse the streams on a small one, although they are far from full."""
+
 
 def nats_server_path() -> str:
     """The server binary: THYMOS_TEST_NATS_SERVER, else `nats-server` on PATH, else the one of `thymos[embedded]`.
@@ -92,11 +96,13 @@ class NatsServer:
         self.store_dir.mkdir(parents=True, exist_ok=True)
         settings = {
             "listen": f"127.0.0.1:{self.port}",
-            "jetstream": {"store_dir": str(self.store_dir / "jetstream")},
+            "jetstream": {
+                "store_dir": str(self.store_dir / "jetstream"),
+                "max_file_store": STORE_BYTES_MAX,
+                **({"sync_interval": "always"} if self._sync_always else {}),
+            },
             "max_payload": 1024 * 1024,
         }
-        if self._sync_always:
-            settings["jetstream"] = {"store_dir": str(self.store_dir / "jetstream"), "sync_interval": "always"}
         configuration = self.store_dir / "nats-server.json"
         configuration.write_text(json.dumps(settings))
         with self.log_path.open("ab") as log:

@@ -26,8 +26,9 @@ class Change:
     action: str
 
 
-async def provision(bus: NatsBus, replicas: int = 1) -> Sequence[Change]:
-    """Create and reconcile everything. `replicas` is 1 for one server, 3 for a cluster.
+async def provision(bus: NatsBus, replicas: int = 1, *, dry_run: bool = False) -> Sequence[Change]:
+    """Create and reconcile everything. `replicas` is 1 for one server, 3 for a cluster. A dry run only says what
+    would be done.
 
     Raises:
         TransientError: the server does not answer, or has no JetStream.
@@ -35,9 +36,9 @@ async def provision(bus: NatsBus, replicas: int = 1) -> Sequence[Change]:
     """
     try:
         jetstream = bus.jetstream
-        streams = [await _stream(jetstream, stream, replicas) for stream in STREAMS]
-        consumers = [await _consumer(jetstream, consumer) for consumer in CONSUMERS]
-        buckets = [await _bucket(jetstream, bucket, replicas) for bucket in BUCKETS]
+        streams = [await _stream(jetstream, stream, replicas, dry_run) for stream in STREAMS]
+        consumers = [await _consumer(jetstream, consumer, dry_run) for consumer in CONSUMERS]
+        buckets = [await _bucket(jetstream, bucket, replicas, dry_run) for bucket in BUCKETS]
     except (TimeoutError, NatsError, OSError) as error:
         if isinstance(error, APIError):
             raise ThymosError(f"the server refuses: {error.description}") from error
@@ -71,12 +72,13 @@ _CONSUMER_FIELDS = ("filter_subject", "filter_subjects", "ack_policy", "ack_wait
 _FIXED = {"retention", "deny_delete", "deny_purge"}
 
 
-async def _stream(jetstream: JetStreamContext, stream: Stream, replicas: int) -> Change:
+async def _stream(jetstream: JetStreamContext, stream: Stream, replicas: int, dry_run: bool) -> Change:
     wanted = stream_config(stream, replicas)
     try:
         current = (await jetstream.stream_info(stream.name)).config
     except NotFoundError:
-        await jetstream.add_stream(wanted)
+        if not dry_run:
+            await jetstream.add_stream(wanted)
         return Change("stream", stream.name, "created")
     differing = _differing(current, wanted, _STREAM_FIELDS)
     if not differing:
@@ -86,33 +88,37 @@ async def _stream(jetstream: JetStreamContext, stream: Stream, replicas: int) ->
             f"stream {stream.name} exists with another {', '.join(fixed)}, which cannot be changed in place: it is not "
             "a stream of Thymos; name another server, or copy its messages away and delete it"
         )
-    await jetstream.update_stream(wanted)
+    if not dry_run:
+        await jetstream.update_stream(wanted)
     return Change("stream", stream.name, "updated")
 
 
-async def _consumer(jetstream: JetStreamContext, consumer: Consumer) -> Change:
+async def _consumer(jetstream: JetStreamContext, consumer: Consumer, dry_run: bool) -> Change:
     wanted = consumer_config(consumer)
     name = f"{consumer.stream.name}/{consumer.durable}"
     try:
         current = (await jetstream.consumer_info(consumer.stream.name, consumer.durable)).config
     except NotFoundError:
-        await jetstream.add_consumer(consumer.stream.name, wanted)
+        if not dry_run:
+            await jetstream.add_consumer(consumer.stream.name, wanted)
         return Change("consumer", name, "created")
     if not _differing(current, wanted, _CONSUMER_FIELDS):
         return Change("consumer", name, "unchanged")
-    await jetstream.add_consumer(consumer.stream.name, wanted)
+    if not dry_run:
+        await jetstream.add_consumer(consumer.stream.name, wanted)
     return Change("consumer", name, "updated")
 
 
-async def _bucket(jetstream: JetStreamContext, bucket: Bucket, replicas: int) -> Change:
+async def _bucket(jetstream: JetStreamContext, bucket: Bucket, replicas: int, dry_run: bool) -> Change:
     try:
         await jetstream.key_value(bucket.name)
     except (BucketNotFoundError, NotFoundError):
-        await jetstream.create_key_value(
-            api.KeyValueConfig(
-                bucket=bucket.name, history=bucket.history, max_bytes=bucket.bytes_max, replicas=replicas
+        if not dry_run:
+            await jetstream.create_key_value(
+                api.KeyValueConfig(
+                    bucket=bucket.name, history=bucket.history, max_bytes=bucket.bytes_max, replicas=replicas
+                )
             )
-        )
         return Change("bucket", bucket.name, "created")
     return Change("bucket", bucket.name, "unchanged")
 

@@ -51,7 +51,7 @@ def run(tokens: list[str]) -> int:
         say(f"thymos: {error}")
         return exit_codes.of_error(error)
     except ValidationError as error:
-        say(f"thymos: {first_problem(error)}")
+        say(f"thymos: {first_problem(error).replace('Value error, ', '')}")
         return exit_codes.USAGE
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED

@@ -49,6 +49,15 @@ class Where:
             return config.load(self.config).nats.url
         return DEFAULT_URL
 
+    def data_folder(self) -> Path:
+        """Where a suite on this machine keeps its state: what is configured, else ./.thymos. Raises ConfigError."""
+        from thymos import config
+
+        for setting in config.effective(config.load(self.config)):
+            if setting.key == "storage.directory" and setting.origin != "default":
+                return Path(setting.value)
+        return Path(".thymos")
+
     def tenant_name(self) -> str:
         """The tenant. Raises UsageError when it is no name."""
         from thymos.client import tenant_from_environment

@@ -78,6 +78,11 @@ def short(commit: str | None) -> str:
     return (commit or "-")[:SHORT_ID]
 
 
+def count(number: int, noun: str) -> str:
+    """`1 change`, `2 changes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def one_line(text: str) -> str:
     """Text on one line; control characters, which a terminal would obey, are shown instead."""
     joined = " ".join(text.split()) if "\n" in text or "\r" in text or "\t" in text else text

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from thymos.suite import Suite
 
 PORT = 4222
-DATA = Path(".thymos")
 
 
 def register(app: App) -> None:
@@ -42,13 +41,12 @@ async def up(
     port
         Of the NATS server that is started [default: 4222]; 0 takes one that is free.
     """
-    from thymos import config
     from thymos.suite import Suite
 
     if where.nats and port is not None:
         raise UsageError("--port is of the server that is started here; with --nats none is: leave one of them out")
     suite = Suite(
-        data or config.load(where.config).storage.directory or DATA,
+        data or where.data_folder(),
         nats_url=where.nats,
         config_path=where.config,
         port=(PORT if port is None else port) or None,

@@ -1,0 +1,187 @@
+"""What `thymos doctor` looks at. A check asks one question; its findings each say how to mend them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from thymos import nats_bus, subjects
+from thymos.cli.options import Where
+from thymos.cli.output import count
+from thymos.client import Client
+from thymos.errors import ConfigError, ThymosError, TransientError, UnavailableError
+from thymos.nats_bus import NatsBus
+from thymos.provision import provision
+from thymos.suite import MODULES, not_ready
+
+CONNECT_WAIT = timedelta(seconds=3)
+SKEW_MAX = timedelta(seconds=2)
+FREE_BYTES_MIN = 512 * 1024 * 1024
+BACKLOG_MAX = 10_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong, and how to mend it."""
+
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question; without findings all is well, and `detail` says what was seen."""
+
+    name: str
+    findings: tuple[Finding, ...] = ()
+    detail: str = ""
+
+
+async def examine(where: Where, data: Path | None) -> list[Check]:
+    """All checks that can be made, in the order in which to mend: without NATS nothing beyond it can be looked at.
+
+    Raises:
+        UsageError: the tenant is no name.
+    """
+    tenant = where.tenant_name()
+    try:
+        url = where.url()
+        folder = data or where.data_folder()
+    except ConfigError as error:
+        mend = "mend the file; `thymos config check FILE` says whether it is right"
+        return [Check("config", tuple(Finding(problem, mend) for problem in str(error).splitlines()))]
+    storage = storage_check(folder, named=data is not None)
+    try:
+        bus = await nats_bus.connect(url, "thymos-doctor", wait=CONNECT_WAIT)
+    except UnavailableError as error:
+        mend = "start it with `thymos up`, or name yours with --nats or THYMOS_NATS_URL"
+        return [Check("nats", (Finding(str(error).split("; start one")[0], mend),)), storage]
+    try:
+        checks = [_nats(bus), _streams(bus), *(_service(bus, name) for name in MODULES)]
+        found = await asyncio.gather(*checks, _backlog(bus), _clock(bus), _dead_letters(bus, tenant))
+    finally:
+        await bus.close()
+    return [*found, storage]
+
+
+async def _nats(bus: NatsBus) -> Check:
+    version = bus.client.connected_server_version
+    return Check("nats", detail=f"{bus.url}, version {version.major}.{version.minor}.{version.patch}")
+
+
+async def _streams(bus: NatsBus) -> Check:
+    """Streams, consumers and buckets: what `thymos provision` would do."""
+    mend = "run `thymos provision`"
+    try:
+        changes = await provision(bus, await _replicas(bus), dry_run=True)
+    except TransientError as error:
+        return Check("streams", (Finding(str(error), "start the server with JetStream: `nats-server -js`"),))
+    except ThymosError as error:
+        return Check("streams", (Finding(str(error), "look at the stream with `nats stream info`"),))
+    words = {"created": "is missing", "updated": "has other settings than this version's"}
+    findings = tuple(
+        Finding(f"{change.what} {change.name} {words[change.action]}", mend)
+        for change in changes
+        if change.action in words
+    )
+    return Check("streams", findings, f"{len(changes)} streams, consumers and buckets are as they should be")
+
+
+async def _replicas(bus: NatsBus) -> int:
+    """How many copies the operator chose: that is no finding."""
+    info = await _jetstream(bus, f"STREAM.INFO.{subjects.EVENTS.name}")
+    return int((info or {}).get("config", {}).get("num_replicas", 1))
+
+
+async def _service(bus: NatsBus, name: str) -> Check:
+    why = await not_ready(Client(bus), name)
+    if not why:
+        return Check(name, detail="ready")
+    mend = "see its log; if it is about a consumer, run `thymos provision`"
+    if why == "does not answer":
+        mend = f"start it: `thymos up`, or `python -m {MODULES[name]}`; its work waits on the bus"
+    return Check(name, (Finding(f"{name} {why}", mend),))
+
+
+async def _backlog(bus: NatsBus) -> Check:
+    findings: list[Finding] = []
+    waiting = 0
+    for consumer in subjects.CONSUMERS:
+        try:
+            depth = await bus.depth(consumer)
+        except TransientError:
+            continue
+        if depth is None:  # missing: the check of the streams says so
+            continue
+        waiting += depth.lag
+        if depth.lag > BACKLOG_MAX:
+            what = f"{consumer.service} is {depth.lag} messages behind on {consumer.stream.name}"
+            findings.append(Finding(what, "see whether it is ready, and its log; it catches up by itself when it can"))
+    return Check("backlog", tuple(findings), f"{count(waiting, 'message')} on the way")
+
+
+async def _clock(bus: NatsBus) -> Check:
+    """The server's clock against this machine's; what the question took is not held against it."""
+    asked = datetime.now(UTC)
+    info = await _jetstream(bus, f"STREAM.INFO.{subjects.EVENTS.name}")
+    answered = datetime.now(UTC)
+    if not info or "ts" not in info:
+        return Check("clock", detail="the server does not tell the time")
+    server = datetime.fromisoformat(info["ts"][:26].rstrip("Z") + "+00:00")
+    early, late = asked - server, server - answered
+    skew = max(early, late, timedelta(0))
+    if skew <= SKEW_MAX:
+        return Check("clock", detail="as the server's")
+    which = "ahead of" if early > late else "behind"
+    what = f"this machine's clock is {skew.total_seconds():.1f} s {which} the server's"
+    return Check("clock", (Finding(what, "synchronise both with NTP: outcomes count by their own time"),))
+
+
+async def _dead_letters(bus: NatsBus, tenant: str) -> Check:
+    pattern = subjects.dead_subject("*", tenant)
+    info = await _jetstream(bus, f"STREAM.INFO.{subjects.DEAD_LETTERS.name}", {"subjects_filter": pattern})
+    letters = sum(((info or {}).get("state", {}).get("subjects") or {}).values())
+    if not letters:
+        return Check("dead letters", detail="none")
+    what = f"{count(letters, 'message')} could not be processed"
+    return Check(
+        "dead letters",
+        (Finding(what, "`thymos dead-letters list` says why; `thymos dead-letters forget` when that is mended"),),
+    )
+
+
+def storage_check(folder: Path, named: bool) -> Check:
+    """Whether a data folder can be written, and has room. One that nobody named need not be on this machine."""
+    if not folder.is_dir() and not named:
+        return Check("storage", detail="no data folder here; name one with --data")
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0" * 4096)
+            probe.flush()
+            os.fsync(probe.fileno())
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Check("storage", (Finding(f"{folder} cannot be written: {error.strerror}", "mend its permissions"),))
+    if free < FREE_BYTES_MIN:
+        what = f"{folder} has {free // 2**20} MiB free, less than {FREE_BYTES_MIN // 2**20}"
+        return Check("storage", (Finding(what, "make room: a full disk stops every service"),))
+    return Check("storage", detail=f"{folder}, {free // 2**20} MiB free")
+
+
+async def _jetstream(bus: NatsBus, call: str, request: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    """An answer of JetStream's own interface, if there is one."""
+    body = json.dumps(request).encode() if request else b""
+    try:
+        answer = json.loads(await bus.request(f"$JS.API.{call}", body, CONNECT_WAIT))
+    except (UnavailableError, ValueError):
+        return None
+    return answer if isinstance(answer, dict) and "error" not in answer else None
+
+

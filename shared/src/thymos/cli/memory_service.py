@@ -1,0 +1,29 @@
+"""Requests to memory-repository from the command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel
+
+from thymos.cli.options import agent_name
+
+if TYPE_CHECKING:
+    from thymos.cli.options import Where
+
+A = TypeVar("A", bound=BaseModel)
+
+
+async def ask(where: Where, agent: str, verb: str, request: BaseModel, answer: type[A]) -> A:
+    """One request on a connection of its own.
+
+    Raises:
+        UsageError: `agent` is no name.
+        Refusal: the repository says no.
+        UnavailableError: nobody answers.
+    """
+    from thymos import subjects
+
+    name = agent_name(agent)
+    async with where.client() as client:
+        return await client.ask_as(answer, subjects.MEMORY_REPOSITORY, name, verb, request)
