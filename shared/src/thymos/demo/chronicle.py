@@ -94,7 +94,10 @@ HEADLINES: dict[type[Message], Callable[[Any], str]] = {
     ExperimentDecided: lambda e: f"experiment decided, {e.verdict}: {e.reason}",
     BranchMerged: lambda e: f"merged {e.source} into {e.target} as {e.commit[:10]}",
     BranchRolledBack: lambda e: f"rolled back {e.branch} to {e.restored_commit[:10]}: {e.reason}",
-    CommitMarkedGood: lambda e: f"commit {e.commit[:10]} has proven itself over {e.samples} answers",
+    CommitMarkedGood: lambda e: (
+        f"commit {e.commit[:10]} has proven itself over {e.samples} answers" if e.samples
+        else f"commit {e.commit[:10]} is declared good"
+    ),
     WorktreeScaled: lambda e: f"worktrees on {e.branch}: {e.from_count} to {e.to_count} ({e.reason})",
     WorktreeFailed: lambda e: f"worktree {e.worktree_id} failed: {e.reason}",
 }
