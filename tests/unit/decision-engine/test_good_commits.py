@@ -86,6 +86,18 @@ def test_an_outcome_that_comes_in_late_stands_where_it_was_counted() -> None:
     assert good == ("c2",)
 
 
+def test_a_late_alarm_breaks_the_run_where_it_was_counted() -> None:
+    history: History = (*START, MainCommit("c2", "t2"))
+    found: list[str] = []
+    for row in range(1, 22):
+        commit, outcome = (
+            ("c1", MainOutcome(True, alarm=True, row=11)) if row == 11 else ("c2", MainOutcome(True, row=row))
+        )
+        history, good = record_outcome(history, commit, outcome, HALF_MUST_SUCCEED)
+        found.extend(good)
+    assert found == ["c2"]
+
+
 def test_the_failure_criteria_are_read_on_plain_rates() -> None:
     assert run(START, "c1", *[RIGHT, WRONG] * 10)[1] == ["c1"]
     assert run(START, "c1", *[RIGHT, WRONG] * 9, WRONG, WRONG)[1] == []

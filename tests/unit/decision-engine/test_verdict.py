@@ -1,5 +1,6 @@
 """The verdict: the order of its answers, and what each takes."""
 
+from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +11,7 @@ from decision_engine.evidence import sign_e_value
 from decision_engine.limits import FailureLimits
 from decision_engine.pairing import ArmOutcome, AssignedTask, PairStatus
 from decision_engine.verdict import EvidencePlan, ExperimentVerdict, attainability, decide
-from thymos.events import Verdict
+from thymos.events import ArmReport, ExperimentDecided, Verdict
 
 LETTERS = {
     "1": PairStatus.SUCCESS,
@@ -206,6 +207,16 @@ def test_better_but_not_good_enough_is_not_merged() -> None:
     assert "proven better" in verdict.reason
     assert "success rate 0.6667 below 0.9" in verdict.reason
     assert look(plan, a="0" * 100, b="1" * 20 + "0" * 10 + "1" * 70).verdict is Verdict.MERGE
+
+
+def test_the_report_travels_in_an_event_as_it_is() -> None:
+    names = [f"variant-{i}" for i in range(32)]
+    verdict = look(plan_of(100, *names), a="01", **dict.fromkeys(names, "10"))  # type: ignore[arg-type]
+    arms = [ArmReport.model_validate(asdict(report)) for report in verdict.arms]
+    event = ExperimentDecided(
+        experiment_id="e", phase="Running", verdict=verdict.verdict, arms=arms, reason=verdict.reason
+    )
+    assert event.arms[31].e_exact == "2/3"
 
 
 def test_only_the_prefix_counts() -> None:

@@ -18,7 +18,7 @@ from decision_engine.evidence import exact
 from thymos.errors import ThymosError
 
 LARGEST_FILE_BYTES = 64 << 20
-MOST_ROWS = 500_000
+MOST_ROWS = 200_000
 LONGEST_NAME = 200
 """Characters of a task's or an agent's name."""
 _MOST_SHOWN = 60

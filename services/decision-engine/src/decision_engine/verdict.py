@@ -52,6 +52,9 @@ __all__ = [
 MAX_UNMEASURED_RUN = 4
 """More missing outcomes than this in a row mean that an arm cannot be measured."""
 
+_LONGEST_REASON = 2_000
+"""Characters: events carry at most 4,096, and a person reads fewer."""
+
 FINAL = frozenset({Verdict.MERGE, Verdict.ROLLBACK, Verdict.INCONCLUSIVE, Verdict.ERROR, Verdict.INVALID})
 
 Outcomes = Mapping[str, ArmOutcome]
@@ -330,7 +333,8 @@ def _overall(decisions: Mapping[str, Decision], winner: str | None) -> Decision:
         verdict = Verdict.ROLLBACK
     if len(set(decisions.values())) == 1 and len(decisions) > 1:
         return next(iter(decisions.values()))
-    return Decision(verdict, "; ".join(f"{arm}: {decision.reason}" for arm, decision in decisions.items()))
+    said = "; ".join(f"{arm}: {decision.reason}" for arm, decision in decisions.items())
+    return Decision(verdict, said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 1]}…")
 
 
 def _settled(previous: ExperimentVerdict | None) -> dict[str, Decision]:
