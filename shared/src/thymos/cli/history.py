@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ QUIET_SECONDS = 15.0
 """Longer than this between two stored messages, and the bus is away."""
 
 
-async def past(client: Client, stream: Stream, pattern: str) -> AsyncIterator[Envelope[Any]]:
+async def past(client: Client, stream: Stream, pattern: str) -> AsyncGenerator[Envelope[Any], None]:
     """The messages on `pattern` that are stored by now, in order; ones that cannot be read are passed over.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json as json_format
 import uuid
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +10,7 @@ from cyclopts import App, Parameter
 
 from thymos.cli.exit_codes import CONFLICT, DONE, UsageError
 from thymos.cli.memory_service import ask
-from thymos.cli.options import HERE, Json, Where
+from thymos.cli.options import HERE, Json, Where, me
 from thymos.cli.output import cell, count, emit, say, short, table
 
 if TYPE_CHECKING:
@@ -325,7 +324,7 @@ async def _commit(
     request = CommitChanges(
         branch=branch,
         changes=changes,
-        author=author or _me(),
+        author=author or me(),
         message=message,
         expected_head=expected_head,
         idempotency_key=_key(),
@@ -384,10 +383,3 @@ def _standard_input() -> str:
 
 def _key() -> str:
     return str(uuid.uuid4())
-
-
-def _me() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user that has no name here
-        return "cli"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,6 +54,8 @@ class Where:
         """Where a suite on this machine keeps its state: what is configured, else ./.thymos. Raises ConfigError."""
         from thymos import config
 
+        if os.environ.get("THYMOS_DATA_DIR"):
+            return Path(os.environ["THYMOS_DATA_DIR"])
         for setting in config.effective(config.load(self.config)):
             if setting.key == "storage.directory" and setting.origin != "default":
                 return Path(setting.value)
@@ -90,6 +93,14 @@ class Where:
 
 
 HERE = Where()
+
+
+def me() -> str:
+    """Who is at the command line, for the record."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user that has no name here
+        return SOURCE
 
 
 def agent_name(name: str) -> str:

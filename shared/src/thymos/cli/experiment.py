@@ -1,0 +1,316 @@
+"""`thymos experiment`: list, show, start, approve, abort, wait."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from thymos.cli.exit_codes import DONE, TimedOutError, of_verdict
+from thymos.cli.options import HERE, Json, Where, agent_name, duration, me
+from thymos.cli.output import emit, pairs, say, short, table
+
+if TYPE_CHECKING:
+    from thymos.cli.experiment_log import Experiment, ExperimentLog
+    from thymos.client import Client
+    from thymos.commands import Command
+    from thymos.envelope import Envelope
+    from thymos.message import Message
+
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
+ANSWER_WAIT = timedelta(seconds=30)
+EXITS = "Exits 0 merge, 10 rollback, 11 inconclusive, 12 invalid, 13 error, 14 aborted, 124 when the time is up."
+
+
+def register(app: App) -> None:
+    """Add the verbs to the command line."""
+    verbs = App(name="experiment", help="Experiments: what runs, what was decided, and why.")
+    verbs.command(list_experiments, name="list")
+    for verb in (show, start, approve, abort):
+        verbs.command(verb, name=verb.__name__)
+    verbs.command(wait, name="wait", help_epilogue=EXITS)
+    app.command(verbs)
+
+
+async def list_experiments(
+    *,
+    agent: str | None = None,
+    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 50,
+    json: Json = False,
+    where: Where = HERE,
+) -> None:
+    """Experiments, newest first.
+
+    Parameters
+    ----------
+    agent
+        Only of this agent.
+    limit
+        At most so many.
+    """
+    owner = agent_name(agent) if agent else "*"
+    async with where.client() as client:
+        log = await _log(client, owner)
+    newest = list(reversed(log.experiments.values()))[:limit]
+    if json:
+        emit([asdict(each) for each in newest])
+        return
+    table(
+        ("experiment", "agent", "began", "phase", "verdict", "winner", "reason"),
+        [(e.experiment_id, e.agent, e.opened_at, e.phase, e.verdict, e.winner, e.reason) for e in newest],
+        empty="no experiments yet; `thymos experiment start AGENT` begins one",
+    )
+
+
+async def show(experiment: str, /, *, json: Json = False, where: Where = HERE) -> None:
+    """One experiment: its arms, and the evidence for each.
+
+    Parameters
+    ----------
+    experiment
+        The experiment's id.
+    """
+    async with where.client() as client:
+        found = _find(await _log(client), experiment)
+    if json:
+        emit(asdict(found))
+    else:
+        _print(found)
+
+
+async def start(
+    agent: str,
+    /,
+    *,
+    generator: Annotated[list[str] | None, Parameter(negative=())] = None,
+    reason: str = "",
+    wait: Switch = False,
+    timeout: str | None = None,
+    json: Json = False,
+    where: Where = HERE,
+) -> int:
+    """Start an experiment on an agent's memory.
+
+    Parameters
+    ----------
+    agent
+        The agent's name.
+    generator
+        Who writes a variant: learn-from-success, cautious, aggressive [default: the configured ones]. Repeat it.
+    reason
+        Why, for the record.
+    wait
+        Wait for the end, and exit by its verdict.
+    timeout
+        With --wait: not longer than this, such as 10m.
+    """
+    from thymos.commands import StartExperiment
+    from thymos.errors import ThymosError
+
+    command = StartExperiment(by=me(), reason=reason, generators=generator or [])
+    limit = duration("--timeout", timeout)
+    async with where.client() as client:
+        answer = await _command(client, command, agent_name(agent))
+        experiment_id = getattr(answer.data, "experiment_id", None)
+        if not isinstance(experiment_id, str):
+            raise ThymosError(f"the answer was {answer.data.NAME}, which names no experiment; `thymos experiment list`")
+        if not json:
+            say(f"experiment {experiment_id} of {agent}: {getattr(answer.data, 'reason', '') or 'begins'}")
+        if wait:
+            return await _wait(client, experiment_id, limit, json)
+    if json:
+        emit({"experiment_id": experiment_id, "answer": answer.to_dict()})
+    else:
+        say(f"`thymos experiment wait {experiment_id}` waits for its end")
+    return DONE
+
+
+async def approve(
+    decision: str, /, *, reject: Switch = False, agent: str | None = None, json: Json = False, where: Where = HERE
+) -> None:
+    """Answer a decision that waits for a person.
+
+    Parameters
+    ----------
+    decision
+        The decision's id, from the event approval.requested.
+    reject
+        The answer is no.
+    agent
+        Whose decision it is [default: looked up].
+    """
+    from thymos.commands import ApproveDecision
+    from thymos.errors import Refusal, RefusalCode
+
+    async with where.client() as client:
+        owner = agent_name(agent) if agent else (await _log(client)).approvals.get(decision)
+        if owner is None:
+            message, hint = f"there is no decision {decision}", "`thymos watch approval --since 7d` shows what waits"
+            raise Refusal(RefusalCode.NOT_FOUND, message, hint)
+        command = ApproveDecision(decision_id=decision, by=me(), answer="rejected" if reject else "approved")
+        answer = await _command(client, command, owner)
+    _print_answer(answer, json, f"{decision} is {command.answer}")
+
+
+async def abort(
+    experiment: str,
+    /,
+    *,
+    reason: str = "",
+    agent: str | None = None,
+    json: Json = False,
+    where: Where = HERE,
+) -> None:
+    """End an experiment without a verdict; its worktrees and branches are removed.
+
+    Parameters
+    ----------
+    experiment
+        The experiment's id.
+    reason
+        Why, for the record.
+    agent
+        Whose experiment it is [default: looked up].
+    """
+    from thymos.commands import AbortExperiment
+
+    async with where.client() as client:
+        owner = agent_name(agent) if agent else _find(await _log(client), experiment).agent
+        command = AbortExperiment(experiment_id=experiment, by=me(), reason=reason)
+        answer = await _command(client, command, owner)
+    _print_answer(answer, json, f"experiment {experiment} is being aborted")
+
+
+async def wait(experiment: str, /, *, timeout: str | None = None, json: Json = False, where: Where = HERE) -> int:
+    """Wait until an experiment is closed, and exit by its verdict: for CI.
+
+    Parameters
+    ----------
+    experiment
+        The experiment's id.
+    timeout
+        Not longer than this, such as 10m.
+    """
+    limit = duration("--timeout", timeout)
+    async with where.client() as client:
+        return await _wait(client, experiment, limit, json)
+
+
+# --- waiting and asking --------------------------------------------------------------------------------------------
+
+
+async def _log(client: Client, agent: str = "*") -> ExperimentLog:
+    from thymos import subjects
+    from thymos.cli import experiment_log
+    from thymos.cli.history import past
+
+    pattern = subjects.event_subject(client.tenant, agent, ">")
+    async with aclosing(past(client, subjects.EVENTS, pattern)) as events:
+        return await experiment_log.read(events)
+
+
+def _find(log: ExperimentLog, experiment_id: str) -> Experiment:
+    from thymos.errors import Refusal, RefusalCode
+
+    found = log.experiments.get(experiment_id)
+    if found is None:
+        message = f"there is no experiment {experiment_id}"
+        raise Refusal(RefusalCode.NOT_FOUND, message, "`thymos experiment list` shows them")
+    return found
+
+
+async def _wait(client: Client, experiment_id: str, limit: timedelta | None, json: bool) -> int:
+    """Until the experiment is closed; the exit code of its verdict. What happens meanwhile is told."""
+    from thymos import subjects
+    from thymos.events import Verdict
+
+    since = await client.bus.last_sequence(subjects.EVENTS) + 1
+    experiment = _find(await _log(client), experiment_id)
+    try:
+        async with asyncio.timeout(limit.total_seconds() if limit is not None else None):
+            experiment = await _closed(client, experiment, since)
+    except TimeoutError as error:
+        assert limit is not None, "without a limit there is no time-out"
+        raise TimedOutError(f"experiment {experiment_id} is still open after {limit.total_seconds():g} s") from error
+    if json:
+        emit(asdict(experiment))
+    else:
+        _print(experiment)
+    return of_verdict(experiment.verdict or Verdict.ERROR)
+
+
+async def _closed(client: Client, experiment: Experiment, since: int) -> Experiment:
+    from thymos import subjects
+    from thymos.cli.experiment_log import told
+    from thymos.errors import UnavailableError
+
+    if experiment.closed_at is not None:
+        return experiment
+    say(f"{experiment.phase}: {experiment.reason}")
+    pattern = subjects.event_subject(client.tenant, experiment.agent, ">")
+    async with aclosing(client.follow(subjects.EVENTS, pattern, from_sequence=since)) as events:
+        async for envelope in events:
+            if getattr(envelope.data, "experiment_id", None) != experiment.experiment_id:
+                continue
+            before, experiment = experiment, told(experiment, envelope)
+            if experiment.phase != before.phase:
+                say(f"{experiment.phase}: {experiment.reason}")
+            if experiment.closed_at is not None:
+                return experiment
+    raise UnavailableError("the event stream ended")
+
+
+async def _command(client: Client, command: Command, agent: str) -> Envelope[Message]:
+    """The first event that a command causes. Raises Refusal when it is not carried out, UnavailableError."""
+    from thymos.errors import Refusal, RefusalCode
+    from thymos.events import CommandRefused
+
+    answer = await client.command(command, agent, ANSWER_WAIT)
+    if isinstance(answer.data, CommandRefused):
+        known = answer.data.code in set(RefusalCode)
+        raise Refusal(answer.data.code if known else RefusalCode.REFUSED, answer.data.reason)
+    return answer
+
+
+# --- showing -------------------------------------------------------------------------------------------------------
+
+
+def _print(experiment: Experiment) -> None:
+    pairs(
+        (
+            ("experiment", experiment.experiment_id),
+            ("agent", experiment.agent),
+            ("phase", experiment.phase),
+            ("verdict", experiment.verdict),
+            ("winner", experiment.winner),
+            ("improvement", experiment.improvement),
+            ("began", experiment.opened_at),
+            ("closed", experiment.closed_at),
+            ("deadline", None if experiment.closed_at else experiment.deadline),
+            ("alpha", experiment.alpha),
+            ("decision", experiment.decision_id),
+            ("reason", experiment.reason),
+        )
+    )
+    if experiment.reports:
+        table(
+            ("arm", "verdict", "pairs", "wins", "losses", "ties", "evidence", "needed", "reason"),
+            [
+                (r.arm, r.verdict, r.pairs, r.wins, r.losses, r.ties, r.e_value, r.threshold, r.reason)
+                for r in experiment.reports
+            ],
+        )
+    elif experiment.arms:
+        table(("arm", "branch", "what"), [(a.name, a.branch, a.description) for a in experiment.arms])
+
+
+def _print_answer(answer: Envelope[Message], json: bool, words: str) -> None:
+    if json:
+        emit(answer.to_dict())
+    else:
+        say(f"{words} ({answer.data.NAME} {short(answer.id)})")
