@@ -4,17 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cyclopts import App
 
-from decision_engine.judge import register
-
-
-@pytest.fixture
-def app() -> App:
-    """A command line that knows the verb."""
-    app = App(name="thymos")
-    register(app)
-    return app
+from thymos import cli
 
 
 def results(path: Path, **arms: str) -> str:
@@ -27,12 +18,9 @@ def results(path: Path, **arms: str) -> str:
     return str(file)
 
 
-def run(app: App, *words: str) -> int:
+def run(*words: str) -> int:
     """The exit code of `thymos judge …`."""
-    with pytest.raises(SystemExit) as end:
-        app(["judge", *words], exit_on_error=False)
-    assert isinstance(end.value.code, int)
-    return end.value.code
+    return cli.run(["judge", *words])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +33,6 @@ def run(app: App, *words: str) -> int:
     ],
 )
 def test_each_verdict_has_its_exit_code(
-    app: App,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     control: str,
@@ -54,16 +41,16 @@ def test_each_verdict_has_its_exit_code(
     code: int,
 ) -> None:
     file = results(tmp_path, old=control, new=challenger)
-    assert run(app, file, "--control", "old", "--challenger", "new", "--json") == code
+    assert run(file, "--control", "old", "--challenger", "new", "--json") == code
     printed = json.loads(capsys.readouterr().out)
     assert (printed["verdict"], printed["winner"]) == (verdict, "new" if code == 0 else None)
-    assert run(app, file, "--control", "old", "--challenger", "new") == code
+    assert run(file, "--control", "old", "--challenger", "new") == code
     assert verdict.upper() in capsys.readouterr().out
 
 
-def test_the_json_is_what_the_catalogue_says(app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_is_what_the_catalogue_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = results(tmp_path, old="0" * 7 + "1" * 13 + "?", new="1" * 21)
-    run(app, file, "--control", "old", "--challenger", "new", "--json")
+    run(file, "--control", "old", "--challenger", "new", "--json")
     assert json.loads(capsys.readouterr().out) == {
         "verdict": "merge",
         "winner": "new",
@@ -86,10 +73,8 @@ def test_the_json_is_what_the_catalogue_says(app: App, tmp_path: Path, capsys: p
     }
 
 
-def test_people_get_rates_counts_evidence_and_a_sentence(
-    app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(app, results(tmp_path, old="0" * 7 + "1" * 13, new="1" * 20), "--control", "old", "--challenger", "new")
+def test_people_get_rates_counts_evidence_and_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(results(tmp_path, old="0" * 7 + "1" * 13, new="1" * 20), "--control", "old", "--challenger", "new")
     printed = capsys.readouterr().out
     for part in (
         "old → new: merge after 20 pairs",
@@ -102,38 +87,38 @@ def test_people_get_rates_counts_evidence_and_a_sentence(
         assert part in printed
 
 
-def test_several_challengers_share_alpha(app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_challengers_share_alpha(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = results(tmp_path, a="0" * 7 + "1" * 20, b="1" * 27, c="1" * 27)
     arms = ("--challenger", "b", "--challenger", "c")
-    assert run(app, file, "--control", "a", *arms, "--json") == 11
+    assert run(file, "--control", "a", *arms, "--json") == 11
     assert [arm["threshold"] for arm in json.loads(capsys.readouterr().out)["arms"]] == [40.0, 40.0]
 
 
-def test_alpha_and_min_pairs_are_options(app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_alpha_and_min_pairs_are_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (results(tmp_path, a="0" * 10, b="1" * 10), "--control", "a", "--challenger", "b", "--json")
-    assert run(app, *words) == 11
-    assert run(app, *words, "--min-pairs", "5") == 0
-    assert run(app, *words, "--min-pairs", "5", "--alpha", "0.001") == 11
+    assert run(*words) == 11
+    assert run(*words, "--min-pairs", "5") == 0
+    assert run(*words, "--min-pairs", "5", "--alpha", "0.001") == 11
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["alpha"] == 0.001
 
 
-def test_a_configuration_adds_its_criteria(app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_adds_its_criteria(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (results(tmp_path, a="0" * 8 + "01" * 10, b="1" * 8 + "01" * 10), "--control", "a", "--challenger", "b")
-    assert run(app, *words) == 0
+    assert run(*words) == 0
     config = tmp_path / "thymos.toml"
     config.write_text("[supervisor.versioning.success_criteria]\nmin_success_rate = 0.9\n")
-    assert run(app, *words, "--config", str(config)) == 11
+    assert run(*words, "--config", str(config)) == 11
     printed = capsys.readouterr().out
     assert "below 0.9" in printed
     assert "max_response_time is not checked" in printed
 
 
-def test_a_configuration_s_limits_tell_a_bad_environment(app: App, tmp_path: Path) -> None:
+def test_a_configuration_s_limits_tell_a_bad_environment(tmp_path: Path) -> None:
     config = tmp_path / "thymos.toml"
     config.write_text("")
     words = (results(tmp_path, a="0" * 9, b="0" * 9), "--control", "a", "--challenger", "b")
-    assert run(app, *words, "--config", str(config)) == 13
-    assert run(app, *words) == 11
+    assert run(*words, "--config", str(config)) == 13
+    assert run(*words) == 11
 
 
 @pytest.mark.parametrize(
@@ -149,32 +134,32 @@ def test_a_configuration_s_limits_tell_a_bad_environment(app: App, tmp_path: Pat
     ],
 )
 def test_wrong_options_get_one_clear_line(
-    app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int, said: str
 ) -> None:
-    assert run(app, results(tmp_path, a="01", b="10"), *words) == code
+    assert run(results(tmp_path, a="01", b="10"), *words) == code
     printed = capsys.readouterr()
     assert said in printed.err
     assert printed.err.count("\n") == 1
     assert printed.out == ""
 
 
-def test_wrong_files_get_one_clear_line(app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_files_get_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arms = ("--control", "a", "--challenger", "b")
-    assert run(app, str(tmp_path / "no.csv"), *arms) == 3
+    assert run(str(tmp_path / "no.csv"), *arms) == 3
     assert "there is no file" in capsys.readouterr().err
-    assert run(app, str(tmp_path), *arms) == 1
+    assert run(str(tmp_path), *arms) == 1
     assert "cannot be read" in capsys.readouterr().err
     broken = tmp_path / "broken.csv"
     broken.write_text("task_id,agent,success\nt,a,\x1b[31m\n")
-    assert run(app, str(broken), *arms) == 1
+    assert run(str(broken), *arms) == 1
     said = capsys.readouterr().err
     assert "broken.csv: line 2: success is" in said
     assert "\x1b" not in said
 
 
-def test_names_cannot_colour_or_move_the_terminal(app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_cannot_colour_or_move_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = results(tmp_path, **{"a": "01" * 15, "\x1b[2J[red]b": "10" * 15})
-    assert run(app, file, "--control", "a", "--challenger", "\x1b[2J[red]b") == 11
+    assert run(file, "--control", "a", "--challenger", "\x1b[2J[red]b") == 11
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert "[red]b" in printed

@@ -1,7 +1,7 @@
 """`thymos judge`: a verdict on recorded results, in-process, no services needed.
 
-Exit codes: 0 merge, 10 rollback, 11 inconclusive, 12 invalid, 13 error (see `judge_report.EXIT_CODES`); 1 the
-file cannot be used, 2 the options are wrong, 3 there is no such file.
+Exits by the verdict, as `thymos experiment wait` does: 0 merge, 10 rollback, 11 inconclusive, 12 invalid, 13 error.
+Wrong options, a missing file and a file that cannot be used are errors, which the command line reports: 2, 3 and 1.
 """
 
 from __future__ import annotations
@@ -20,23 +20,15 @@ from decision_engine.configured_criteria import failure_limits, success_criteria
 from decision_engine.criteria import SuccessCriteria
 from decision_engine.evidence import exact
 from decision_engine.evidence_plan import MIN_PAIRS, EvidencePlan
-from decision_engine.judge_report import EXIT_CODES, as_json, printable, show
+from decision_engine.judge_report import as_json, show
 from decision_engine.limits import FailureLimits
 from decision_engine.recorded_verdict import judge_recording
 from decision_engine.recording import LARGEST_FILE_BYTES, Recording, RecordingError, parse_recording
 from thymos import config as configuration
-from thymos.errors import ThymosError
+from thymos.cli import exit_codes
+from thymos.errors import Refusal, RefusalCode
 
 DEFAULT_ALPHA = Fraction(1, 20)
-FAILED, USAGE, NOT_FOUND = 1, 2, 3
-
-
-class UsageError(ThymosError):
-    """The options are wrong."""
-
-
-class NoSuchFileError(ThymosError):
-    """A file that was named is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +57,7 @@ def judge(
     min_pairs: int | None = None,
     config: Path | None = None,
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-) -> None:
+) -> int:
     """Judge recorded results: is a challenger better than the control, or worse?
 
     FILE is CSV or JSON lines with task_id, agent (or arm), success (0, 1 or empty), and optionally latency_ms
@@ -89,31 +81,23 @@ def judge(
     json
         Print one JSON object.
     """
-    try:
-        code = _judge(file, control, challenger, alpha, min_pairs, config, json)
-    except ThymosError as error:
-        sys.stderr.write(f"thymos judge: {printable(' '.join(str(error).split()))}\n")
-        code = _exit_code(error)
-    raise SystemExit(code)
-
-
-def _judge(
-    file: Path,
-    control: str,
-    challengers: list[str],
-    alpha: str | None,
-    min_pairs: int | None,
-    config: Path | None,
-    json: bool,
-) -> int:
     yardstick = _yardstick(alpha, min_pairs, config)
     recording = _recording(file)
-    for name, option in ((control, "--control"), *((name, "--challenger") for name in challengers)):
-        if name not in recording.agents:
-            raise UsageError(f"{option}: {_reason_unknown(recording, name)}")
-    yardstick = _measurable(yardstick, recording, challengers)
+    for name, option in ((control, "--control"), *((name, "--challenger") for name in challenger)):
+        _check_present(recording, name, option)
+    yardstick = _measurable(yardstick, recording, challenger)
+    plan = _plan(yardstick, control, challenger)
+    judged = judge_recording(plan, recording)
+    if json:
+        sys.stdout.write(json_format.dumps(as_json(judged, yardstick.alpha)) + "\n")
+    else:
+        show(Console(), judged, recording, control, yardstick.alpha, yardstick.notes)
+    return exit_codes.of_verdict(judged.verdict.verdict)
+
+
+def _plan(yardstick: Yardstick, control: str, challengers: list[str]) -> EvidencePlan:
     try:
-        plan = EvidencePlan(
+        return EvidencePlan(
             control=control,
             challengers=tuple(challengers),
             tasks=(),
@@ -123,23 +107,17 @@ def _judge(
             limits=yardstick.limits,
         )
     except ValueError as error:
-        raise UsageError(f"--control, --challenger: {error}") from None
-    judged = judge_recording(plan, recording)
-    if json:
-        sys.stdout.write(json_format.dumps(as_json(judged, yardstick.alpha), ensure_ascii=False) + "\n")
-    else:
-        show(Console(), judged, recording, control, yardstick.alpha, yardstick.notes)
-    return EXIT_CODES[judged.verdict.verdict]
+        raise exit_codes.UsageError(f"--control, --challenger: {error}") from None
 
 
 def _yardstick(alpha: str | None, min_pairs: int | None, config: Path | None) -> Yardstick:
     tolerated = None if alpha is None else _alpha(alpha)
     if min_pairs is not None and min_pairs < 1:
-        raise UsageError(f"--min-pairs is {min_pairs}; expected at least 1")
+        raise exit_codes.UsageError(f"--min-pairs is {min_pairs}; expected at least 1")
     if config is None:
         return Yardstick(tolerated or DEFAULT_ALPHA, min_pairs or MIN_PAIRS)
     if not config.is_file():
-        raise NoSuchFileError(f"--config: there is no file {config}")
+        raise Refusal(RefusalCode.NOT_FOUND, f"--config: there is no file {config}")
     versioning = configuration.load(config).versioning
     return Yardstick(
         alpha=tolerated or Fraction(versioning.evidence.alpha),
@@ -180,7 +158,7 @@ def _alpha(said: str) -> Fraction:
     except ValueError:
         alpha = None
     if alpha is None or not 0 < alpha < 1 or alpha.denominator > 10**15:
-        raise UsageError(f"--alpha is {said[:40]!r}; expected a number between 0 and 1, such as 0.05")
+        raise exit_codes.UsageError(f"--alpha is {said[:40]!r}; expected a number between 0 and 1, such as 0.05")
     return alpha
 
 
@@ -189,7 +167,7 @@ def _recording(file: Path) -> Recording:
         with file.open("rb") as opened:
             content = opened.read(LARGEST_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise NoSuchFileError(f"there is no file {file}") from None
+        raise Refusal(RefusalCode.NOT_FOUND, f"there is no file {file}") from None
     except OSError as error:
         raise RecordingError(f"{file} cannot be read: {error.strerror}") from None
     try:
@@ -198,15 +176,8 @@ def _recording(file: Path) -> Recording:
         raise RecordingError(f"{file}: {error}") from None
 
 
-def _reason_unknown(recording: Recording, name: str) -> str:
+def _check_present(recording: Recording, name: str, option: str) -> None:
     try:
         recording.outcomes(name)
     except RecordingError as error:
-        return str(error)
-    return ""
-
-
-def _exit_code(error: ThymosError) -> int:
-    if isinstance(error, UsageError):
-        return USAGE
-    return NOT_FOUND if isinstance(error, NoSuchFileError) else FAILED
+        raise exit_codes.UsageError(f"{option}: {error}") from None

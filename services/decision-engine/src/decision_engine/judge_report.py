@@ -16,15 +16,6 @@ from decision_engine.recorded_verdict import JudgedRecording, LeftOut
 from decision_engine.recording import RecordedOutcome, Recording
 from thymos.events import Verdict
 
-EXIT_CODES: Mapping[Verdict, int] = {
-    Verdict.MERGE: 0,
-    Verdict.ROLLBACK: 10,
-    Verdict.INCONCLUSIVE: 11,
-    Verdict.INVALID: 12,
-    Verdict.ERROR: 13,
-}
-"""Exit code by verdict, the same as those of `thymos experiment wait`."""
-
 _COLOURS = {Verdict.MERGE: "bold green", Verdict.ROLLBACK: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
