@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from thymos import subjects
 from thymos.client import Client
 from thymos.envelope import Envelope
 from thymos.errors import ThymosError
@@ -56,7 +55,7 @@ class Chronicle:
 
     async def record(self, client: Client, screen: Screen) -> None:
         """Follow the event stream, for ever."""
-        async for envelope in client.follow(subjects.EVENTS, "thymos.event.*.*.>", from_sequence=1):
+        async for envelope in client.notifications(from_sequence=1):
             self.events.append(envelope)
             if (line := headline(envelope.data)) is not None:
                 screen.fact(line)
