@@ -6,8 +6,8 @@ MANIFESTS := pyproject.toml shared/pyproject.toml $(wildcard services/*/pyprojec
 EDITABLES := $(patsubst %/pyproject.toml,--editable %,$(filter-out pyproject.toml,$(MANIFESTS)))
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# A folder per mypy run: `tests/unit/<service>` is no package, so the same file name may stand in two of them.
-TYPED := "shared/src $(wildcard services/*/src)" $(sort $(dir $(wildcard tests/*.py tests/*/*.py tests/unit/*/*.py benchmarks/*.py examples/*/*.py)))
+# One run of mypy per folder: `tests/unit/<service>` is no package, so the same file name may stand in two of them.
+TYPED := $(sort $(dir $(wildcard tests/*/*.py tests/unit/*/*.py benchmarks/*.py examples/*/*.py .ci/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types generate verify lock up down
@@ -36,7 +36,9 @@ lint: install ## ruff and the import contracts
 	@$(BIN)/lint-imports --no-cache
 
 types: install ## mypy, strict, over everything
-	@for folders in $(TYPED); do echo "mypy $$folders"; $(BIN)/mypy --no-error-summary $$folders || failed=1; done; test -z "$$failed"
+	@for part in "shared/src $(wildcard services/*/src)" "$(wildcard tests/*.py)" $(TYPED); do \
+		echo "mypy $$part"; $(BIN)/mypy --no-error-summary $$part || failed=1; \
+	done; test -z "$$failed"
 
 generate: install ## write proto/ and docs/reference/ from the code
 	@$(BIN)/python -m thymos.generate

@@ -262,6 +262,18 @@ def test_each_package_declares_what_it_imports() -> None:
         assert undeclared == set(), shown(manifest)
 
 
+def test_each_direct_dependency_is_explained() -> None:
+    listed = set(re.findall(r"^\| `([\w-]+)`", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE))
+    manifests = [ROOT / "pyproject.toml", ROOT / "shared/pyproject.toml", *ROOT.glob("services/*/pyproject.toml")]
+    direct: set[str] = set()
+    for manifest in map(tomllib.loads, (path.read_text() for path in manifests)):
+        extras = manifest["project"].get("optional-dependencies", {}).values()
+        groups = manifest.get("dependency-groups", {}).values()
+        lines = [*manifest["project"]["dependencies"], *(line for lines in (*extras, *groups) for line in lines)]
+        direct.update(re.split(r"[<>=\[]", line)[0] for line in lines)
+    assert listed == direct - {"thymos"}
+
+
 def is_third_party(name: str) -> bool:
     ours = (*SERVICES, "thymos")
     return name not in sys.stdlib_module_names and name not in ours and name != "pydantic_core"  # a part of pydantic
