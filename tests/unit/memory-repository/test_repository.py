@@ -1,5 +1,8 @@
 """A repository as a whole: commits, refs, reading at any of them, rolling back, what is refused."""
 
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -244,6 +247,68 @@ def test_what_is_committed_is_there_when_the_file_is_opened_again(tmp_path: Path
         assert memory.memories() == [REFUNDS]
         assert memory.commit([Modify("refunds", content="new")], expected_head=head.id).changed
         assert memory.verify().ok
+
+
+def test_two_connections_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/memory.db"
+
+    def write(writer: int) -> None:
+        with MemoryRepository.open(url, author=f"writer {writer}") as memory:
+            for number in range(15):
+                memory.commit([Put(Memory(f"m{writer}-{number}", "x"))])
+
+    MemoryRepository.open(url).close()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    with MemoryRepository.open(url) as memory:
+        assert len(memory.memories()) == 45
+        assert len(memory.log(limit=100)) == 46
+        assert memory.verify().ok
+
+
+def test_an_operation_that_is_cut_off_anywhere_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SQLite is interrupted after so many of its steps, and after some more, until the operation comes through."""
+    url = f"sqlite:///{tmp_path}/memory.db"
+    with MemoryRepository.open(url, clock=lambda: datetime(2025, 3, 1, tzinfo=UTC)) as memory:
+        memory.commit([Put(REFUNDS), Put(SHIPPING)])
+        memory.create_branch("idea")
+        memory.commit([Modify("refunds", content="new")], branch="idea")
+        memory.commit([Delete("shipping")])
+        operations: list[Callable[[], object]] = [
+            lambda: memory.commit([Put(Memory("more", "x"))], branch="idea"),
+            lambda: memory.merge("idea"),
+            lambda: memory.rollback("main~1"),
+            lambda: memory.delete_branch("idea"),
+        ]
+        for operation in operations:
+            before = memory._connection.serialize()
+            cuts = 0
+            while cut_off(memory._connection, operation, after=cuts * 11 + 1):
+                cuts += 1
+                assert memory._connection.serialize() == before
+            assert cuts > 5
+            assert memory._connection.serialize() != before
+            assert memory.verify().ok
+
+
+def cut_off(connection: sqlite3.Connection, operation: Callable[[], object], after: int) -> bool:
+    """Whether the operation was interrupted after so many steps, or came through before."""
+    count = 0
+
+    def step() -> int:
+        nonlocal count
+        count += 1
+        return int(count == after)
+
+    connection.set_progress_handler(step, 1)
+    try:
+        operation()
+    except sqlite3.OperationalError as error:
+        assert str(error) == "interrupted"
+        return True
+    finally:
+        connection.set_progress_handler(None, 0)
+    return False
 
 
 @pytest.mark.parametrize("url", ["postgresql://host/db", "memory.db", "sqlite://memory.db", "sqlite:memory.db", ""])

@@ -72,7 +72,7 @@ def test_sizes_up_to_the_limit_are_taken_and_beyond_it_refused(memory: MemoryRep
         {"changes": [Put(Memory("m", "ä" * (limits.CONTENT_BYTES_MAX // 2) + "a"))]},
         {"changes": [Put(Memory("m", "", fields={"x": "y" * (limits.FIELDS_BYTES_MAX - 7)}))]},
         {"changes": [Put(Memory("m", ""))], "message": "m" * 1025},
-        {"changes": [Put(Memory("m", ""))], "author": "m" * 201},
+        {"changes": [Put(Memory("m", ""))], "author": "m" * 801},
         {"changes": [Put(Memory(f"m{n}", "")) for n in range(limits.CHANGES_MAX + 1)]},
     ]
     for arguments in too_large:
@@ -136,7 +136,7 @@ TAMPERING = {
     "a removed entry": "DELETE FROM entry WHERE memory_id = 'a' AND seq = 2",
     "an added entry": "INSERT INTO entry SELECT line_id, 'c', 2, version_id, commit_no FROM entry LIMIT 1",
     "a swapped version": "UPDATE entry SET version_id = 2 WHERE seq = 2",
-    "the state": "UPDATE commits SET state = zeroblob(384) WHERE seq = 3",
+    "the state": "UPDATE commits SET state = zeroblob(2048) WHERE seq = 3",
 }
 
 

@@ -29,7 +29,7 @@ from thymos.unit_of_work import Transaction
 
 def handle_command(envelope: Envelope[Message], tx: Transaction) -> None:
     """Carry out a command. Raises PoisonError for one that is not for this service, Refusal for an expected no."""
-    handler = _COMMANDS.get(type(envelope.data))
+    handler = COMMANDS.get(type(envelope.data))
     if handler is None:
         raise PoisonError(f"memory-repository has no command {envelope.type}")
     handler(envelope.data, envelope.source, tx)
@@ -157,7 +157,7 @@ def merge_branch(command: commands.MergeBranch, actor: str, tx: Transaction) -> 
         Strategy(command.strategy),
         author=actor,
         now=tx.now,
-        meta=_facts(experiment_id=command.experiment_id, reason=command.reason),
+        meta=_facts(experiment_id=command.experiment_id, reason=command.reason[:1000]),
     )
     if done.open:
         conflicts = [events.MergeConflict.model_validate(shown) for shown in wire.shown_conflicts(done.conflicts)]
@@ -305,7 +305,7 @@ def _facts(**facts: Any) -> dict[str, Any]:
 
 
 _Handler = Callable[[Any, str, Transaction], None]
-_COMMANDS: Mapping[type[Message], _Handler] = MappingProxyType(
+COMMANDS: Mapping[type[Message], _Handler] = MappingProxyType(
     {
         commands.CreateBranch: create_branch,
         commands.DeleteBranch: delete_branch,
@@ -316,3 +316,4 @@ _COMMANDS: Mapping[type[Message], _Handler] = MappingProxyType(
         commands.PrepareVariants: prepare_variants,
     }
 )
+"""Every command of the service; the contract test compares them with the catalogue."""

@@ -20,9 +20,11 @@ FIELDS_DEPTH_MAX = 16
 CHANGES_MAX = 10_000
 """Changes in one commit, and memories staged in one worktree."""
 MESSAGE_BYTES_MAX = 1024
-AUTHOR_BYTES_MAX = 200
-REASON_BYTES_MAX = 4096
-META_BYTES_MAX = 32 * 1024
+AUTHOR_BYTES_MAX = 800
+"""200 characters of the longest encoding: what the contract allows."""
+REASON_BYTES_MAX = 16 * 1024
+"""4,096 characters of the longest encoding: what the contract allows."""
+META_BYTES_MAX = 256 * 1024
 QUERY_BYTES_MAX = 16 * 1024
 QUERY_TERMS_MAX = 64
 """Distinct words of a query that are looked for; the words after them are ignored."""
@@ -89,14 +91,14 @@ def check_message(message: str) -> str:
 
 
 def check_author(author: str) -> str:
-    """Return an `author` if it is text of 1 to 200 bytes. Raises Refusal (invalid, too_large)."""
+    """Return an `author` if it is text of 1 to 800 bytes. Raises Refusal (invalid, too_large)."""
     if not _check_text("author", author, AUTHOR_BYTES_MAX):
         raise invalid("the author is empty", "say who or what makes this commit")
     return author
 
 
 def check_reason(reason: str) -> str:
-    """Return a `reason` if it is text of at most 4 KiB. Raises Refusal (invalid, too_large)."""
+    """Return a `reason` if it is text of at most 16 KiB. Raises Refusal (invalid, too_large)."""
     return _check_text("reason", reason, REASON_BYTES_MAX)
 
 

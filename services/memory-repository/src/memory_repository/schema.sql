@@ -35,8 +35,7 @@ CREATE TABLE IF NOT EXISTS commits (
     seq         INTEGER NOT NULL,
     generation  INTEGER NOT NULL,           -- 1 + the highest of its parents
     delta       TEXT NOT NULL,              -- hash of the changes against the first parent
-    state       BLOB NOT NULL,              -- fingerprint of everything visible, updated in O(changes)
-    state_id    TEXT NOT NULL,
+    state_id    TEXT NOT NULL,              -- the short name of `state`
     author      TEXT NOT NULL,
     at          TEXT NOT NULL,
     message     TEXT NOT NULL,
@@ -45,6 +44,7 @@ CREATE TABLE IF NOT EXISTS commits (
     changes     INTEGER NOT NULL,
     memories    INTEGER NOT NULL,           -- visible memories, and their words: what ranking needs
     words       INTEGER NOT NULL,
+    state       BLOB NOT NULL,              -- fingerprint of everything visible; last, because it is long
     UNIQUE (repo_id, commit_id),
     UNIQUE (line_id, seq)
 );

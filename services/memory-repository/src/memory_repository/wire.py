@@ -17,8 +17,8 @@ from thymos.commands import MemoryChange
 ANSWER_BYTES_MAX = 768 * 1024
 """What the memories of one answer may hold, as JSON: below the bus's limit, with room for the rest."""
 CONFLICTS_SHOWN = 100
-CONFLICT_VALUE_CHARACTERS = 2_000
-"""How much of a colliding value is told: a hundred of them, three sides each, must fit one message."""
+CONFLICT_VALUE_CHARACTERS = 400
+"""How much of a colliding value is told: a hundred conflicts, three sides each, must fit one message."""
 
 A = TypeVar("A", bound=requests.Answer)
 
@@ -95,7 +95,7 @@ def shown_conflicts(conflicts: Iterable[Conflict]) -> list[dict[str, Any]]:
         {
             "memory_id": conflict.id,
             "kind": conflict.kind.value,
-            "field": conflict.path,
+            "field": conflict.path and _shown(conflict.path),
             "base": _shown(conflict.base),
             "ours": _shown(conflict.ours),
             "theirs": _shown(conflict.theirs),
