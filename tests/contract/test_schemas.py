@@ -11,11 +11,15 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from thymos import generate, subjects
+from memory_repository import answers
+from thymos import generate, requests, subjects
 from thymos.envelope import decode
+from thymos.errors import Refusal
 from thymos.examples import EXAMPLES, example_of
 from thymos.message import Message, messages
-from thymos.schemas import event_schema, file_stem, subjects_document
+from thymos.schemas import VERBS, Verb, event_schema, file_stem, subjects_document
+from thymos.service import error_reply
+from thymos.service import reply as reply_of
 from thymos.telemetry import TaskFinished
 
 PROTO = Path(__file__).parents[2] / "proto"
@@ -122,6 +126,31 @@ def test_the_least_that_a_schema_asks_for_is_enough_to_be_read() -> None:
     assert decode(json.dumps(event).encode(), subjects.telemetry_subject("acme", "support")).message_id == (
         "acme/support/shell/1"
     )
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: f"{verb.service}.{verb.name}")
+def test_a_request_has_a_valid_schema_of_itself_and_its_reply(verb: Verb) -> None:
+    schema = json.loads((PROTO / "requests" / f"{verb.service}.{verb.name}.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    assert not accepts(schema, {"no_such_option": 1}), "a misspelt option is an error, not ignored"
+    reply = {**schema["$defs"]["Reply"], "$defs": schema["$defs"]}
+    assert accepts(reply, json.loads(error_reply(Refusal("not_found", "there is no such branch"))))
+    assert not accepts(reply, {"ok": True})
+
+
+def test_a_search_and_its_reply_are_as_the_schema_says() -> None:
+    schema = json.loads((PROTO / "requests" / "memory-repository.search.json").read_text())
+    assert accepts(schema, {"query": "refund window"})
+    assert not accepts(schema, {"query": "refund window", "limit": 0})
+    hit = requests.Hit(id="refund-window", content="30 days", fields={"tags": ["a", 1, None]}, score=3.5)
+    answered = json.loads(reply_of(requests.SearchAnswer(commit="c1", results=[hit])))
+    assert accepts({**schema["$defs"]["Reply"], "$defs": schema["$defs"]}, answered)
+
+
+def test_the_services_answer_exactly_the_published_requests() -> None:
+    """Of the services whose answers are typed in `thymos.requests`."""
+    answered = {(verb.name, verb.request) for verb in VERBS if verb.service == subjects.MEMORY_REPOSITORY}
+    assert answered == {(endpoint.verb, endpoint.request) for endpoint in answers.ENDPOINTS}
 
 
 def test_subjects_yaml_says_what_the_code_says() -> None:

@@ -1,4 +1,4 @@
-"""The contract for those who do not use this package: a JSON Schema per message, and the subjects, as plain values.
+"""The contract for those who do not use this package: JSON Schemas of messages and requests, and the subjects.
 
 A schema describes the whole CloudEvent as a writer must write it, so that it is enough to write a message from.
 Readers accept more: unknown fields, and `null` for what may be left out.
@@ -6,15 +6,16 @@ Readers accept more: unknown fields, and `null` for what may be left out.
 
 import inspect
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from thymos import subjects
+from thymos import requests, subjects
 from thymos.bus import CONTENT_TYPE_HEADER, MESSAGE_ID_HEADER
 from thymos.commands import Command
 from thymos.envelope import BATCH_CONTENT_TYPE, BATCH_MAX, CONTENT_TYPE, NESTING_MAX, subject_of
+from thymos.errors import RefusalCode
 from thymos.examples import example_of
 from thymos.message import Message, messages
 from thymos.names import BRANCH_PATTERN, NAME_PATTERN
@@ -28,6 +29,54 @@ _TOKEN_PATTERNS = {
     "<service>": "(" + "|".join(subjects.SERVICES) + ")",
 }
 _SHORT_TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
+
+
+class Verb(NamedTuple):
+    """A request that a service answers, for those who ask."""
+
+    service: str
+    name: str
+    request: type[requests.Request]
+    answer: type[requests.Answer]
+
+    @property
+    def subject(self) -> str:
+        """Where it is asked."""
+        return subjects.request_subject(self.service, "<tenant>", "<agent>", self.name)
+
+
+def _verbs(service: str, **verbs: tuple[type[requests.Request], type[requests.Answer]]) -> tuple[Verb, ...]:
+    return tuple(Verb(service, name, *pair) for name, pair in verbs.items())
+
+
+VERBS = (
+    *_verbs(
+        subjects.MEMORY_REPOSITORY,
+        get=(requests.GetMemory, requests.Memory),
+        list=(requests.ListMemories, requests.MemoryPage),
+        search=(requests.SearchMemories, requests.SearchAnswer),
+        commit=(requests.CommitChanges, requests.CommitAnswer),
+        log=(requests.ReadLog, requests.LogAnswer),
+        show=(requests.ShowCommit, requests.ShowAnswer),
+        diff=(requests.DiffRefs, requests.DiffAnswer),
+        branches=(requests.ListBranches, requests.BranchesAnswer),
+        branch_create=(requests.NewBranch, requests.BranchAnswer),
+        branch_delete=(requests.RemoveBranch, requests.BranchAnswer),
+        merge=(requests.Merge, requests.MergeAnswer),
+        rollback=(requests.Rollback, requests.CommitAnswer),
+        snapshot=(requests.Snapshot, requests.SnapshotAnswer),
+        worktree_open=(requests.OpenWorktree, requests.WorktreeAnswer),
+        worktree_stage=(requests.StageChanges, requests.WorktreeAnswer),
+        worktree_commit=(requests.CommitWorktree, requests.CommitAnswer),
+        worktree_close=(requests.CloseWorktree, requests.WorktreeAnswer),
+        worktrees=(requests.ListWorktrees, requests.WorktreesAnswer),
+    ),
+    *_verbs(
+        subjects.METRICS_COLLECTOR,
+        metrics=(requests.ReadMetrics, requests.MetricsAnswer),
+        agents=(requests.ListAgents, requests.AgentsAnswer),
+    ),
+)
 
 
 def file_stem(message_class: type[Message]) -> str:
@@ -47,8 +96,16 @@ def subject_pattern(template: str) -> str:
     return "^" + r"\.".join(_TOKEN_PATTERNS.get(token, re.escape(token)) for token in template.split(".")) + "$"
 
 
-class _WriterSchema(GenerateJsonSchema):
-    """What may be absent is left out by writers: no `null`, no default of `null`, and no titles that repeat names."""
+class _ReaderSchema(GenerateJsonSchema):
+    """Without the titles that repeat names."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
+class _WriterSchema(_ReaderSchema):
+    """What may be absent is left out by writers: no `null`, and no default of `null`."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -57,10 +114,6 @@ class _WriterSchema(GenerateJsonSchema):
         if schema.get("default") is None:
             return self.generate_inner(schema["schema"])
         return super().default_schema(schema)
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        del schema
-        return False
 
 
 def event_schema(message_class: type[Message]) -> dict[str, Any]:
@@ -80,6 +133,40 @@ def event_schema(message_class: type[Message]) -> dict[str, Any]:
         "required": ["specversion", "id", "source", "type", "time", "data"],
         "properties": {**_attributes(message_class.type_name(), template), "data": data},
         **({"$defs": definitions} if definitions else {}),
+    }
+
+
+def verb_schema(verb: Verb) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a request; `$defs/Reply` is that of its reply."""
+    request = verb.request.model_json_schema(schema_generator=_WriterSchema)
+    answer = verb.answer.model_json_schema(schema_generator=_ReaderSchema, mode="serialization")
+    definitions = {**request.pop("$defs", {}), **answer.pop("$defs", {}), "Reply": _reply(answer)}
+    description, title = request.pop("description"), request.pop("title")
+    return {
+        "$schema": DIALECT,
+        "$id": f"urn:thymos:schema:request:{verb.service}:{verb.name}",
+        "title": title,
+        "description": f"{inspect.cleandoc(description)}\n\nAsked on {verb.subject}; the reply is `$defs/Reply`.",
+        **request,
+        "$defs": definitions,
+    }
+
+
+def _reply(answer: dict[str, Any]) -> dict[str, Any]:
+    error = {
+        "type": "object",
+        "required": ["code", "message", "hint"],
+        "properties": {
+            "code": {"enum": [code.value for code in RefusalCode]},
+            "message": {"type": "string"},
+            "hint": {"type": "string"},
+        },
+    }
+    return {
+        "oneOf": [
+            {"type": "object", "required": ["ok", "data"], "properties": {"ok": {"const": True}, "data": answer}},
+            {"type": "object", "required": ["ok", "error"], "properties": {"ok": {"const": False}, "error": error}},
+        ]
     }
 
 
@@ -146,6 +233,9 @@ def subjects_document() -> dict[str, Any]:
         "task_consumer": _consumer(subjects.task_consumer("<tenant>", "<agent>", "<branch>")),
         "buckets": [{"name": b.name, "history": b.history, "bytes_max": b.bytes_max} for b in subjects.BUCKETS],
         "messages": [_message(message_class) for message_class in messages()],
+        "requests": [
+            {"subject": verb.subject, "schema": f"requests/{verb.service}.{verb.name}.json"} for verb in VERBS
+        ],
     }
 
 
