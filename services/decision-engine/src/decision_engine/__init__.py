@@ -1,0 +1,1 @@
+"""Decides: rules, experiments, evidence, the watch over main."""

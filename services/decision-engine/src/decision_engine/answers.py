@@ -1,0 +1,48 @@
+"""Requests: `experiments`, `experiment`, `decisions`, `stats`. With `_` as the agent they concern the whole tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from decision_engine import store
+from decision_engine.record import versioning_metrics
+from thymos.errors import Refusal, RefusalCode
+from thymos.requests import ListDecisions, ListExperiments, Nothing, ReadExperiment
+from thymos.service import Endpoint
+from thymos.unit_of_work import Transaction
+
+
+def list_experiments(request: ListExperiments, tx: Transaction) -> dict[str, Any]:
+    """Experiments, newest first."""
+    return {"experiments": store.experiments(tx.connection, tx.tenant, tx.agent, request.limit)}
+
+
+def read_experiment(request: ReadExperiment, tx: Transaction) -> dict[str, Any]:
+    """One experiment, whole. Raises Refusal (not_found)."""
+    found = store.experiment(tx.connection, tx.tenant, tx.agent, request.experiment_id)
+    if found is None:
+        raise Refusal(
+            RefusalCode.NOT_FOUND,
+            f"there is no experiment {request.experiment_id}",
+            "`thymos experiment list` shows those there are",
+        )
+    return found
+
+
+def list_decisions(request: ListDecisions, tx: Transaction) -> dict[str, Any]:
+    """Decisions, newest first."""
+    return {"decisions": store.decisions(tx.connection, tx.tenant, tx.agent, request.limit)}
+
+
+def stats(request: Nothing, tx: Transaction) -> dict[str, Any]:
+    """The eight figures of `VersioningMetrics`."""
+    del request
+    return versioning_metrics(state.figures for state in store.states(tx.connection, tx.tenant, tx.agent))
+
+
+ENDPOINTS = (
+    Endpoint("experiments", ListExperiments, list_experiments),
+    Endpoint("experiment", ReadExperiment, read_experiment),
+    Endpoint("decisions", ListDecisions, list_decisions),
+    Endpoint("stats", Nothing, stats),
+)

@@ -1,0 +1,30 @@
+"""The only place that wires the service: settings, store, routes, endpoints, ticks."""
+
+from __future__ import annotations
+
+from decision_engine import store
+from decision_engine.answers import ENDPOINTS
+from decision_engine.handlers import TICK, Handlers
+from decision_engine.settings import Settings
+from thymos import subjects
+from thymos.service import Route, Service, ServiceSettings, Tick
+from thymos.unit_of_work import ServiceStore
+
+NAME = subjects.DECISION_ENGINE
+
+
+def build(settings: ServiceSettings) -> Service:
+    """The service, wired but not running. Raises ConfigError."""
+    own = Settings.of(settings)
+    handlers = Handlers(own)
+    return Service(
+        name=NAME,
+        store=ServiceStore(own.database, NAME, schema=store.SCHEMA),
+        routes=(
+            Route(subjects.consumer(NAME, subjects.METRICS), handlers.on_fact),
+            Route(subjects.consumer(NAME, subjects.EVENTS), handlers.on_fact),
+            Route(subjects.consumer(NAME, subjects.COMMANDS), handlers.on_command),
+        ),
+        endpoints=ENDPOINTS,
+        ticks=(Tick("deadlines", TICK, handlers.on_tick),),
+    )

@@ -1,0 +1,109 @@
+"""What a condition found, and what a decision does about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from thymos.message import Message
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A condition holds: on which branch, why in words, and the numbers it was seen in.
+
+    `experiment_id` is set where it is about an experiment, `strategy` where a proposed strategy is.
+    """
+
+    branch: str
+    reason: str
+    inputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    experiment_id: str | None = None
+    strategy: str | None = None
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A decision that waits for a person; when approved, the rule's action is planned anew on the same finding."""
+
+    decision_id: str
+    rule: str
+    finding: Finding
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a command."""
+
+    message: Message
+
+
+@dataclass(frozen=True)
+class OpenExperiment:
+    """Open an experiment; `learn` waits for outcomes to learn from first."""
+
+    cause: str
+    budget: str
+    generators: tuple[str, ...]
+    strategy: str | None = None
+    learn: bool = False
+
+
+@dataclass(frozen=True)
+class MergeWinner:
+    """Merge the proven winner of an experiment."""
+
+    experiment_id: str
+    strategy: str | None = None
+
+
+@dataclass(frozen=True)
+class DropChallengers:
+    """End an experiment whose challengers are all proven harmful."""
+
+    experiment_id: str
+
+
+@dataclass(frozen=True)
+class EndExperiment:
+    """End an experiment that has used up its time."""
+
+    experiment_id: str
+
+
+@dataclass(frozen=True)
+class RollBackMain:
+    """Bring main back to a good commit."""
+
+    target: str
+    reason: str
+    evidence: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class AcceptMain:
+    """Leave main as it is: what it has shown so far no longer counts against it."""
+
+
+Effect = Send | OpenExperiment | MergeWinner | DropChallengers | EndExperiment | RollBackMain | AcceptMain
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an action would do. `touches` are the branches it acts on; `ask` is why a person has to agree, or ""."""
+
+    effects: tuple[Effect, ...]
+    touches: frozenset[str]
+    words: str
+    ask: str = ""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why an action cannot be done now. Stable words: a decision is published when they change."""
+
+    why: str

@@ -1,0 +1,209 @@
+"""Rules: which conditions hold, what is done about them, what is not done, and why.
+
+The rule with the highest priority comes first; actions on one branch exclude each other, and the safest of them wins
+(rollback over merge over scale). A decision is published when something is done or withheld, or when a refusal changes;
+not at every look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final, Literal
+
+from pydantic import JsonValue
+
+from decision_engine.actions import ACTIONS, ActionKind
+from decision_engine.conditions import CONDITIONS, Situation
+from decision_engine.finding import Finding, Plan, Refused
+from decision_engine.ids import mint
+from thymos import config
+from thymos.config import Rule, Versioning
+from thymos.events import DecisionMade, NotDone
+
+DONE: Final = "done"
+WITHHELD: Final = "withheld"
+DRY_RUN: Final = "dry_run"
+REFUSED: Final = "refused"
+HIGH, MIDDLE, LOW = 300, 200, 100
+AS_OFTEN_AS_NEEDED = timedelta(0)
+
+DecisionRule = Rule
+"""The seed's name: `name`, `condition`, `action`, `priority`, `cooldown`, `mode`."""
+
+
+def builtin_rules(versioning: Versioning) -> tuple[Rule, ...]:
+    """The rules that apply when none are configured. The `auto_..._enabled` switches hold for them as for any other."""
+    del versioning
+    return (
+        Rule(
+            name="rollback-on-failure",
+            condition=config.FailureCriteriaMet(),
+            action=config.Rollback(),
+            priority=HIGH,
+            cooldown=AS_OFTEN_AS_NEEDED,
+        ),
+        Rule(
+            name="end-on-timeout",
+            condition=config.ExperimentTimeout(),
+            action=config.DeleteBranch(),
+            priority=MIDDLE,
+            cooldown=AS_OFTEN_AS_NEEDED,
+        ),
+        Rule(
+            name="merge-on-success",
+            condition=config.SuccessCriteriaMet(),
+            action=config.MergeBranch(),
+            priority=MIDDLE,
+            cooldown=AS_OFTEN_AS_NEEDED,
+        ),
+        Rule(
+            name="experiment-on-drop",
+            condition=config.PerformanceDrop(),
+            action=config.CreateBranch(),
+            priority=LOW,
+        ),
+        Rule(
+            name="experiment-on-strategy",
+            condition=config.NewStrategyAvailable(),
+            action=config.CreateBranch(),
+            priority=LOW,
+            cooldown=AS_OFTEN_AS_NEEDED,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One rule's decision about one finding. `plan` is None where the action cannot be planned; `why` is why it is not
+    done, "" where it is. `repeated` ones were published before, and nothing has changed since."""
+
+    id: str
+    rule: Rule
+    finding: Finding
+    verdict: Literal["done", "withheld", "dry_run", "refused"]
+    plan: Plan | None
+    why: str = ""
+    not_done: tuple[NotDone, ...] = ()
+    repeated: bool = False
+
+    @property
+    def key(self) -> str:
+        """What refusals are remembered by."""
+        return "|".join((self.rule.name, self.finding.branch, self.finding.strategy or ""))
+
+    def message(self, situation: Situation) -> DecisionMade:
+        """The decision as it is published, with everything that it used."""
+        words = self.plan.words if self.plan else self.rule.action.type
+        act = {"type": self.rule.action.type, "words": words}
+        done = self.verdict == DONE
+        left_out = list(self.not_done) if done else [NotDone(action=words, why=self.why[:4096]), *self.not_done]
+        said = f"{self.finding.reason}; {words}" if done else f"{self.finding.reason}; not done: {words} ({self.why})"
+        return DecisionMade(
+            decision_id=self.id,
+            rule=self.rule.name,
+            inputs=_inputs(self.rule, self.finding, situation),
+            verdict=self.verdict,
+            actions=[dict(act)] if done else [],
+            not_done=left_out[:32],
+            mode=self.rule.mode,
+            reason=said[:4096],
+            experiment_id=self.finding.experiment_id,
+        )
+
+
+def _inputs(rule: Rule, finding: Finding, situation: Situation) -> dict[str, JsonValue]:
+    state = situation.state
+    cooled = state.cooldowns.get(rule.name)
+    return {
+        "branch": finding.branch,
+        "found": dict(finding.inputs),
+        "now": situation.now.isoformat(),
+        "condition": rule.condition.model_dump(mode="json"),
+        "action": rule.action.model_dump(mode="json"),
+        "priority": rule.priority,
+        "cooldown_seconds": rule.cooldown.total_seconds(),
+        "last_done_at": cooled.isoformat() if cooled else None,
+        "switch": {_kind(rule).switch: getattr(situation.policy.versioning, _kind(rule).switch)},
+        "head": state.watch.head,
+        "open_experiments": list[JsonValue](sorted(state.experiments)),
+        "rollbacks_since_good": state.watch.rollbacks,
+    }
+
+
+def evaluate(situation: Situation, cause: str) -> tuple[Decision, ...]:
+    """Every rule's decision, the safest of those that would be done first.
+
+    Args:
+        situation: what is known.
+        cause: the id of what led to this look; the decisions' ids follow from it.
+    """
+    state, rules = situation.state, sorted(situation.policy.rules, key=lambda rule: (-rule.priority, rule.name))
+    found = [
+        decide(rule, finding, situation, mint(state.tenant, state.agent, cause, rule.name, finding.branch))
+        for rule in rules
+        for finding in CONDITIONS[type(rule.condition)](rule.condition, situation)
+    ]
+    decided = _exclude(found)
+    return tuple(replace(d, repeated=state.refusals.get(d.key) == d.why and d.verdict != DONE) for d in decided)
+
+
+def decide(rule: Rule, finding: Finding, situation: Situation, decision_id: str) -> Decision:
+    """What one rule makes of one finding, before other rules are looked at."""
+    kind = _kind(rule)
+    if not getattr(situation.policy.versioning, kind.switch):
+        return Decision(decision_id, rule, finding, REFUSED, None, f"{kind.switch} is false")
+    if _is_cooling(rule, finding, situation):
+        return Decision(decision_id, rule, finding, REFUSED, None, f"{rule.name} rests after it did something")
+    plan = kind.plan(rule.action, finding, situation, decision_id)
+    if isinstance(plan, Refused):
+        return Decision(decision_id, rule, finding, REFUSED, None, plan.why)
+    if rule.mode == "dry_run":
+        return Decision(decision_id, rule, finding, DRY_RUN, plan, "dry run")
+    if rule.mode == "approve" or plan.ask:
+        return Decision(decision_id, rule, finding, WITHHELD, plan, plan.ask or "a person has to approve it")
+    return Decision(decision_id, rule, finding, DONE, plan)
+
+
+def _is_cooling(rule: Rule, finding: Finding, situation: Situation) -> bool:
+    """Each experiment is decided once: a cooldown would only hold its end up."""
+    last = situation.state.cooldowns.get(rule.name)
+    return finding.experiment_id is None and last is not None and situation.now < last + rule.cooldown
+
+
+def _kind(rule: Rule) -> ActionKind:
+    return ACTIONS[type(rule.action)]
+
+
+def _exclude(decisions: Sequence[Decision]) -> list[Decision]:
+    """Of the actions on one branch only the safest stays done; among equals the higher priority (it comes first)."""
+    taken: dict[str, Decision] = {}
+    kept: list[Decision] = []
+    for decision in sorted(decisions, key=lambda d: _kind(d.rule).safety):
+        if decision.verdict != DONE or decision.plan is None:
+            kept.append(decision)
+            continue
+        rival = next((taken[branch] for branch in sorted(decision.plan.touches) if branch in taken), None)
+        if rival is None:
+            kept.append(decision)
+            taken.update(dict.fromkeys(decision.plan.touches, decision))
+            continue
+        why = f"{rival.rule.name} acts on the same branch and is safer or comes first"
+        kept.append(replace(decision, verdict=REFUSED, why=why))
+    return [_with_losers(decision, kept) if decision.verdict == DONE else decision for decision in kept]
+
+
+def _with_losers(winner: Decision, all_of_them: Sequence[Decision]) -> Decision:
+    plan = winner.plan
+    losers = [
+        NotDone(action=f"{d.rule.name}: {d.plan.words}", why=d.why)
+        for d in all_of_them
+        if d.verdict == REFUSED and d.plan is not None and plan is not None and d.plan.touches & plan.touches
+    ]
+    return replace(winner, not_done=tuple(losers))
+
+
+def remembered(decisions: Sequence[Decision]) -> dict[str, str]:
+    """The refusals to remember after this look: those that hold now; one whose condition has ceased is forgotten."""
+    return {decision.key: decision.why for decision in decisions if decision.verdict != DONE}

@@ -1,0 +1,323 @@
+"""The watch over main: whose door an outcome is laid at, which commits are good, and when main goes back.
+
+The history is folded from events; an outcome belongs to the commit that its task was begun on (`row.commit`; the head
+where the agent does not say). Commits after the last good one are *suspects*, and the watch is open while there are
+any. It trips when F(failures, successes; q0) >= 80 over the suspects' outcomes, when one of them breaks a limit, when
+the drop detector sounds at 10,000, or when main's agent keeps crashing. q0 is the baseline's upper limit, and after a
+merge the control's: a winner measures better than it is. Pure; source: design notes, "Good commits and the watch".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from pydantic import JsonValue
+
+from decision_engine.drop_detector import (
+    ALARM_AT_MEAN_TO_ACT,
+    MIN_BASELINE_SAMPLES,
+    DropDetector,
+    limit_from_baseline,
+)
+from decision_engine.evidence import ratio_text
+from decision_engine.good_commits import (
+    History,
+    MainCommit,
+    MainOutcome,
+    RollbackTarget,
+    is_good,
+    record_outcome,
+    record_rollback,
+    rollback_target,
+)
+from decision_engine.intervals import failure_limit_per_mille
+from decision_engine.limits import FailureLimits, LimitReading, first_crossed, read_limits, read_watch, tally_of
+from decision_engine.pairing import MEASURED, ArmOutcome, PairStatus, status_of_outcome
+from thymos import events
+from thymos.metrics import OutcomeRow
+
+MAIN = "main"
+HISTORY_MAX = 200
+"""Commits of main that are remembered; the oldest are forgotten first."""
+TRIALS_MAX = 500
+"""Outcomes of suspects that are remembered."""
+EARLY_MAX = 200
+"""Outcomes that are kept until the event of their commit comes in."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What main's failures are measured against: q0 = `limit_per_mille` / 1000, and where it comes from."""
+
+    limit_per_mille: int
+    origin: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One outcome of a task that was begun on a suspect."""
+
+    commit: str
+    outcome: ArmOutcome
+    row: int
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Main as far as it is known. `merges` maps the commits of experiments' merges to the experiments.
+
+    `rollbacks` counts rollbacks since a commit last proved itself; `sent_to` is the target of a rollback that decision
+    `sent_by` asked for and that is not there yet, `held` why main is left alone until its head moves. `crash` is why
+    main's agent does not stay up.
+    """
+
+    history: History = ()
+    merges: Mapping[str, str] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
+    early: tuple[Trial, ...] = ()
+    reference: Reference | None = None
+    detector: DropDetector | None = None
+    crash: str | None = None
+    rollbacks: int = 0
+    sent_to: str | None = None
+    sent_by: str | None = None
+    held: str | None = None
+
+    @property
+    def head(self) -> str | None:
+        """Main's newest commit."""
+        return self.history[-1].commit if self.history else None
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """Commits after the last good one that main still holds; the watch is open while there are any."""
+        return suspects_of(self.history)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The watch at one look; `tripped` is why main has to go back, or None."""
+
+    suspects: tuple[str, ...]
+    tripped: str | None
+    target: RollbackTarget
+    figures: Mapping[str, JsonValue]
+
+
+def suspects_of(history: History) -> tuple[str, ...]:
+    """See `Watch.suspects`."""
+    last_good = max((place for place, known in enumerate(history) if is_good(known)), default=-1)
+    return tuple(known.commit for known in history[last_good + 1 :] if not known.rolled_back)
+
+
+# --- what happened to main ------------------------------------------------------------------------------------------
+
+
+def branch_created(watch: Watch, fact: events.BranchCreated) -> Watch:
+    """Main begins: its first commit is declared good."""
+    if fact.branch != MAIN or any(known.commit == fact.from_commit for known in watch.history):
+        return watch
+    first = MainCommit(fact.from_commit, fact.state_id or fact.from_commit, declared_good=True)
+    return replace(watch, history=(first, *watch.history))
+
+
+def commit_created(watch: Watch, fact: events.CommitCreated) -> Watch:
+    """Main moves to a new commit. A commit without parents is a repository's first, and so declared good."""
+    if fact.branch != MAIN:
+        return watch
+    return _append(watch, fact.commit, fact.state_id, declared_good=not fact.parents)
+
+
+def merged(watch: Watch, fact: events.BranchMerged, control: tuple[int, int] | None) -> Watch:
+    """A branch came into main. `control`: (failures, outcomes) of the experiment's control, if there was one."""
+    if fact.target != MAIN or fact.commit == fact.previous_commit or fact.commit in watch.merges:
+        return watch
+    grown = _append(watch, fact.commit, fact.state_id)
+    if fact.experiment_id is not None:
+        grown = replace(grown, merges=_bounded({**grown.merges, fact.commit: fact.experiment_id}))
+    if control is not None:
+        failures, outcomes = control
+        origin = f"the control of experiment {fact.experiment_id}: {failures} failures in {outcomes} outcomes"
+        return referred(grown, Reference(failure_limit_per_mille(failures, outcomes), origin))
+    return grown
+
+
+def rolled_back(watch: Watch, fact: events.BranchRolledBack) -> Watch:
+    """Main went back. What lay between is never a target again; its outcomes no longer count."""
+    if fact.branch != MAIN:
+        return watch
+    # The revert commit's own event comes first, or comes not at all: either way it is the head afterwards.
+    before = tuple(known for known in watch.history if known.commit != fact.revert_commit)
+    outcomes = next((k.outcomes for k in watch.history if k.commit == fact.revert_commit), ())
+    if any(known.commit == fact.restored_commit for known in before):
+        history = record_rollback(before, fact.restored_commit, fact.revert_commit)
+    else:
+        state = fact.state_id or fact.restored_commit
+        taken_back = tuple(replace(known, rolled_back=True) for known in before)
+        history = (*taken_back, MainCommit(fact.revert_commit, state))
+    head = replace(history[-1], outcomes=outcomes, state_id=fact.state_id or history[-1].state_id)
+    kept = tuple(trial for trial in watch.trials if trial.commit == fact.revert_commit)
+    fresh = replace(watch, history=(*history[:-1], head)[-HISTORY_MAX:], trials=kept, rollbacks=watch.rollbacks + 1)
+    return replace(fresh, sent_to=None, sent_by=None, held=None, crash=None, detector=_detector(watch.reference))
+
+
+def marked_good(watch: Watch, fact: events.CommitMarkedGood) -> Watch:
+    """A commit of main was declared good by somebody (or is known to be good)."""
+    if fact.branch != MAIN or any(known.commit == fact.commit and is_good(known) for known in watch.history):
+        return watch
+    if all(known.commit != fact.commit for known in watch.history):
+        unknown = MainCommit(fact.commit, fact.commit, declared_good=True)
+        return replace(watch, history=(unknown, *watch.history)[-HISTORY_MAX:])
+    history = tuple(
+        replace(known, declared_good=True) if known.commit == fact.commit else known
+        for known in watch.history
+    )
+    return _settled(replace(watch, history=history))
+
+
+def frozen(watch: Watch, fact: events.BaselineFrozen) -> Watch:
+    """A new baseline: what main is measured against from now on. One of less than 100 samples says too little."""
+    if fact.samples < MIN_BASELINE_SAMPLES or fact.failures > fact.samples:
+        return watch
+    limit = limit_from_baseline(fact.failures, fact.samples)
+    return referred(watch, Reference(limit, f"baseline: {fact.failures} failures in {fact.samples} outcomes"))
+
+
+def referred(watch: Watch, reference: Reference) -> Watch:
+    """The watch with another reference; its detector starts anew."""
+    return replace(watch, reference=reference, detector=_detector(reference))
+
+
+def crashed(watch: Watch, fact: events.WorktreeFailed) -> Watch:
+    """Main's agent does not stay up; that is laid at the door of a suspect, if there is one."""
+    if fact.branch != MAIN or not fact.crash_loop or not watch.suspects:
+        return watch
+    return replace(watch, crash=f"the agent on main keeps crashing: {fact.reason or 'no reason given'}")
+
+
+def accepted(watch: Watch) -> Watch:
+    """Main stays as it is by a person's word: counting begins anew."""
+    return replace(watch, trials=(), crash=None, held=None, rollbacks=0, detector=_detector(watch.reference))
+
+
+def _append(watch: Watch, commit: str, state_id: str | None, *, declared_good: bool = False) -> Watch:
+    state = state_id or commit
+    known = next((k for k in watch.history if k.commit == commit), None)
+    if known is not None:
+        renamed = tuple(replace(k, state_id=state) if k.commit == commit else k for k in watch.history)
+        return replace(watch, history=renamed if state_id else watch.history)
+    was_open = bool(watch.suspects)
+    added = MainCommit(commit, state, declared_good=declared_good)
+    grown = replace(watch, history=(*watch.history, added)[-HISTORY_MAX:], held=None)
+    return grown if was_open else replace(grown, detector=_detector(watch.reference), trials=())
+
+
+def _bounded(merges: Mapping[str, str]) -> dict[str, str]:
+    return dict(list(merges.items())[-HISTORY_MAX:])
+
+
+def _detector(reference: Reference | None) -> DropDetector | None:
+    return None if reference is None else DropDetector(reference.limit_per_mille, ALARM_AT_MEAN_TO_ACT)
+
+
+# --- outcomes -------------------------------------------------------------------------------------------------------
+
+
+def outcome(watch: Watch, row: OutcomeRow, limits: FailureLimits, alpha: Fraction) -> tuple[Watch, tuple[str, ...]]:
+    """The watch after one counted outcome on main, and the commits that it proves good."""
+    status = status_of_outcome(row.outcome.value)
+    commit = row.commit or watch.head
+    if status not in MEASURED or commit is None:
+        return watch, ()
+    trial = Trial(commit, ArmOutcome(status, round(row.latency_ms * 1000)), row.row)
+    if all(known.commit != commit for known in watch.history):
+        return replace(watch, early=(*watch.early, trial)[-EARLY_MAX:]), ()
+    return _count(watch, trial, limits, alpha)
+
+
+def caught_up(watch: Watch, limits: FailureLimits, alpha: Fraction) -> tuple[Watch, tuple[str, ...]]:
+    """Count the outcomes that came in before the event of their commit did."""
+    known = {commit.commit for commit in watch.history}
+    due = [trial for trial in watch.early if trial.commit in known]
+    if not due:
+        return watch, ()
+    watch = replace(watch, early=tuple(trial for trial in watch.early if trial.commit not in known))
+    proven: list[str] = []
+    for trial in due:
+        watch, newly = _count(watch, trial, limits, alpha)
+        proven += newly
+    return watch, tuple(proven)
+
+
+def _count(
+    watch: Watch, trial: Trial, limits: FailureLimits, alpha: Fraction
+) -> tuple[Watch, tuple[str, ...]]:
+    failed = trial.outcome.status is not PairStatus.SUCCESS
+    if trial.commit in watch.suspects:
+        detector = watch.detector.after(failed) if watch.detector else None
+        watch = replace(watch, trials=(*watch.trials, trial)[-TRIALS_MAX:], detector=detector)
+    counted = MainOutcome(
+        success=not failed,
+        error=trial.outcome.status is PairStatus.ERROR,
+        latency_us=trial.outcome.latency_us,
+        alarm=bool(watch.suspects) and read(watch, limits, alpha).tripped is not None,
+        row=trial.row,
+    )
+    history, proven = record_outcome(watch.history, trial.commit, counted, limits)
+    watch = replace(watch, history=history)
+    return (replace(_settled(watch), rollbacks=0), proven) if proven else (watch, ())
+
+
+def _settled(watch: Watch) -> Watch:
+    """After a commit became good: what is laid at its door no longer counts against later ones."""
+    suspects = watch.suspects
+    trials = tuple(trial for trial in watch.trials if trial.commit in suspects)
+    return replace(watch, trials=trials, detector=_detector(watch.reference), crash=watch.crash if suspects else None)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def read(watch: Watch, limits: FailureLimits, alpha: Fraction) -> Reading:
+    """The watch as it stands."""
+    suspects = watch.suspects
+    tally = tally_of([trial.outcome for trial in watch.trials], limits)
+    readings: list[LimitReading] = list(read_limits(limits, tally, alpha))
+    if watch.reference is not None:
+        readings.insert(0, read_watch(tally, watch.reference.limit_per_mille))
+    broken = first_crossed(readings)
+    tripped: str | None = None
+    if suspects and watch.crash is not None:
+        tripped = watch.crash
+    elif suspects and broken is not None:
+        tripped = f"{broken.name}: {broken.reason}"
+    elif suspects and watch.detector is not None and watch.detector.alarmed:
+        tripped = f"drop: {watch.detector.reason}"
+    figures: dict[str, JsonValue] = {
+        "suspects": list(suspects),
+        "reference": watch.reference.origin if watch.reference else None,
+        "limit_per_mille": watch.reference.limit_per_mille if watch.reference else None,
+        "outcomes": tally.tasks,
+        "failures": tally.not_successes,
+        "errors": tally.errors,
+        "first_row": watch.trials[0].row if watch.trials else None,
+        "last_row": watch.trials[-1].row if watch.trials else None,
+        "readings": {
+            reading.name: {
+                "e_value": None if reading.e_value is None else ratio_text(reading.e_value),
+                "threshold": ratio_text(reading.threshold),
+                "crossed": reading.crossed,
+            }
+            for reading in readings
+        },
+        "drop": None if watch.detector is None else {"state": list(watch.detector.state)},
+        "crash": watch.crash,
+    }
+    return Reading(suspects, tripped, rollback_target(watch.history), figures)
+
+
+def restarts_baseline(watch: Watch, proven: str) -> bool:
+    """Whether a commit that has proven itself changes what main is measured against: the merge of an experiment."""
+    return proven in watch.merges
