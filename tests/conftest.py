@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from thymos import nats_bus
 from thymos.nats_bus import NatsBus
 from thymos.provision import provision
 from thymos.testing import NatsServer
+
+settings.register_profile("thymos", deadline=None, derandomize=os.environ.get("CI") == "true")
+"""No wall-clock limit on a slow machine; under `CI=true` the same examples every time, elsewhere new ones."""
+settings.load_profile("thymos")
 
 
 @pytest.fixture
