@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MANIFESTS := pyproject.toml shared/pyproject.toml $(wildcard services/*/pyproject.toml)
-EDITABLES := $(patsubst %/pyproject.toml,--editable %,$(filter-out pyproject.toml,$(MANIFESTS)))
+MANIFESTS := shared/pyproject.toml $(wildcard services/*/pyproject.toml)
+EDITABLES := $(patsubst %/pyproject.toml,--editable %,$(MANIFESTS))
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # One run of mypy per folder: `tests/unit/<service>` is no package, so the same file name may stand in two of them.
