@@ -135,7 +135,7 @@ class Client:
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for something that nothing announces. Raises TimeoutError."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not await condition():  # noqa: ASYNC110
+        while not await condition():
             await asyncio.sleep(0.02)
 
 

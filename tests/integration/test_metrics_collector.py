@@ -104,7 +104,7 @@ async def publish_in_the_end(bus: NatsBus, envelope: Envelope[Any]) -> None:
 
 async def messages(bus: NatsBus, stream: Stream, kind: type[M]) -> AsyncGenerator[Envelope[M], None]:
     """Everything of one class in a stream, from its beginning and then live."""
-    async with aclosing(bus.follow(stream, ">", from_sequence=1)) as stored:  # type: ignore[type-var]
+    async with aclosing(bus.follow(stream, ">", from_sequence=1)) as stored:
         async for message in stored:
             envelope = decode(message.body, message.subject)
             if isinstance(envelope.data, kind):
@@ -186,7 +186,8 @@ async def test_what_is_malformed_goes_to_the_dead_letters_and_holds_nobody_up(
     await publish(nats, sent(finished("after")))
     assert {row.task_id for row in await rows_until(nats, 2)} == {"before", "after"}
     dead: list[bytes] = []
-    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(nats.follow(subjects.DEAD_LETTERS, ">", from_sequence=1)) as letters:  # type: ignore[type-var]  # fmt: skip  # noqa: E501
+    following = nats.follow(subjects.DEAD_LETTERS, ">", from_sequence=1)
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(following) as letters:
         async for letter in letters:
             dead.append(base64.b64decode(json.loads(letter.body)["data"]["original"]))
             if len(dead) == len(bodies):
