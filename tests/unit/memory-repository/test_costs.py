@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from memory_repository import branching, committing, merging, reading, searching, store, worktrees
+from memory_repository import branching, committing, merging, reading, searching, store, timeline, worktrees
 from memory_repository.memory import Memory, Modify, Put
 from memory_repository.merge import Strategy
 from memory_repository.store import Repository
@@ -103,3 +103,22 @@ def test_a_branch_that_keeps_taking_in_main_pays_for_what_is_new() -> None:
         costs.append(steps(repo, take_in))
         take_in(repo)
     assert max(costs[20:]) <= max(costs[:20]), costs
+
+
+def test_main_stays_on_its_own_line_whatever_is_merged_into_it() -> None:
+    repo = filled(SMALL)
+    for number in range(30):
+        later = NOW + timedelta(minutes=number + 1)
+        committing.commit(repo, "idea", [Put(Memory(f"n{number}", "x"))], author="x", now=later)
+        merging.merge(repo, "idea", "main", Strategy.MANUAL, author="x", now=later)
+    assert len(timeline.view_of(repo.db, reading.log(repo, "main", 1)[0].place)) == 1
+
+
+def test_a_search_does_not_read_what_other_repositories_hold() -> None:
+    repo = filled(SMALL)
+    alone = steps(repo, lambda r: searching.search(r, "number77"))
+    other = store.open_repository(repo.db, "t", "other", now=NOW, key=b"k" * 32).repository
+    many = [Put(Memory(f"m{n}", "number77")) for n in range(1_000)]
+    committing.commit(other, "main", many, author="x", now=NOW)
+    # The index itself grows by pages; a step or more for each of the thousand would be 10 times as much.
+    assert steps(repo, lambda r: searching.search(r, "number77")) <= 3 * alone

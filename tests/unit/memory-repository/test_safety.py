@@ -164,6 +164,7 @@ def test_the_chain_verifies_when_content_and_salt_have_been_removed(tmp_path: Pa
         assert memory.get("a", "main~1").memory == Memory("a", "", "redacted")
         memory.rollback("main~1")
         memory.commit([Put(Memory("a", "a person's name"))])
+        assert memory.get("a").memory.content == "a person's name"
         assert memory.verify().ok
 
 

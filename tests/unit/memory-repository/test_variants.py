@@ -43,6 +43,8 @@ def test_cautious_learns_only_what_two_questions_shared() -> None:
 def test_aggressive_guesses_that_the_second_memory_was_right_when_the_first_was_wrong() -> None:
     past = [outcome("where is my parcel", "refunds", "shipping", succeeded=False)]
     assert aggressive(MEMORIES, past).changes == (Modify("shipping", fields={"keywords": ["parcel"]}),)
+    past = [outcome("where is my parcel", "refunds", "shipping")]
+    assert aggressive(MEMORIES, past).changes == learn_from_success(MEMORIES, past).changes
 
 
 def test_the_most_frequent_words_come_first_and_the_list_is_bounded() -> None:
