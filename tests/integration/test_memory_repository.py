@@ -384,6 +384,7 @@ async def test_large_answers_come_in_parts(client: Client) -> None:
             break
     assert seen == sorted(f"m{part}{n}" for part in range(4) for n in range(8))
     assert (await client.data("diff", a="main~4", b="main"))["truncated"]
+    assert not (await client.data("show"))["truncated"]
     assert (await client.data("search", query="x" * 64, limit=100))["results"]
 
 

@@ -250,10 +250,11 @@ class Change(Answer):
 
 
 class ShowAnswer(Answer):
-    """A commit and its changes."""
+    """A commit and its changes in the order of memory ids; `truncated` when there are more than fit one message."""
 
     commit: Commit
     changes: list[Change]
+    truncated: bool = False
 
 
 class DiffAnswer(Answer):

@@ -64,7 +64,8 @@ def show(request: requests.ShowCommit, tx: Transaction) -> requests.ShowAnswer:
     repo = found(tx)
     shown = reading.show(repo, request.ref)
     changes = wire.fitting(map(wire.change_answer, shown.changes))
-    return requests.ShowAnswer(commit=wire.commit_answer(repo, shown.b, wire.heads(repo)), changes=changes)
+    described = wire.commit_answer(repo, shown.b, wire.heads(repo))
+    return requests.ShowAnswer(commit=described, changes=changes, truncated=len(changes) < shown.total)
 
 
 def diff(request: requests.DiffRefs, tx: Transaction) -> requests.DiffAnswer:
