@@ -30,6 +30,7 @@ from nats.micro.service import EndpointConfig, ServiceConfig
 from thymos import bus
 from thymos.bus import ConsumerMissingError, PublishAck, QueueDepth, RequestHandler, Stored
 from thymos.errors import PoisonError, TransientError, UnavailableError
+from thymos.nats_follow import follow
 from thymos.subjects import Consumer, Stream
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 PUBLISH_TIMEOUT_SECONDS = 5.0
 ACK_TIMEOUT_SECONDS = 5.0
 PULL_GRACE_SECONDS = 1.0
-FOLLOW_QUEUE_MAX = 4_096
 VERSION = "0.1.0"
 
 _PAYLOAD_TOO_LARGE = "maximum payload exceeded"
@@ -139,34 +139,27 @@ class NatsBus:
     async def follow(
         self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
     ) -> AsyncGenerator[Stored, None]:
-        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW)
-        if from_sequence is not None:
-            config = api.ConsumerConfig(
-                deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=max(1, from_sequence)
-            )
-        elif since is not None:
-            config = api.ConsumerConfig(
-                deliver_policy=api.DeliverPolicy.BY_START_TIME,
-                opt_start_time=cast(Any, since.astimezone(UTC).isoformat().replace("+00:00", "Z")),
-            )
+        start = from_sequence or await self._start(stream, since)
+        async with contextlib.aclosing(follow(self, stream, subject, start)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _start(self, stream: Stream, since: datetime | None) -> int:
+        """The sequence to begin at: of the first message that was stored at `since` or later, or of the next one."""
+        if since is None:
+            return await self.last_sequence(stream) + 1
+        config = api.ConsumerConfig(
+            deliver_policy=api.DeliverPolicy.BY_START_TIME,
+            opt_start_time=cast(Any, since.astimezone(UTC).isoformat().replace("+00:00", "Z")),
+            ack_policy=api.AckPolicy.NONE,
+            inactive_threshold=PUBLISH_TIMEOUT_SECONDS,
+        )
         try:
-            subscription = await self.jetstream.subscribe(
-                subject, stream=stream.name, ordered_consumer=True, config=config, pending_msgs_limit=FOLLOW_QUEUE_MAX
-            )
+            info = await self.jetstream.add_consumer(stream.name, config)
+            await self.jetstream.delete_consumer(stream.name, info.name)
         except (TimeoutError, NatsError, OSError) as error:
-            raise UnavailableError(f"cannot follow {stream.name}: {_words(error)}") from error
-        try:
-            while True:
-                try:
-                    message = await subscription.next_msg(timeout=3600)
-                except (TimeoutError, NatsError) as error:
-                    if not isinstance(error, asyncio.TimeoutError | nats.errors.TimeoutError):
-                        raise UnavailableError(f"{stream.name}: {_words(error)}") from error
-                    continue
-                yield _stored(message)
-        finally:
-            if not self.client.is_closed:
-                await subscription.unsubscribe()
+            raise UnavailableError(f"{stream.name}: {_words(error)}") from error
+        return int(info.delivered.stream_seq if info.delivered else 0) + 1
 
     async def last_sequence(self, stream: Stream) -> int:
         try:
@@ -347,6 +340,16 @@ class NatsDelivery:
     def sequence(self) -> int:
         return self._message.metadata.sequence.stream
 
+    @property
+    def consumer_sequence(self) -> int:
+        """Counts the deliveries of the consumer, from 1."""
+        return self._message.metadata.sequence.consumer
+
+    @property
+    def stored_at(self) -> datetime:
+        """When the server stored it."""
+        return self._message.metadata.timestamp
+
     async def ack(self, confirm: bool = True) -> None:
         if not confirm:
             await self._settle(self._message.ack())
@@ -384,17 +387,6 @@ def consumer_config(consumer: Consumer) -> api.ConsumerConfig:
         max_deliver=-1,
         max_ack_pending=consumer.max_ack_pending,
         deliver_policy=api.DeliverPolicy.ALL,
-    )
-
-
-def _stored(message: Msg) -> Stored:
-    metadata = message.metadata
-    return Stored(
-        message.subject,
-        message.data,
-        metadata.sequence.stream,
-        metadata.timestamp.replace(tzinfo=UTC) if metadata.timestamp.tzinfo is None else metadata.timestamp,
-        dict(message.headers or {}),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -76,6 +77,7 @@ class Where:
         """A connection. Raises UnavailableError when nobody answers."""
         from thymos import nats_bus
 
+        logging.getLogger(nats_bus.__name__).addFilter(_Once())
         bus = await nats_bus.connect(self.url(), f"thymos-{SOURCE}")
         try:
             yield bus
@@ -93,6 +95,18 @@ class Where:
 
 
 HERE = Where()
+
+
+class _Once(logging.Filter):
+    """Lets a message pass that is not the one before: a server that stays away is told of once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        repeated, self._last = record.getMessage() == self._last, record.getMessage()
+        return not repeated
 
 
 def me() -> str:
