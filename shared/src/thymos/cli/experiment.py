@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -16,7 +15,8 @@ from thymos.cli.options import HERE, Json, Where, agent_name, duration, me
 from thymos.cli.output import emit, pairs, say, short, table
 
 if TYPE_CHECKING:
-    from thymos.cli.experiment_log import Experiment, ExperimentLog
+    from pydantic import BaseModel
+
     from thymos.client import Client
     from thymos.commands import Command
     from thymos.envelope import Envelope
@@ -40,7 +40,7 @@ def register(app: App) -> None:
 async def list_experiments(
     *,
     agent: str | None = None,
-    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 50,
+    limit: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000))] = 50,
     json: Json = False,
     where: Where = HERE,
 ) -> None:
@@ -53,16 +53,16 @@ async def list_experiments(
     limit
         At most so many.
     """
-    owner = agent_name(agent) if agent else "*"
+    owner = agent_name(agent) if agent else None
     async with where.client() as client:
-        log = await _log(client, owner)
-    newest = list(reversed(log.experiments.values()))[:limit]
+        newest = await _experiments(client, owner, limit)
     if json:
-        emit([asdict(each) for each in newest])
+        emit(newest)
         return
+    columns = ("experiment_id", "agent", "opened_at", "phase", "verdict", "winner", "reason")
     table(
         ("experiment", "agent", "began", "phase", "verdict", "winner", "reason"),
-        [(e.experiment_id, e.agent, e.opened_at, e.phase, e.verdict, e.winner, e.reason) for e in newest],
+        [[each.get(name) for name in columns] for each in newest],
         empty="no experiments yet; `thymos experiment start AGENT` begins one",
     )
 
@@ -76,9 +76,9 @@ async def show(experiment: str, /, *, json: Json = False, where: Where = HERE) -
         The experiment's id.
     """
     async with where.client() as client:
-        found = _find(await _log(client), experiment)
+        found = await _experiment(client, experiment)
     if json:
-        emit(asdict(found))
+        emit(found)
     else:
         _print(found)
 
@@ -148,7 +148,7 @@ async def approve(
     from thymos.errors import Refusal, RefusalCode
 
     async with where.client() as client:
-        owner = agent_name(agent) if agent else (await _log(client)).approvals.get(decision)
+        owner = agent_name(agent) if agent else await _owner(client, decision)
         if owner is None:
             message, hint = f"there is no decision {decision}", "`thymos watch approval --since 7d` shows what waits"
             raise Refusal(RefusalCode.NOT_FOUND, message, hint)
@@ -180,7 +180,7 @@ async def abort(
     from thymos.commands import AbortExperiment
 
     async with where.client() as client:
-        owner = agent_name(agent) if agent else _find(await _log(client), experiment).agent
+        owner = agent_name(agent) if agent else (await _experiment(client, experiment))["agent"]
         command = AbortExperiment(experiment_id=experiment, by=me(), reason=reason)
         answer = await _command(client, command, owner)
     _print_answer(answer, json, f"experiment {experiment} is being aborted")
@@ -204,24 +204,36 @@ async def wait(experiment: str, /, *, timeout: str | None = None, json: Json = F
 # --- waiting and asking --------------------------------------------------------------------------------------------
 
 
-async def _log(client: Client, agent: str = "*") -> ExperimentLog:
+async def _ask(client: Client, verb: str, request: BaseModel, agent: str | None = None) -> dict[str, Any]:
+    """decision-engine's answer, about one agent or all of the tenant's."""
     from thymos import subjects
-    from thymos.cli import experiment_log
-    from thymos.cli.history import past
 
-    pattern = subjects.event_subject(client.tenant, agent, ">")
-    async with aclosing(past(client, subjects.EVENTS, pattern)) as events:
-        return await experiment_log.read(events)
+    answer = await client.ask(subjects.DECISION_ENGINE, agent or subjects.WHOLE_SERVICE, verb, request)
+    return dict(answer)
 
 
-def _find(log: ExperimentLog, experiment_id: str) -> Experiment:
-    from thymos.errors import Refusal, RefusalCode
+async def _experiments(client: Client, agent: str | None, limit: int) -> list[dict[str, Any]]:
+    from thymos.requests import ListExperiments
 
-    found = log.experiments.get(experiment_id)
-    if found is None:
-        message = f"there is no experiment {experiment_id}"
-        raise Refusal(RefusalCode.NOT_FOUND, message, "`thymos experiment list` shows them")
-    return found
+    return list((await _ask(client, "experiments", ListExperiments(limit=limit), agent))["experiments"])
+
+
+async def _experiment(client: Client, experiment_id: str) -> dict[str, Any]:
+    """One experiment, whole. Raises Refusal (`not_found`)."""
+    from thymos.requests import ReadExperiment
+
+    return await _ask(client, "experiment", ReadExperiment(experiment_id=experiment_id))
+
+
+async def _owner(client: Client, decision_id: str) -> str | None:
+    """The agent of a decision, or of an experiment that asks a question under that id."""
+    from thymos.requests import PAGE_MAX, ListDecisions
+
+    for experiment in await _experiments(client, None, PAGE_MAX):
+        if experiment.get("question") == decision_id:
+            return str(experiment["agent"])
+    answer = await _ask(client, "decisions", ListDecisions(limit=PAGE_MAX))
+    return next((str(d["agent"]) for d in answer["decisions"] if d.get("decision_id") == decision_id), None)
 
 
 async def _wait(client: Client, experiment_id: str, limit: timedelta | None, json: bool) -> int:
@@ -230,38 +242,37 @@ async def _wait(client: Client, experiment_id: str, limit: timedelta | None, jso
     from thymos.events import Verdict
 
     since = await client.bus.last_sequence(subjects.EVENTS) + 1
-    experiment = _find(await _log(client), experiment_id)
+    experiment = await _experiment(client, experiment_id)
     try:
         async with asyncio.timeout(limit.total_seconds() if limit is not None else None):
-            experiment = await _closed(client, experiment, since)
+            if experiment["closed_at"] is None:
+                say(f"{experiment['phase']}: {experiment['reason']}")
+                await _closed(client, experiment_id, str(experiment["agent"]), since)
+                experiment = await _experiment(client, experiment_id)
     except TimeoutError as error:
         assert limit is not None, "without a limit there is no time-out"
         raise TimedOutError(f"experiment {experiment_id} is still open after {limit.total_seconds():g} s") from error
     if json:
-        emit(asdict(experiment))
+        emit(experiment)
     else:
         _print(experiment)
-    return of_verdict(experiment.verdict or Verdict.ERROR)
+    return of_verdict(Verdict(experiment["verdict"]))
 
 
-async def _closed(client: Client, experiment: Experiment, since: int) -> Experiment:
+async def _closed(client: Client, experiment_id: str, agent: str, since: int) -> None:
+    """Until the event that closes it, telling of every phase on the way."""
     from thymos import subjects
-    from thymos.cli.experiment_log import told
     from thymos.errors import UnavailableError
+    from thymos.events import ExperimentClosed, ExperimentProgress
 
-    if experiment.closed_at is not None:
-        return experiment
-    say(f"{experiment.phase}: {experiment.reason}")
-    pattern = subjects.event_subject(client.tenant, experiment.agent, ">")
+    pattern = subjects.event_subject(client.tenant, agent, "experiment.*")
     async with aclosing(client.follow(subjects.EVENTS, pattern, from_sequence=since)) as events:
         async for envelope in events:
-            if getattr(envelope.data, "experiment_id", None) != experiment.experiment_id:
-                continue
-            before, experiment = experiment, told(experiment, envelope)
-            if experiment.phase != before.phase:
-                say(f"{experiment.phase}: {experiment.reason}")
-            if experiment.closed_at is not None:
-                return experiment
+            data = envelope.data
+            if isinstance(data, ExperimentProgress) and data.experiment_id == experiment_id:
+                say(f"{data.phase}: {data.reason}")
+                if isinstance(data, ExperimentClosed):
+                    return
     raise UnavailableError("the event stream ended")
 
 
@@ -280,33 +291,20 @@ async def _command(client: Client, command: Command, agent: str) -> Envelope[Mes
 # --- showing -------------------------------------------------------------------------------------------------------
 
 
-def _print(experiment: Experiment) -> None:
-    pairs(
-        (
-            ("experiment", experiment.experiment_id),
-            ("agent", experiment.agent),
-            ("phase", experiment.phase),
-            ("verdict", experiment.verdict),
-            ("winner", experiment.winner),
-            ("improvement", experiment.improvement),
-            ("began", experiment.opened_at),
-            ("closed", experiment.closed_at),
-            ("deadline", None if experiment.closed_at else experiment.deadline),
-            ("alpha", experiment.alpha),
-            ("decision", experiment.decision_id),
-            ("reason", experiment.reason),
-        )
-    )
-    if experiment.reports:
-        table(
-            ("arm", "verdict", "pairs", "wins", "losses", "ties", "evidence", "needed", "reason"),
-            [
-                (r.arm, r.verdict, r.pairs, r.wins, r.losses, r.ties, r.e_value, r.threshold, r.reason)
-                for r in experiment.reports
-            ],
-        )
-    elif experiment.arms:
-        table(("arm", "branch", "what"), [(a.name, a.branch, a.description) for a in experiment.arms])
+_SHOWN = (
+    "experiment_id", "agent", "phase", "verdict", "winner", "improvement", "opened_at", "closed_at", "deadline",
+    "alpha", "tasks", "min_pairs", "cause", "reason", "question",
+)  # fmt: skip
+
+
+def _print(experiment: dict[str, Any]) -> None:
+    pairs((name.removesuffix("_at").removesuffix("_id"), experiment.get(name)) for name in _SHOWN)
+    columns = ("arm", "verdict", "pairs", "wins", "losses", "ties", "e_value", "threshold", "more_pairs_needed")
+    if experiment["arms"]:
+        headings = ("arm", "verdict", "pairs", "wins", "losses", "ties", "evidence", "needed", "more pairs")
+        table(headings, [[arm.get(name) for name in columns] for arm in experiment["arms"]])
+    elif experiment["branches"]:
+        table(("arm", "branch"), experiment["branches"].items())
 
 
 def _print_answer(answer: Envelope[Message], json: bool, words: str) -> None:

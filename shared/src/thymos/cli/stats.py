@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from cyclopts import App
 
 from thymos.cli.options import HERE, Json, Where, agent_name
@@ -16,7 +14,7 @@ def register(app: App) -> None:
 
 
 async def stats(*, agent: str | None = None, json: Json = False, where: Where = HERE) -> None:
-    """What versioning has done so far, counted from the event log: branches, merges, rollbacks, experiments.
+    """What versioning has done so far: branches, merges, rollbacks, worktrees, experiments and what they gained.
 
     Parameters
     ----------
@@ -24,14 +22,11 @@ async def stats(*, agent: str | None = None, json: Json = False, where: Where = 
         Only of this agent.
     """
     from thymos import subjects
-    from thymos.cli.history import past
-    from thymos.versioning_metrics import COUNTED, versioning_metrics
+    from thymos.requests import Nothing
 
-    owner = agent_name(agent) if agent else "*"
+    owner = agent_name(agent) if agent else subjects.WHOLE_SERVICE
     async with where.client() as client:
-        pattern = subjects.event_subject(client.tenant, owner, ">")
-        events = [e.data async for e in past(client, subjects.EVENTS, pattern) if isinstance(e.data, COUNTED)]
-    figures = asdict(versioning_metrics(events))
+        figures = await client.ask(subjects.DECISION_ENGINE, owner, "stats", Nothing())
     if json:
         emit(figures)
     else:
