@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from thymos import nats_bus, subjects
+from thymos.background import cancelled
 from thymos.child_process import Child
 from thymos.client import Client
 from thymos.data_folder import DataFolder
@@ -139,7 +140,7 @@ class Suite:
         self._stack.push_async_callback(asyncio.to_thread, server.stop)
         await _start(server, folder)
         watching = asyncio.create_task(self._watch_nats(server, folder))
-        self._stack.push_async_callback(_cancelled, watching)
+        self._stack.push_async_callback(cancelled, watching)
 
     async def _watch_nats(self, server: NatsServer, folder: DataFolder) -> None:
         while True:
@@ -232,9 +233,3 @@ async def _start(server: NatsServer, folder: DataFolder) -> None:
         raise
     finally:
         folder.record(NATS, server.pid)
-
-
-async def _cancelled(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -134,6 +134,8 @@ def _of_agent(state: AgentState, fact: Message, policy: Policy) -> AgentState:  
         case MetricsOutcomes():
             return _outcomes(state, fact, policy) if _is_main(fact) else state
         case MetricsChanged():
+            if _is_of_experiment(state, fact.branch):
+                return state  # its branches are judged by their pairs alone
             rest = {name: known for name, known in state.metrics.items() if name != fact.branch}
             kept = dict(list(rest.items())[-(METRICS_MAX - 1) :])
             return replace(state, metrics={**kept, fact.branch: fact.metrics})
@@ -233,12 +235,18 @@ def _caught_up(state: AgentState, policy: Policy) -> AgentState:
 # --- branches, worktrees --------------------------------------------------------------------------------------------
 
 
+def _is_of_experiment(state: AgentState, branch: str, *, closed_only: bool = False) -> bool:
+    """Whether a branch belongs to an experiment, open or among the closed ones that are remembered."""
+    known = state.closed if closed_only else (*state.experiments, *state.closed)
+    return any(branch.startswith(saga_state.branch_prefix(experiment_id)) for experiment_id in known)
+
+
 def _branch_created(state: AgentState, fact: events.BranchCreated) -> AgentState:
     state = replace(state, watch=watch.branch_created(state.watch, fact))
     if fact.branch == MAIN:
         return state
     figures = replace(state.figures, branches_created=state.figures.branches_created + 1)
-    is_orphan = any(fact.branch.startswith(saga_state.branch_prefix(closed)) for closed in state.closed)
+    is_orphan = _is_of_experiment(state, fact.branch, closed_only=True)
     orphans = (*state.orphans, fact.branch) if is_orphan else state.orphans
     return replace(state, figures=figures, orphans=orphans)
 

@@ -67,7 +67,7 @@ class DropDetector:
         strength = self.total * 1000 // self.alarm_total
         return (
             f"{self.failures} failures in {self.samples} outcomes since counting began, "
-            f"at most {self.limit_per_mille / 10:g} % expected; alarm level {strength / 10:g} %"
+            f"at most {self.limit_per_mille / 10:g} % expected: {strength / 1000:.3g} times the alarm level"
         )
 
     def after(self, failure: bool) -> DropDetector:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -38,9 +40,21 @@ async def demo(
         folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thymos-demo-")))
         screen = _screen(json)
         stack.enter_context(screen)
-        summary = await _tell(folder, port, seed, screen)
+        _end_on_term_signal()
+        try:
+            summary = await _tell(folder, port, seed, screen)
+        except asyncio.CancelledError:
+            say("thymos: stopped; nothing is left running")
+            return exit_codes.INTERRUPTED
     _print(summary, json)
     return exit_codes.DONE if summary.succeeded else exit_codes.FAILED
+
+
+def _end_on_term_signal() -> None:
+    """A term signal ends the demo as an interrupt does: nothing is left running."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def _screen(json: bool) -> LiveScreen | PlainScreen:

@@ -7,11 +7,12 @@ the outcome that Thymos counts.
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from thymos import subjects
+from thymos.background import running
 from thymos.client import Client
 from thymos.demo.dataset import Question
 from thymos.tasks import TaskAssigned
@@ -125,13 +126,8 @@ class Customers:
 async def customers(client: Client, agent: str) -> AsyncIterator[Customers]:
     """Customers who listen while the block runs."""
     crowd = Customers(client, agent)
-    listening = asyncio.create_task(crowd.listen(await client.bus.last_sequence(subjects.TELEMETRY) + 1))
-    try:
+    async with running(crowd.listen(await client.bus.last_sequence(subjects.TELEMETRY) + 1)):
         yield crowd
-    finally:
-        listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await listening
 
 
 def endlessly(questions: Sequence[Question]) -> Iterable[Question]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thymos import requests, subjects
+from thymos.background import running
 from thymos.client import Client
 from thymos.demo.chronicle import E_, STAGE_SECONDS, Chronicle, Screen, StageFailedError, arms_line, peak_worktrees
 from thymos.demo.customers import Customers, Tally, customers, endlessly
@@ -109,7 +110,6 @@ class Story:
     async def tell(self) -> Summary:
         """All stages in order; the first that fails ends the story, and the summary says which."""
         began = time.monotonic()
-        recording = asyncio.create_task(self._chronicle.record(self._client, self._screen))
         stages: list[tuple[str, Callable[[Customers], Awaitable[None]]]] = [
             ("it answers well; a baseline is frozen", self._baseline),
             ("the wording of the questions drifts: success drops", self._drift),
@@ -119,18 +119,16 @@ class Story:
             ("a bad commit to main is rolled back", self._damage),
             ("a burst of questions: worktrees scale up, drain, scale down", self._burst),
         ]
-        try:
-            async with customers(self._client, AGENT) as crowd:
-                for number, (title, stage) in enumerate(stages, start=1):
-                    self._screen.stage(number, title)
-                    await self._run(number, stage, crowd)
-                    if self.summary.failures:
-                        break
+        async with (
+            running(self._chronicle.record(self._client, self._screen)),
+            customers(self._client, AGENT) as crowd,
+        ):
+            for number, (title, stage) in enumerate(stages, start=1):
+                self._screen.stage(number, title)
+                await self._run(number, stage, crowd)
+                if self.summary.failures:
+                    break
             await self._collect_stats()
-        finally:
-            recording.cancel()
-            with suppress(asyncio.CancelledError):
-                await recording
         self.summary.elapsed_seconds = time.monotonic() - began
         return self.summary
 
@@ -195,12 +193,9 @@ class Story:
 
     async def _experiment(self, crowd: Customers) -> None:
         del crowd
-        running = await self._chronicle.wait_for(ExperimentRunning)
-        following = asyncio.create_task(self._follow_experiment(running.experiment_id))
-        try:
+        begun = await self._chronicle.wait_for(ExperimentRunning)
+        async with running(self._follow_experiment(begun.experiment_id)):
             decided = await self._chronicle.wait_for(ExperimentDecided)
-        finally:
-            following.cancel()
         if decided.verdict is not Verdict.MERGE:
             raise StageFailedError(f"the experiment ended {decided.verdict}: {decided.reason}")
 
