@@ -8,7 +8,8 @@ from memory_repository.handlers import COMMANDS
 from memory_repository.merge import ConflictKind, Strategy
 from memory_repository.variants import GENERATORS
 from thymos import commands, config, events, subjects
-from thymos.message import Kind, messages
+from thymos.catalogue import messages
+from thymos.message import Kind
 
 VERBS = """
 get list search commit log show diff branches branch_create branch_delete merge rollback snapshot

@@ -13,10 +13,11 @@ from jsonschema import Draft202012Validator
 
 from memory_repository import answers
 from thymos import generate, requests, subjects
+from thymos.catalogue import messages
 from thymos.envelope import decode
 from thymos.errors import Refusal
 from thymos.examples import EXAMPLES, example_of
-from thymos.message import Message, messages
+from thymos.message import Message
 from thymos.schemas import VERBS, Verb, event_schema, file_stem, subjects_document
 from thymos.service import error_reply
 from thymos.service import reply as reply_of

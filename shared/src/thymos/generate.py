@@ -21,10 +21,11 @@ from typing import Any
 
 from thymos import subjects
 from thymos.bus import CONTENT_TYPE_HEADER, MESSAGE_ID_HEADER
+from thymos.catalogue import messages
 from thymos.envelope import BATCH_CONTENT_TYPE, BATCH_MAX, CONTENT_TYPE
 from thymos.events import BranchMerged, BranchRolledBack
 from thymos.examples import example_of
-from thymos.message import Message, messages
+from thymos.message import Message
 from thymos.names import BRANCH_PATTERN, NAME_PATTERN
 from thymos.schemas import (
     MESSAGE_ID_RULE,

@@ -65,10 +65,3 @@ class Message(Value):
             known = REGISTRY.setdefault(cls.type_name(), cls)
             if known is not cls:
                 raise TypeError(f"{cls.type_name()} is declared twice: {known.__name__} and {cls.__name__}")
-
-
-def messages(kind: Kind | None = None) -> tuple[type[Message], ...]:
-    """All declared message classes, in the order of their type names."""
-    import thymos.catalogue  # noqa: F401  (declares them all; a cycle if imported above)
-
-    return tuple(cls for _, cls in sorted(REGISTRY.items()) if kind is None or cls.KIND is kind)

@@ -13,11 +13,12 @@ from pydantic_core import core_schema
 
 from thymos import requests, subjects
 from thymos.bus import CONTENT_TYPE_HEADER, MESSAGE_ID_HEADER
+from thymos.catalogue import messages
 from thymos.commands import Command
 from thymos.envelope import BATCH_CONTENT_TYPE, BATCH_MAX, CONTENT_TYPE, NESTING_MAX, subject_of
 from thymos.errors import RefusalCode
 from thymos.examples import example_of
-from thymos.message import Message, messages
+from thymos.message import Message
 from thymos.names import BRANCH_PATTERN, NAME_PATTERN
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -70,7 +70,8 @@ def event_names(names: Sequence[str]) -> frozenset[str]:
     Raises:
         UsageError: a name is of no event.
     """
-    from thymos.message import Kind, messages
+    from thymos.catalogue import messages
+    from thymos.message import Kind
 
     known = [message.NAME for message in messages(Kind.EVENT)]
     found: set[str] = set()
