@@ -29,6 +29,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(tokens: list[str]) -> int:
     """Run one command line; the exit code. Every error ends here, as one line on stderr."""
+    from thymos.cli import exit_codes, verbs
+
+    try:
+        result = verbs.app_for(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except SystemExit as end:  # a verb that minds its own exit code
+        return end.code if isinstance(end.code, int) else exit_codes.FAILED
+    except KeyboardInterrupt:
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        return _told(error)
+    return result if isinstance(result, int) else exit_codes.DONE
+
+
+def _told(error: Exception) -> int:
+    """Say what is wrong; the exit code. A bug is one line, too, and a traceback for whoever asks."""
     from cyclopts import CycloptsError
     from pydantic import ValidationError
 
@@ -37,31 +54,23 @@ def run(tokens: list[str]) -> int:
     from thymos.envelope import first_problem
     from thymos.errors import ConfigError, ThymosError
 
-    try:
-        result = verbs.app_for(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-        return result if isinstance(result, int) else exit_codes.DONE
-    except CycloptsError as error:
-        say(f"thymos: {verbs.told(error)}")
-        return exit_codes.USAGE
-    except ConfigError as error:
-        for problem in str(error).splitlines():
-            say(f"thymos: {problem}")
-        return exit_codes.FAILED
-    except ThymosError as error:
-        say(f"thymos: {error}")
-        return exit_codes.of_error(error)
-    except ValidationError as error:
-        say(f"thymos: {first_problem(error).replace('Value error, ', '')}")
-        return exit_codes.USAGE
-    except KeyboardInterrupt:
-        return exit_codes.INTERRUPTED
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        if os.environ.get(DEBUG):
-            raise
-        say(f"thymos: internal error: {type(error).__name__}: {error} ({DEBUG}=1 shows the traceback)")
-        return exit_codes.FAILED
+    match error:
+        case CycloptsError():
+            words, code = verbs.told(error), exit_codes.USAGE
+        case ValidationError():
+            words, code = first_problem(error).replace("Value error, ", ""), exit_codes.USAGE
+        case ConfigError():
+            words, code = str(error), exit_codes.FAILED
+        case ThymosError():
+            words, code = " ".join(str(error).split("\n")), exit_codes.of_error(error)
+        case _:
+            if os.environ.get(DEBUG):
+                raise error
+            words = f"internal error: {type(error).__name__}: {error} ({DEBUG}=1 shows the traceback)"
+            words, code = " ".join(words.split("\n")), exit_codes.FAILED
+    for line in words.splitlines():  # a configuration has a line for each of its problems
+        say(f"thymos: {line}")
+    return code
 
 
 def _options_last(tokens: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thymos.nats_bus import NatsBus
 
 SOURCE = "cli"
+CONNECT_WAIT = timedelta(seconds=2)
 SUITE = Group("Suite", sort_key=100)
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), show_default=False, help="Print data as JSON.")]
@@ -78,7 +79,7 @@ class Where:
         from thymos import nats_bus
 
         logging.getLogger(nats_bus.__name__).addFilter(_Once())
-        bus = await nats_bus.connect(self.url(), f"thymos-{SOURCE}")
+        bus = await nats_bus.connect(self.url(), f"thymos-{SOURCE}", wait=CONNECT_WAIT)
         try:
             yield bus
         finally:

@@ -134,7 +134,7 @@ async def lines(
     if source is None:
         raise UsageError("name a file, or - for standard input; `thymos publish task AGENT --success` sends one event")
     fallback = agent_name(agent) if agent else None
-    async with where.client() as client, read_lines(source) as given:
+    async with read_lines(source) as given, where.client() as client:
         report = await _publish_all(client, given, fallback)
     if json:
         emit(report)
