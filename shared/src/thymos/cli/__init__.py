@@ -39,7 +39,7 @@ def run(tokens: list[str]) -> int:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (whatever it is, it ends here)
         return _told(error)
     return result if isinstance(result, int) else exit_codes.DONE
 
