@@ -245,32 +245,24 @@ async def running_experiment(others: OtherServices) -> commands.RunScenario:
     return await others.scaler(commands.RunScenario)
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "killed between all steps"])
+@pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "killed while it decides"])
 async def test_from_a_drop_to_a_merge_and_nothing_is_left(
     nats: NatsBus, engine: EngineProcess, others: OtherServices, killed: bool
 ) -> None:
-    def disturb() -> None:
-        if killed:
-            engine.kill_and_restart()
-
     engine.start()
     await others.works_well()
-    disturb()
     asked = await others.fail_until_variants_are_asked_for()
-    disturb()
     await others.prepare(asked)
     reserved = await others.scaler(commands.ReserveWorktrees)
-    disturb()
     await others.become_ready(reserved)
     run = await others.scaler(commands.RunScenario)
-    disturb()
     await others.arm(run, "control", "0" * 20, times=2)
     await others.arm(run, "better", "1" * 20, times=2)
+    if killed:  # somewhere between the first outcome and the merge
+        engine.kill_and_restart()
     merge = await others.memory(commands.MergeBranch)
-    disturb()
     await others.carry_out(merge)
     released = await others.scaler(commands.ReleaseWorktrees)
-    disturb()
     await others.clean_up(released.experiment_id)
     (closed,) = await happened(nats, events.ExperimentClosed)
 
