@@ -20,8 +20,7 @@ def experiment_id(story: Story) -> str:
     return arm_branch(story, "x").split("-")[1]
 
 
-def act(story: Story, what: str) -> None:  # noqa: C901  (one flat table of what may happen)
-    identity = experiment_id(story)
+def happens_to_main(story: Story, what: str) -> None:
     match what:
         case "good":
             story.main("1")
@@ -33,23 +32,16 @@ def act(story: Story, what: str) -> None:  # noqa: C901  (one flat table of what
             story.commits(f"c{len(story.outputs)}")
         case "baseline":
             story.baseline(failures=15, samples=300)
-        case "minute":
-            story.passes(minutes=1)
-        case "hour":
-            story.passes(hours=1)
-        case "start":
-            story.happens(commands.StartExperiment(by="ada"))
-        case "abort":
-            story.happens(commands.AbortExperiment(experiment_id=identity, by="ada"))
-        case "prepared":
+        case "rolled back":
+            if story.sent(commands.RollbackBranch):
+                story.rolls_back(f"r{len(story.outputs)}")
+
+
+def happens_to_the_arms(story: Story, what: str) -> None:
+    match what:
+        case "prepared" | "nothing prepared":
             if story.sent(commands.PrepareVariants):
-                story.prepares(*NAMES)
-        case "run":
-            for step in ("start", "prepared", "ready"):
-                act(story, step)
-        case "nothing prepared":
-            if story.sent(commands.PrepareVariants):
-                story.prepares()
+                story.prepares(*(NAMES if what == "prepared" else ()))
         case "ready":
             for arm in ("control", *NAMES):
                 branch = arm_branch(story, arm)
@@ -58,48 +50,73 @@ def act(story: Story, what: str) -> None:  # noqa: C901  (one flat table of what
             branch = arm_branch(story, "control")
             story.happens(events.WorktreeFailed(worktree_id="w", branch=branch, backend="process", crash_loop=True))
         case "win" | "lose" | "tie":
-            if len(story.state.experiments) == 1 and story.tasks():
-                experiment = story.experiment()
-                done = len(experiment.answers.get("control", {}))
-                mine, yours = {"win": ("1", "0"), "lose": ("0", "1"), "tie": ("1", "1")}[what]
-                for task in story.tasks()[done : done + 20]:
-                    for arm, letter in (("control", yours), (NAMES[0], mine), (NAMES[1], yours)):
-                        if len(story.state.experiments) == 1:
-                            story.arm(arm, {task: letter})
+            answer_twenty_tasks(story, *{"win": ("1", "0"), "lose": ("0", "1"), "tie": ("1", "1")}[what])
         case "over":
-            story.happens(events.ScenarioFinished(experiment_id=identity, graded=3, unmeasured=1))
+            story.happens(events.ScenarioFinished(experiment_id=experiment_id(story), graded=3, unmeasured=1))
+
+
+def answer_twenty_tasks(story: Story, mine: str, yours: str) -> None:
+    if len(story.state.experiments) != 1:
+        return
+    done = len(story.experiment().answers.get("control", {}))
+    for task in story.tasks()[done : done + 20]:
+        for arm, letter in (("control", yours), (NAMES[0], mine), (NAMES[1], yours)):
+            if len(story.state.experiments) == 1:
+                story.arm(arm, {task: letter})
+
+
+def is_answered(story: Story, what: str) -> None:
+    merges = story.sent(commands.MergeBranch)
+    match what:
         case "merged":
-            if story.sent(commands.MergeBranch):
+            if merges:
                 story.merges()
         case "conflict":
-            if story.sent(commands.MergeBranch):
-                source = arm_branch(story, NAMES[0])
-                story.happens(
-                    events.MergeConflicted(
-                        source=source, target="main", conflicts=[], conflict_count=1, experiment_id=identity
-                    )
+            if merges:
+                conflicted = events.MergeConflicted(
+                    source=merges[-1].source,
+                    target="main",
+                    conflicts=[],
+                    conflict_count=1,
+                    experiment_id=merges[-1].experiment_id,
                 )
-        case "approve" | "reject":
-            answer = "approved" if what == "approve" else "rejected"
-            for asked in story.sent(events.ApprovalRequested)[-2:]:
-                story.happens(
-                    commands.ApproveDecision.model_validate(
-                        {"decision_id": asked.decision_id, "by": "ada", "answer": answer}
-                    )
-                )
+                story.happens(conflicted)
         case "cleaned":
             story.cleans_up()
-        case "rolled back":
-            if story.sent(commands.RollbackBranch):
-                story.rolls_back(f"r{len(story.outputs)}")
         case "refused":
             if story.outputs:
                 story.refuses(type(story.outputs[-1].message))
 
 
+def is_said_by_a_person(story: Story, what: str) -> None:
+    match what:
+        case "start":
+            story.happens(commands.StartExperiment(by="ada"))
+        case "abort":
+            story.happens(commands.AbortExperiment(experiment_id=experiment_id(story), by="ada"))
+        case "approved" | "rejected":
+            for asked in story.sent(events.ApprovalRequested)[-2:]:
+                said = {"decision_id": asked.decision_id, "by": "ada", "answer": what}
+                story.happens(commands.ApproveDecision.model_validate(said))
+
+
+def act(story: Story, what: str) -> None:
+    match what:
+        case "minute":
+            story.passes(minutes=1)
+        case "hour":
+            story.passes(hours=1)
+        case "run":
+            for step in ("start", "prepared", "ready"):
+                act(story, step)
+        case _:
+            for kind in (happens_to_main, happens_to_the_arms, is_answered, is_said_by_a_person):
+                kind(story, what)
+
+
 BROKEN = ["wrong", "broken", "crash", "refused", "conflict", "nothing prepared", "rolled back"]
 USUAL = ["good", "commit", "baseline", "start", "prepared", "ready", "run", "win", "lose", "tie", "over", "merged"]
-TIME_AND_PEOPLE = ["minute", "hour", "abort", "approve", "reject", "cleaned"]
+TIME_AND_PEOPLE = ["minute", "hour", "abort", "approved", "rejected", "cleaned"]
 EVENTS = [*BROKEN, *USUAL, *TIME_AND_PEOPLE]
 HAPPENINGS = st.lists(st.sampled_from(EVENTS), max_size=40)
 
