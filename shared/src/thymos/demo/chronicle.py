@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from thymos.client import Client
+from thymos.demo.branch_graph import branch_graph
 from thymos.envelope import Envelope
 from thymos.errors import ThymosError
 from thymos.events import (
@@ -45,6 +46,9 @@ class Screen(Protocol):
     def fact(self, text: str) -> None:
         """Something happened that is worth keeping on screen."""
 
+    def graph(self, lines: list[str]) -> None:
+        """The branches as they are now."""
+
 
 @dataclass
 class Chronicle:
@@ -59,6 +63,7 @@ class Chronicle:
             self.events.append(envelope)
             if (line := headline(envelope.data)) is not None:
                 screen.fact(line)
+            screen.graph(branch_graph(e.data for e in self.events))
             async with self.grown:
                 self.grown.notify_all()
 

@@ -33,6 +33,9 @@ class PlainScreen:
     def fact(self, text: str) -> None:
         self._line(f"    {text}")
 
+    def graph(self, lines: list[str]) -> None:
+        """A picture that is redrawn in place is not for a log."""
+
     def __enter__(self) -> "PlainScreen":
         return self
 
@@ -49,6 +52,7 @@ class LiveScreen:
         self._began = time.monotonic()
         self._stages: list[str] = []
         self._facts: list[str] = []
+        self._graph: list[str] = []
         self._now = "starting NATS and the four services"
         self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=REFRESH_PER_SECOND)
 
@@ -62,11 +66,15 @@ class LiveScreen:
     def fact(self, text: str) -> None:
         self._facts.append(f"{time.monotonic() - self._began:5.1f} s  {text}")
 
+    def graph(self, lines: list[str]) -> None:
+        self._graph = lines
+
     def _draw(self) -> Group:
         done = [Text(f"✓ {line}", style="green") for line in self._stages[:-1]]
         stages = [*done, *(Text(f"▸ {line}", style="bold") for line in self._stages[-1:])]
         facts = [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self._facts[-FACTS_SHOWN_MAX:]]
-        return Group(*stages, Text(f"  {self._now}", style="cyan"), *facts)
+        graph = [Text(line, style="magenta", overflow="ellipsis", no_wrap=True) for line in self._graph]
+        return Group(*stages, Text(f"  {self._now}", style="cyan"), *graph, *facts)
 
     def __enter__(self) -> "LiveScreen":
         self._live.__enter__()
