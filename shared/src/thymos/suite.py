@@ -39,6 +39,7 @@ MODULES: Mapping[str, str] = {
     subjects.MEMORY_REPOSITORY: "memory_repository",
     subjects.WORKTREE_SCALER: "worktree_scaler",
 }
+CONNECT_WAIT = timedelta(seconds=5)
 READY_SECONDS = 60.0
 READY_PERIOD_SECONDS = 0.1
 READY_TIMEOUT = timedelta(seconds=2)
@@ -120,7 +121,7 @@ class Suite:
         folder = self._stack.enter_context(DataFolder(self.data_dir))
         if self._nats_url is None:
             await self._start_nats(folder)
-        self._bus = await nats_bus.connect(self.url, "thymos-suite", wait=timedelta(seconds=10))
+        self._bus = await nats_bus.connect(self.url, "thymos-suite", wait=CONNECT_WAIT)
         self._stack.push_async_callback(self._bus.close)
         await provision(self._bus)
         environment = self._environment()

@@ -131,7 +131,8 @@ async def commit(
     author
         Of the commit [default: you].
     expected_head
-        Only if the branch still stands at this commit.
+        The commit that the changes were made on: if the branch has moved since, they are rebased, or refused (exit 5)
+        when they collide.
     """
     changes = await _changes(source)
     await _commit(where, agent, branch, changes, message, author, expected_head, json)

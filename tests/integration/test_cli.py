@@ -1,0 +1,292 @@
+"""The command line on a running suite: `thymos up` as a process, every verb against it. A tenant for each test."""
+
+import io
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thymos.cli import run
+from thymos.subjects import SERVICES
+
+DEADLINE_SECONDS = 60.0
+CONFIGURATION = """
+[supervisor.versioning.experiments]
+learning_timeout = "1s"
+preparing_timeout = "20s"
+
+[agents.support]
+command = ["{python}", "{agent}"]
+scenario = "scenario.jsonl"
+"""
+SCENARIO = "".join(
+    json.dumps({"task_id": f"s{n}", "input": f"question {n}", "expect": f"answer {n}"}) + "\n" for n in range(3)
+)
+
+
+@pytest.fixture(scope="module")
+def suite_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a suite that runs as long as this module's tests."""
+    folder = tmp_path_factory.mktemp("suite")
+    agent = Path(__file__).parent / "agents" / "echo_agent.py"
+    (folder / "scenario.jsonl").write_text(SCENARIO)
+    (folder / "thymos.toml").write_text(CONFIGURATION.format(python=sys.executable, agent=agent))
+    log = folder / "up.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "thymos", "up", "--port", "0", "--data", "data"], cwd=folder, stderr=errors
+        )
+    try:
+        yield ready_url(process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(DEADLINE_SECONDS)
+
+
+def ready_url(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """The address that `thymos up` says it is ready at."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log.read_text().splitlines():
+            if line.startswith("Thymos is ready at "):
+                return line.split()[4].rstrip(";")
+        time.sleep(0.05)
+    raise AssertionError(log.read_text())
+
+
+@dataclass
+class Said:
+    """What a command line did."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def json(self) -> Any:
+        """Its data."""
+        return json.loads(self.output)
+
+
+tenants = (f"tenant{number}" for number in itertools.count())
+
+
+class CommandLine:
+    """Runs command lines of one tenant, in this process."""
+
+    def __init__(self, url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.common = ["--nats", url, "--tenant", next(tenants)]
+        self._capsys = capsys
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, *tokens: str, given: bytes | None = None) -> Said:
+        if given is not None:
+            self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+        code = run([*tokens, *self.common])
+        output, errors = self._capsys.readouterr()
+        return Said(code, output, errors)
+
+    def done(self, *tokens: str, given: bytes | None = None) -> Said:
+        """A command line that must succeed."""
+        said = self(*tokens, given=given)
+        assert said.code == 0, said.errors
+        return said
+
+    def until(self, wanted: Callable[[Said], bool], *tokens: str) -> Said:
+        """Again and again, within a deadline: the services work on their own time."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not wanted(said := self(*tokens)):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.05)
+        return said
+
+
+@pytest.fixture
+def thymos(suite_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    return CommandLine(suite_url, capsys, monkeypatch)
+
+
+def test_a_healthy_suite_has_no_findings(thymos: CommandLine) -> None:
+    said = thymos.until(lambda said: said.code == 0, "doctor", "--json")
+    names = [check["name"] for check in said.json["checks"]]
+    assert said.json["ok"]
+    assert {"nats", "streams", *SERVICES} <= set(names)
+    assert "all is well" in thymos.done("doctor").errors
+
+
+def test_provisioning_again_changes_nothing(thymos: CommandLine) -> None:
+    changes = thymos.done("provision", "--json").json
+    assert {change["action"] for change in changes} == {"unchanged"}
+    assert {change["what"] for change in changes} == {"stream", "consumer", "bucket"}
+
+
+def test_tasks_that_are_published_are_measured(thymos: CommandLine) -> None:
+    sent = thymos.done("publish", "task", "support", "--success", "--latency-ms", "12", "--json").json
+    assert sent["subject"].endswith(".support")
+    thymos.done("publish", "task", "support", "--failure", "--task-id", "t2")
+    thymos.done("publish", "task", "support", "--failure", "--task-id", "t2")
+    counted = thymos.until(
+        lambda said: said.code == 0 and said.json[0]["task"]["total"] == 2, "metrics", "support", "--json"
+    )
+    assert counted.json[0]["task"]["success_rate"] == 0.5
+    assert [agent["agent"] for agent in thymos.done("agents", "--json").json] == ["support"]
+    assert "success rate" in thymos.done("metrics", "support").output
+    assert thymos("metrics", "nobody").code == 3
+
+
+def test_bad_lines_are_reported_by_number_and_the_others_published(thymos: CommandLine) -> None:
+    lines = [
+        {"type": "task.finished", "agent": "support", "data": {"task_id": "a", "outcome": "succeeded"}},
+        {"type": "task.finished", "agent": "support", "data": {"task_id": "b", "outcome": "odd"}},
+        {"type": "branch.merged", "agent": "support", "data": {}},
+        {"type": "task.finished", "agent": "support", "id": "same", "data": {"task_id": "c", "outcome": "failed"}},
+        {"type": "task.finished", "agent": "support", "id": "same", "data": {"task_id": "c", "outcome": "failed"}},
+    ]
+    said = thymos("publish", "-", "--json", given="\n".join(map(json.dumps, lines)).encode())
+    assert said.code == 1
+    assert (said.json["published"], said.json["duplicates"]) == (2, 1)
+    assert [problem["line"] for problem in said.json["refused"]] == [2, 3]
+    assert [line.split(":")[0] for line in said.errors.splitlines()] == ["line 2", "line 3"]
+    thymos.until(lambda said: said.code == 0 and said.json[0]["task"]["total"] == 2, "metrics", "support", "--json")
+
+
+def test_memory_from_the_first_put_to_a_rollback(thymos: CommandLine) -> None:
+    assert thymos("memory", "log", "support").code == 3
+    put = thymos.done("memory", "put", "support", "refunds", "within 14 days", "--field", "weight=3", "--json").json
+    assert put["changes"] == 1
+    thymos.done("memory", "branch", "create", "support", "tryout")
+    thymos.done("memory", "put", "support", "refunds", "within 30 days", "--field", "weight=3", "--branch", "tryout")
+    diff = thymos.done("memory", "diff", "support", "main", "tryout", "--json").json
+    assert [(c["before"]["content"], c["after"]["content"]) for c in diff["changes"]] == [
+        ("within 14 days", "within 30 days")
+    ]
+    shown = thymos.done("memory", "diff", "support", "main", "tryout").output
+    assert "~  refunds  within 14 days → within 30 days" in shown
+
+    assert thymos.done("memory", "merge", "support", "tryout", "--dry-run", "--json").json["dry_run"]
+    assert thymos.done("memory", "merge", "support", "tryout", "--reason", "better").code == 0
+    found = thymos.done("memory", "search", "support", "30", "--json").json
+    assert [hit["id"] for hit in found["results"]] == ["refunds"]
+
+    thymos.done("memory", "rollback", "support", put["commit"], "--reason", "worse")
+    assert thymos.done("memory", "get", "support", "refunds", "--json").json["content"] == "within 14 days"
+    assert thymos.done("memory", "get", "support", "refunds", "--json").json["fields"] == {"weight": 3}
+    reasons = thymos.until(
+        lambda said: said.code == 0, "watch", "merged", "rolled_back", "--since", "1h", "--count", "2",
+        "--timeout", "10s", "--json",
+    )  # fmt: skip
+    events = [json.loads(line) for line in reasons.output.splitlines()]
+    assert [(event["type"], event["data"]["reason"]) for event in events] == [
+        ("thymos.branch.merged.v1", "better"),
+        ("thymos.branch.rolled_back.v1", "worse"),
+    ]
+
+
+def test_a_merge_that_conflicts_exits_5_and_changes_nothing(thymos: CommandLine) -> None:
+    thymos.done("memory", "put", "support", "refunds", "14 days")
+    thymos.done("memory", "branch", "create", "support", "tryout")
+    thymos.done("memory", "put", "support", "refunds", "30 days", "--branch", "tryout")
+    before = thymos.done("memory", "put", "support", "refunds", "7 days", "--json").json["commit"]
+    said = thymos("memory", "merge", "support", "tryout", "--json")
+    assert said.code == 5
+    assert said.json["result"] == "conflicts"
+    assert [conflict["memory_id"] for conflict in said.json["conflicts"]] == ["refunds"]
+    heads = {each["branch"]: each["commit"] for each in thymos.done("memory", "branch", "support", "--json").json}
+    assert heads["main"] == before
+    thymos.done("memory", "merge", "support", "tryout", "--strategy", "Theirs")
+    assert thymos.done("memory", "get", "support", "refunds", "--json").json["content"] == "30 days"
+
+
+def test_the_other_verbs_of_memory(thymos: CommandLine) -> None:
+    change = b'{"op": "put", "id": "a", "content": "apples"}\n{"op": "put", "id": "b", "content": "pears"}\n'
+    first = thymos.done("memory", "commit", "support", "-", "--message", "fruit", "--json", given=change).json
+    assert first["changes"] == 2
+    assert [m["id"] for m in thymos.done("memory", "list", "support", "--json").json["memories"]] == ["a", "b"]
+    shown = thymos.done("memory", "show", "support", "--json").json
+    assert shown["commit"]["message"] == "fruit"
+    assert "+  a       apples" in thymos.done("memory", "show", "support").output
+    thymos.done("memory", "delete", "support", "a")
+    assert [c["message"] for c in thymos.done("memory", "log", "support", "--json").json][:2] == ["delete a", "fruit"]
+    snapshot = thymos.done("memory", "snapshot", "support", "--reason", "keep", "--json").json["snapshot_id"]
+    assert thymos.done("memory", "list", "support", "--ref", snapshot, "--json").json["memories"][0]["id"] == "b"
+    assert thymos.done("memory", "worktree", "list", "support", "--json").json == []
+    change = b'{"op": "modify", "id": "a", "content": "oranges"}'
+    late = thymos("memory", "commit", "support", "--expected-head", first["commit"], given=change)
+    assert late.code == 5, "a was deleted since"
+
+
+def test_an_experiment_is_started_waited_for_and_shown(thymos: CommandLine) -> None:
+    refused = thymos("experiment", "start", "nobody")
+    assert (refused.code, refused.errors.count("\n")) == (4, 1)
+    thymos.done("memory", "put", "support", "refunds", "14 days")
+
+    started = thymos.done("experiment", "start", "support", "--reason", "curious", "--json").json
+    experiment = started["experiment_id"]
+    ended = thymos("experiment", "wait", experiment, "--timeout", "60s", "--json")
+    assert ended.json["phase"] == "Closed"
+    assert ended.code == {"inconclusive": 11, "error": 13}[ended.json["verdict"]], "three tasks decide nothing"
+    assert thymos("experiment", "wait", experiment).code == ended.code, "waiting for the past is no wait"
+
+    listed = thymos.done("experiment", "list", "--json").json
+    assert [each["experiment_id"] for each in listed] == [experiment]
+    assert "curious" in thymos.done("experiment", "show", experiment).output
+    assert thymos("experiment", "abort", experiment).code == 5
+    assert thymos("experiment", "show", "nix").code == 3
+    assert thymos("experiment", "approve", "nix").code == 3
+
+
+def test_an_experiment_can_be_aborted(thymos: CommandLine) -> None:
+    thymos.done("memory", "put", "support", "refunds", "14 days")
+    experiment = thymos.done("experiment", "start", "support", "--json").json["experiment_id"]
+    late = thymos("experiment", "wait", experiment, "--timeout", "1ms")
+    assert late.code in (124, 11, 13)
+    aborted = thymos("experiment", "abort", experiment, "--reason", "enough")
+    assert aborted.code in (0, 5), "it may have ended by itself before"
+    ended = thymos("experiment", "wait", experiment, "--timeout", "60s", "--json")
+    assert (ended.code == 14) == (aborted.code == 0)
+
+
+def test_the_figures(thymos: CommandLine) -> None:
+    assert set(thymos.done("stats", "--json").json) == {
+        "branches_created", "branches_merged", "branches_rolled_back", "worktrees_created", "ab_tests_run",
+        "avg_experiment_duration_seconds", "experiment_success_rate", "avg_improvement",
+    }  # fmt: skip
+    thymos.done("memory", "branch", "create", "support", "tryout")
+    thymos.until(lambda said: said.json["branches_created"] == 1, "stats", "--json")
+
+
+def test_dead_letters_are_a_finding_until_they_are_forgotten(thymos: CommandLine, suite_url: str) -> None:
+    tenant = thymos.common[-1]
+    publish = (
+        "import asyncio, sys\nfrom thymos import nats_bus\n"
+        "async def main():\n"
+        "    bus = await nats_bus.connect(sys.argv[1], 'stranger')\n"
+        "    await bus.publish(f'thymos.telemetry.{sys.argv[2]}.support', b'nonsense', 'x')\n"
+        "    await bus.close()\n"
+        "asyncio.run(main())\n"
+    )
+    subprocess.run([sys.executable, "-c", publish, suite_url, tenant], check=True)
+    said = thymos.until(lambda said: said.code == 1, "doctor", "--json")
+    finding = next(check for check in said.json["checks"] if check["name"] == "dead letters")["findings"][0]
+    assert "could not be processed" in finding["what"]
+    letters = thymos.done("dead-letters", "list", "--json").json
+    assert {letter["original"] for letter in letters} == {"nonsense"}
+    assert "not JSON" in thymos.done("dead-letters").output
+    thymos.done("dead-letters", "forget")
+    assert thymos.done("dead-letters", "list", "--json").json == []
+
+
+def test_a_watch_that_sees_too_little_exits_124(thymos: CommandLine) -> None:
+    thymos.done("memory", "branch", "create", "support", "tryout")
+    said = thymos("watch", "created", "--agent", "support", "--since", "1h", "--count", "9", "--timeout", "300ms")
+    assert said.code == 124
+    assert "branch.created" in said.output
+    assert thymos("watch", "merged", "--since", "1h", "--timeout", "50ms").code == 0
