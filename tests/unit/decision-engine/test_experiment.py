@@ -1,6 +1,7 @@
 """The experiment saga, told as stories: the happy path, every deadline, abort everywhere, and nothing left behind."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -368,6 +369,12 @@ def test_the_diagram_shows_every_transition() -> None:
     assert drawn.startswith("stateDiagram-v2\n")
     for (source, trigger), target in TRANSITIONS.items():
         assert f"    {source} --> {target}: {trigger}\n" in drawn
+
+
+def test_the_readme_shows_the_diagram_of_the_table() -> None:
+    readme = Path(__file__).parents[3] / "services" / "decision-engine" / "README.md"
+
+    assert f"```mermaid\n{diagram()}```\n" in readme.read_text()
 
 
 def test_outcome_letters_cover_what_counts() -> None:

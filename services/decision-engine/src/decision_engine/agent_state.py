@@ -58,7 +58,7 @@ class Figures:
 class AgentState:
     """One agent. `since_calm` counts main's outcomes since the drop (if there is one) began to count; `shown` holds
     digests of scenario tasks whose content came by in live traffic; `proven` and `orphans` are commits and branches
-    that are yet to be announced or deleted."""
+    that are yet to be announced or deleted. `clock` is the time of its last step: it never goes back."""
 
     tenant: str
     agent: str
@@ -79,6 +79,7 @@ class AgentState:
     proven: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
     figures: Figures = Figures()
+    clock: datetime | None = None
 
     @property
     def slots_used(self) -> int:
@@ -107,6 +108,19 @@ def to_json(state: AgentState) -> bytes:
 def from_json(text: bytes | str) -> AgentState:
     """What `to_json` wrote. Raises pydantic.ValidationError when it is something else."""
     return _adapter().validate_json(text)
+
+
+_FIGURES = TypeAdapter(Figures)
+
+
+def figures_to_json(figures: Figures) -> str:
+    """The figures as JSON text."""
+    return _FIGURES.dump_json(figures).decode()
+
+
+def figures_from_json(text: str) -> Figures:
+    """What `figures_to_json` wrote."""
+    return _FIGURES.validate_json(text)
 
 
 def detector_key(condition: PerformanceDrop) -> str:

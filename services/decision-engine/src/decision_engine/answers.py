@@ -37,7 +37,7 @@ def list_decisions(request: ListDecisions, tx: Transaction) -> dict[str, Any]:
 def stats(request: Nothing, tx: Transaction) -> dict[str, Any]:
     """The eight figures of `VersioningMetrics`."""
     del request
-    return versioning_metrics(state.figures for state in store.states(tx.connection, tx.tenant, tx.agent))
+    return versioning_metrics(store.figures(tx.connection, tx.tenant, tx.agent))
 
 
 ENDPOINTS = (

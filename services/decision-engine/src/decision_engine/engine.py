@@ -99,6 +99,7 @@ def step(state: AgentState, given: Input, now: datetime, policy: Policy) -> Resu
         now: the time, aware; a parameter so that a replay gives it again.
         policy: the agent's configuration.
     """
+    state = replace(state, clock=now)
     work = _Work(state, now, policy, given.id, [], [])
     if given.message is not None:
         work.state = agent_state.evolve(state, given.message, given.correlation_id, now, policy)
@@ -110,6 +111,12 @@ def step(state: AgentState, given: Input, now: datetime, policy: Policy) -> Resu
     _advance(work)
     changed = [known for name, known in work.state.experiments.items() if state.experiments.get(name) != known]
     return Result(work.state, tuple(work.outputs), (*changed, *work.ended))
+
+
+def time_of(state: AgentState, happened_at: datetime, now: datetime) -> datetime:
+    """When a step takes place: when its cause happened, so that a deadline does not pass while the service is away and
+    its answer waits on the bus. Never before the last step, and never in the future."""
+    return min(now, max(happened_at, state.clock or happened_at))
 
 
 # --- commands and announcements -------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from decision_engine import engine, store
 from decision_engine.engine import Input, Result
@@ -19,6 +19,8 @@ from thymos.metrics import MetricsChanged, MetricsOutcomes
 from thymos.unit_of_work import Transaction
 
 TICK = timedelta(milliseconds=500)
+BEHIND = timedelta(seconds=5)
+"""A message older than this means that the service is catching up; deadlines wait until that is over."""
 
 HEARD = (
     MetricsChanged,
@@ -43,12 +45,31 @@ HEARD = (
 """What changes something here; other events, our own among them, pass by."""
 
 
+@dataclass
+class CatchingUp:
+    """Until when the service takes itself to be behind: after its start, and after each old message."""
+
+    until: datetime | None = None
+
+    def saw(self, happened_at: datetime, now: datetime) -> None:
+        """A message was handled."""
+        if self.until is None or now - happened_at > BEHIND:
+            self.until = now + BEHIND
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether deadlines may be judged by the clock."""
+        if self.until is None:
+            self.until = now + BEHIND
+        return now >= self.until
+
+
 @dataclass(frozen=True)
 class Handlers:
     """The service's handlers, around its settings and its agents' states."""
 
     settings: Settings
     states: AgentStates = field(default_factory=AgentStates)
+    catching_up: CatchingUp = field(default_factory=CatchingUp)
 
     def on_fact(self, envelope: Envelope[Message], tx: Transaction) -> None:
         """A metric or an event."""
@@ -62,22 +83,26 @@ class Handlers:
         self._step(envelope, tx)
 
     def on_tick(self, tx: Transaction) -> None:
-        """Deadlines that have passed."""
+        """Deadlines that have passed; what is still on the bus comes first, it may be what they wait for."""
+        if not self.catching_up.is_over(tx.now):
+            return
         for tenant, agent in store.due(tx.connection, tx.now):
-            self._run(tx, tenant, agent, Input(f"tick|{tx.now.isoformat()}"))
+            self._run(tx, tenant, agent, Input(f"tick|{tx.now.isoformat()}"), tx.now)
 
     def _step(self, envelope: Envelope[Message], tx: Transaction) -> None:
         given = Input(envelope.id, envelope.data, envelope.correlation_id)
-        self._run(tx, envelope.tenant, envelope.agent, given)
+        self.catching_up.saw(envelope.time, tx.now)
+        self._run(tx, envelope.tenant, envelope.agent, given, envelope.time)
 
-    def _run(self, tx: Transaction, tenant: str, agent: str, given: Input) -> None:
+    def _run(self, tx: Transaction, tenant: str, agent: str, given: Input, happened_at: datetime) -> None:
         policy = self.settings.policy_of(agent)
         state = self.states.load(tx.connection, tenant, agent)
+        now = engine.time_of(state, happened_at, tx.now)
         if isinstance(given.message, commands.DecisionCommand):
-            refused = engine.why_refused(state, given.message, tx.now, policy)
+            refused = engine.why_refused(state, given.message, now, policy)
             if refused is not None:
                 raise Refusal(*refused)
-        result = engine.step(state, given, tx.now, policy)
+        result = engine.step(state, given, now, policy)
         self.states.save(tx.connection, result.state, engine.wake_at(result.state, policy))
         self._keep(tx, tenant, agent, result)
 

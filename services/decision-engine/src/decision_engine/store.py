@@ -15,7 +15,7 @@ from importlib import resources
 from typing import Any
 
 from decision_engine import agent_state
-from decision_engine.agent_state import AgentState
+from decision_engine.agent_state import AgentState, Figures
 from thymos.subjects import WHOLE_SERVICE
 
 SCHEMA = resources.files("decision_engine").joinpath("schema.sql").read_text(encoding="utf-8")
@@ -50,9 +50,10 @@ class AgentStates:
         """Keep the state; `wake_at` is when it has to be looked at again."""
         text = agent_state.to_json(state)
         connection.execute(
-            "INSERT INTO agents(tenant, agent, state, wake_at) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT(tenant, agent) DO UPDATE SET state = excluded.state, wake_at = excluded.wake_at",
-            (state.tenant, state.agent, text, _utc(wake_at)),
+            "INSERT INTO agents(tenant, agent, state, figures, wake_at) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT(tenant, agent) DO UPDATE SET state = excluded.state, figures = excluded.figures, "
+            "wake_at = excluded.wake_at",
+            (state.tenant, state.agent, text, agent_state.figures_to_json(state.figures), _utc(wake_at)),
         )
         self._parsed[state.tenant, state.agent] = (text, state)
         self._parsed.move_to_end((state.tenant, state.agent))
@@ -68,11 +69,11 @@ def due(connection: sqlite3.Connection, now: datetime) -> list[tuple[str, str]]:
     return [(tenant, agent) for tenant, agent in rows]
 
 
-def states(connection: sqlite3.Connection, tenant: str, agent: str) -> Iterator[AgentState]:
-    """The states of one agent, or of all of the tenant's."""
+def figures(connection: sqlite3.Connection, tenant: str, agent: str) -> Iterator[Figures]:
+    """The figures of one agent, or of all of the tenant's."""
     where, values = _whose(tenant, agent)
-    for (text,) in connection.execute(f"SELECT state FROM agents WHERE {where}", values):
-        yield agent_state.from_json(bytes(text))
+    for (text,) in connection.execute(f"SELECT figures FROM agents WHERE {where}", values):
+        yield agent_state.figures_from_json(text)
 
 
 def keep_experiment(
