@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 import pytest_asyncio
-from worktree_scaler.scaling import ScalingPolicy
 
 from thymos import subjects
 from thymos.commands import ReleaseWorktrees, ReserveWorktrees, RunScenario, ScaleWorktree
@@ -30,10 +28,14 @@ from thymos.events import (
 )
 from thymos.nats_bus import NatsBus
 from thymos.telemetry import AgentHeartbeat, Outcome, TaskFinished
+from worktree_scaler.scaling import ScalingPolicy
 
 from .worktree_scaler_bench import QUICK, Bench, bench_on, running, settings_of
 
-ARMS = [Arm(name="control", branch="experiment-1-control", control=True), Arm(name="bold", branch="experiment-1-bold")]
+ARMS = [
+    Arm(name="control", branch="experiment-1-control", control=True),
+    Arm(name="bold", branch="experiment-1-bold"),
+]
 
 
 @pytest_asyncio.fixture
@@ -63,7 +65,10 @@ async def test_an_agent_starts_gets_ready_answers_and_is_drained_when_the_scaler
     assert (agent["worktrees"], agent["capacity"]) == ({"ready": 1}, 1)
     assert bench.all(WorktreeDrained)[0].worktree_id == ready.worktree_id
     assert not is_alive(worktree["pid"])
-    assert f"agent {ready.worktree_id} on main" in (tmp_path / f"data/agents/{ready.worktree_id}.log").read_text()
+    assert (
+        f"agent {ready.worktree_id} on main"
+        in (tmp_path / f"data/agents/{ready.worktree_id}.log").read_text()
+    )
 
 
 async def test_a_task_in_hand_is_finished_before_the_scaler_ends(bench: Bench, tmp_path: Path) -> None:
@@ -165,10 +170,12 @@ async def test_a_count_by_hand_overrides_the_policy_and_the_impossible_is_refuse
     assert "a campaign" in scaled.reason
 
 
-# --- experiments ------------------------------------------------------------------------------------------------------
+# --- experiments --------------------------------------------------------------------------------------------
 
 
-async def test_arms_are_reserved_all_or_none_and_released_without_a_trace(bench: Bench, tmp_path: Path) -> None:
+async def test_arms_are_reserved_all_or_none_and_released_without_a_trace(
+    bench: Bench, tmp_path: Path
+) -> None:
     settings = settings_of(tmp_path, bench.bus.url, policy=ScalingPolicy(max_worktrees=3))
     async with running(settings):
         await bench.wait(WorktreeReady)
@@ -187,13 +194,17 @@ async def test_arms_are_reserved_all_or_none_and_released_without_a_trace(bench:
     assert "leaves room for 2" in refused.reason
     assert granted.branches == released.branches == [arm.branch for arm in ARMS]
     assert {one.branch for one in ready} == {"main", *granted.branches}
-    assert {one.branch for one in bench.all(WorktreeStarted)} == {"main", *granted.branches}, "none of the refused"
+    assert {one.branch for one in bench.all(WorktreeStarted)} == {"main", *granted.branches}, (
+        "none of the refused"
+    )
     assert [one["branch"] for one in left] == ["main"]
     assert depth is None, "the arm's task consumer is deleted"
     assert [e.causation_id for e in bench.seen if isinstance(e.data, WorktreesReleased)] == [command_id]
 
 
-async def test_a_deleted_branch_and_a_passed_deadline_end_their_worktrees(bench: Bench, tmp_path: Path) -> None:
+async def test_a_deleted_branch_and_a_passed_deadline_end_their_worktrees(
+    bench: Bench, tmp_path: Path
+) -> None:
     async with running(settings_of(tmp_path, bench.bus.url)):
         await bench.publish(ReserveWorktrees(experiment_id="1", arms=ARMS))
         await bench.wait(WorktreeReady, 3)
@@ -215,9 +226,13 @@ def scenario(tmp_path: Path, tasks: list[dict[str, Any]]) -> dict[str, Any]:
     return {"scenario": path, "grader": "normalised"}
 
 
-async def test_a_scenario_is_answered_by_every_arm_and_graded_without_telling(bench: Bench, tmp_path: Path) -> None:
+async def test_a_scenario_is_answered_by_every_arm_and_graded_without_telling(
+    bench: Bench, tmp_path: Path
+) -> None:
     right = {ARMS[1].branch: "Thirty days."}
-    tasks = [{"task_id": f"t{i}", "input": {"say_by_branch": right}, "expect": "thirty days"} for i in range(20)]
+    tasks = [
+        {"task_id": f"t{i}", "input": {"say_by_branch": right}, "expect": "thirty days"} for i in range(20)
+    ]
     async with running(settings_of(tmp_path, bench.bus.url, agent=scenario(tmp_path, tasks))):
         await bench.publish(ReserveWorktrees(experiment_id="1", arms=ARMS))
         await bench.wait(WorktreeReady, 3)
@@ -248,17 +263,18 @@ async def test_a_task_is_timed_out_while_its_agent_lives_and_redelivered_when_it
         {"task_id": "endless", "input": {"hang": True}, "expect": ""},
     ]
     arms = ARMS[1:]
-    async with running(settings_of(tmp_path, bench.bus.url, agent=scenario(tmp_path, tasks))):
+    agent = {**scenario(tmp_path, tasks), "drain_timeout": timedelta(milliseconds=200)}
+    async with running(settings_of(tmp_path, bench.bus.url, agent=agent)):
         await bench.publish(ReserveWorktrees(experiment_id="1", arms=arms))
         await bench.wait(WorktreeReady, 2)
-        command = RunScenario(
-            experiment_id="1", arms=arms, task_ids=["endless", "deadly"][::-1], seed=1, task_timeout_seconds=3
-        )
+        ids = ["deadly", "endless"]
+        command = RunScenario(experiment_id="1", arms=arms, task_ids=ids, seed=1, task_timeout_seconds=2)
         await bench.publish(command)
         await bench.wait(WorktreeFailed, matching=lambda one: one.exit_code == 4)
         (finished,) = await bench.wait(ScenarioFinished)
         graded = {
-            one.task_id: one.outcome for one in bench.all(TaskFinished, matching=lambda one: not one.awaits_grade)
+            one.task_id: one.outcome
+            for one in bench.all(TaskFinished, matching=lambda one: not one.awaits_grade)
         }
 
     assert died.exists()
@@ -267,7 +283,9 @@ async def test_a_task_is_timed_out_while_its_agent_lives_and_redelivered_when_it
     assert (finished.graded, finished.unmeasured) == (1, 1)
 
 
-async def test_an_agent_that_somebody_else_started_registers_by_its_heartbeat(bench: Bench, tmp_path: Path) -> None:
+async def test_an_agent_that_somebody_else_started_registers_by_its_heartbeat(
+    bench: Bench, tmp_path: Path
+) -> None:
     async with running(settings_of(tmp_path, bench.bus.url, agents={})):
         await bench.publish(AgentHeartbeat(worktree_id="elsewhere-1", in_flight=1, capacity=4))
         (ready,) = await bench.wait(WorktreeReady)

@@ -1,7 +1,9 @@
 """A tiny agent process for the tests of worktree-scaler: takes tasks, answers, heartbeats, drains on SIGTERM.
 
-What it does is told by its environment and by its tasks. AGENT_MODE: `crash` ends at once with code 3, `stubborn`
-ignores SIGTERM. A task `{"say": x}` is answered with x; `{"die_once": path}` ends the process unless the file is there;
+What it does is told by its environment and by its tasks. AGENT_MODE: `crash` ends at once with code 3,
+`stubborn`
+ignores SIGTERM. A task `{"say": x}` is answered with x; `{"die_once": path}` ends the process unless the
+file is there;
 `{"hang": true}` is never answered; `{"wait_for": path}` is answered when the file is there.
 """
 
@@ -30,15 +32,31 @@ in_hand = 0
 
 async def say(bus: Bus, message: Message) -> None:
     envelope: Envelope[Message] = Envelope(
-        id=str(uuid.uuid4()), source=WORKTREE, time=datetime.now(UTC), tenant=TENANT, agent=AGENT, data=message
+        id=str(uuid.uuid4()),
+        source=WORKTREE,
+        time=datetime.now(UTC),
+        tenant=TENANT,
+        agent=AGENT,
+        data=message,
     )
     await bus.publish(envelope.subject, envelope.to_bytes(), envelope.message_id)
 
 
 async def beat(bus: Bus) -> None:
     while True:
-        await say(bus, AgentHeartbeat(worktree_id=WORKTREE, branch=BRANCH, in_flight=in_hand, capacity=CAPACITY))
+        await say(
+            bus, AgentHeartbeat(worktree_id=WORKTREE, branch=BRANCH, in_flight=in_hand, capacity=CAPACITY)
+        )
         await asyncio.sleep(0.1)
+
+
+def is_there(path: str) -> bool:
+    return Path(path).exists()
+
+
+def die_leaving(path: str) -> None:
+    Path(path).touch()
+    os._exit(4)
 
 
 async def answer(given: Any) -> str:
@@ -50,12 +68,11 @@ async def answer(given: Any) -> str:
         case {"hang": True}:
             await asyncio.Event().wait()
         case {"wait_for": path}:
-            while not Path(path).exists():
+            while not is_there(path):
                 await asyncio.sleep(0.02)
             return "waited"
-        case {"die_once": path} if not Path(path).exists():
-            Path(path).touch()
-            os._exit(4)
+        case {"die_once": path} if not is_there(path):
+            die_leaving(path)
     return "survived"
 
 

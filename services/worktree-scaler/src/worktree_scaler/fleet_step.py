@@ -21,7 +21,7 @@ from thymos.events import (
 )
 from thymos.unit_of_work import Transaction
 from worktree_scaler import reservations, scenario_runs, store
-from worktree_scaler.lifecycle import SERVING, Phase, Trigger, following
+from worktree_scaler.lifecycle import SERVING, WITH_PROCESS, Phase, Trigger, following
 from worktree_scaler.processes import Sign
 from worktree_scaler.reconcile import (
     Action,
@@ -108,7 +108,7 @@ class FleetStep:
     def _note_exits(self, seen: Seen, tx: Transaction) -> None:
         for worktree_id, exit_code in seen.exited.items():
             row = store.worktree(tx.connection, worktree_id)
-            if row is None:
+            if row is None or row.phase not in WITH_PROCESS:
                 continue
             limits = self._settings.limits_of(row.branch.agent)
             phase, crashes = after_exit(row.observed(row.phase_at), limits, tx.now)

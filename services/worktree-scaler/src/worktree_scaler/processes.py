@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 WORKTREE_MARK = "THYMOS_WORKTREE"
 SCALER_MARK = "THYMOS_SCALER"
 LOGS_KEPT = 200
+POLL_SECONDS = 0.1
 
 
 class Sign(StrEnum):
@@ -126,47 +128,50 @@ class ProcessBackend:
         self._ended = ended
         self._running: dict[str, psutil.Process] = {}
         self._codes: dict[str, int | None] = {}
-        self._watched: set[str] = set()
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._watchers: set[asyncio.Task[None]] = set()
 
     async def start(self, launch: Launch) -> Found:
         await self._sweep(launch.worktree_id)
+        child = await asyncio.to_thread(self._spawn, launch)
+        self._codes.pop(launch.worktree_id, None)
+        self._children[launch.worktree_id] = child
+        watcher = asyncio.create_task(self._watch(launch.worktree_id, child))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        # Until its watcher has reaped it, the pid is the child's own, also when it has ended already.
+        process = psutil.Process(child.pid)
+        self._running[launch.worktree_id] = process
+        return Found(child.pid, process.create_time(), launch.worktree_id)
+
+    def _spawn(self, launch: Launch) -> subprocess.Popen[bytes]:
+        """Not asyncio's own: that one would kill a process which outlives the event loop."""
         self._log_dir.mkdir(parents=True, exist_ok=True)
         marks = {WORKTREE_MARK: launch.worktree_id, SCALER_MARK: self._scaler_id}
         with self.log_path(launch.worktree_id).open("ab") as output:
-            child = await asyncio.create_subprocess_exec(
-                *launch.command,
+            return subprocess.Popen(
+                launch.command,
                 cwd=launch.directory,
                 env={**launch.environment, **marks},
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        self._codes.pop(launch.worktree_id, None)
-        self._watched.add(launch.worktree_id)
-        watcher = asyncio.create_task(self._watch(launch.worktree_id, child))
-        self._watchers.add(watcher)
-        watcher.add_done_callback(self._watchers.discard)
-        try:
-            process = psutil.Process(child.pid)
-            self._running[launch.worktree_id] = process
-            return Found(child.pid, process.create_time(), launch.worktree_id)
-        except psutil.NoSuchProcess:  # it ended before it could be looked at; the watcher tells
-            return Found(child.pid, 0.0, launch.worktree_id)
 
-    async def _watch(self, worktree_id: str, child: asyncio.subprocess.Process) -> None:
-        code = await child.wait()
+    async def _watch(self, worktree_id: str, child: subprocess.Popen[bytes]) -> None:
+        await _until_exit(child)
+        code = child.poll()
         await self._sweep(worktree_id)
         self._running.pop(worktree_id, None)
+        self._children.pop(worktree_id, None)
         self._codes[worktree_id] = code
-        self._watched.discard(worktree_id)
         self._ended.set()
 
     def exited(self, worktree_ids: Iterable[str]) -> Mapping[str, int | None]:
         gone: dict[str, int | None] = {}
         for worktree_id in worktree_ids:
-            if worktree_id in self._watched:
+            if worktree_id in self._children:
                 continue  # its watcher tells, with the exit code
             process = self._running.get(worktree_id)
             if process is None or not _is_alive(process):
@@ -226,6 +231,22 @@ class ProcessBackend:
     async def close(self) -> None:
         for watcher in tuple(self._watchers):
             watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+
+async def _until_exit(child: subprocess.Popen[bytes]) -> None:
+    """Wait until a child has ended."""
+    if not hasattr(os, "pidfd_open"):
+        while child.poll() is None:
+            await asyncio.sleep(POLL_SECONDS)
+        return
+    loop, ended, descriptor = asyncio.get_running_loop(), asyncio.Event(), os.pidfd_open(child.pid)
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def marked_processes(scaler_id: str, worktree_id: str | None = None) -> list[Found]:

@@ -65,7 +65,6 @@ class Supervision:
         self._wakeup = wakeup
         self._clock = clock
         self._step = FleetStep(settings)
-        self._backend: ProcessBackend | None = None
         self._trusted_since = clock()
         self._with_consumer: set[Branch] = set()
         self._cleaned: set[Branch] = set()
@@ -76,7 +75,7 @@ class Supervision:
     async def run(self, bus: Bus) -> None:
         """Look for ever."""
         self._wakeup.bind()
-        self._backend = backend = await self._recover()
+        backend = await self._recover()
         looks = 0
         try:
             while True:
@@ -100,8 +99,6 @@ class Supervision:
         """Let every agent finish its task and end; returns when none is left, or when all time-outs have
         passed.
         """
-        if self._backend is None:
-            return
         self._closing = True
         self._empty.clear()
         self._wakeup.event.set()
@@ -169,11 +166,22 @@ class Supervision:
         for worktree_id, sign in todo.signs:
             await backend.signal(worktree_id, sign)
         for row in todo.starts:
+            await self._ensure_consumer(row.branch, bus)
             await self._start(row, backend)
         for branch in todo.clean:
             await bus.purge(subjects.TASKS, subjects.task_subject(branch.tenant, branch.agent, branch.branch))
             await bus.delete_consumer(_consumer(branch))
+            self._with_consumer.discard(branch)
             self._cleaned.add(branch)
+
+    async def _ensure_consumer(self, branch: Branch, bus: Bus) -> None:
+        """An agent finds its branch's consumer when it starts. While the bus is away it starts without, and
+        waits.
+        """
+        if branch not in self._with_consumer:
+            with contextlib.suppress(TransientError):
+                await bus.ensure_consumer(_consumer(branch))
+                self._with_consumer.add(branch)
 
     async def _start(self, row: WorktreeRow, backend: ProcessBackend) -> None:
         """Start a process; one that cannot be started is found missing at the next look and counts as a
