@@ -1,8 +1,9 @@
-"""Time as decisions see it: an answer that waited on the bus while the service was away is not too late."""
+"""The shell's own rules: what time it is for a decision, and how much a reply may hold."""
 
 from datetime import timedelta
 
 from decision_engine.agent_state import AgentState
+from decision_engine.answers import BYTES_MAX, fitting
 from decision_engine.engine import time_of
 from decision_engine.handlers import BEHIND, CatchingUp
 from decision_engine.testing import BEGIN
@@ -32,3 +33,9 @@ def test_deadlines_wait_until_the_service_has_caught_up() -> None:
     catching_up.saw(BEGIN + 2 * BEHIND, BEGIN + 2 * BEHIND)
 
     assert catching_up.is_over(BEGIN + 2 * BEHIND)
+
+
+def test_a_list_is_cut_where_it_would_not_fit_into_a_message() -> None:
+    half = {"text": "x" * (BYTES_MAX // 2 - 100)}
+
+    assert fitting([half, half, half]) == [half, half]

@@ -1,5 +1,7 @@
 """Rules: seven conditions, six actions, priorities, cooldowns, modes, switches, and what is said about them."""
 
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -223,6 +225,17 @@ def test_a_rule_rests_for_its_cooldown() -> None:
     story.passes(minutes=11)
 
     assert len(story.sent(commands.ScaleWorktree)) == 2
+
+
+def test_a_cooldown_does_not_hold_up_the_end_of_an_experiment() -> None:
+    usual = policy()
+    resting = tuple(known.model_copy(update={"cooldown": timedelta(hours=1)}) for known in usual.rules)
+    story = Story(replace(usual, rules=resting)).runs().pairs("1" * 20, "0" * 20).merges().cleans_up()
+    story.happens(commands.StartExperiment(by="ada")).prepares("learn-from-success").becomes_ready()
+
+    story.pairs("1" * 20, "0" * 20)
+
+    assert len(story.sent(commands.MergeBranch)) == 2
 
 
 def test_a_refusal_is_published_when_it_changes_and_not_at_every_look() -> None:

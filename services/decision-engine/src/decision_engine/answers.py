@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from decision_engine import store
@@ -9,12 +11,16 @@ from decision_engine.record import versioning_metrics
 from thymos.errors import Refusal, RefusalCode
 from thymos.requests import ListDecisions, ListExperiments, Nothing, ReadExperiment
 from thymos.service import Endpoint
+from thymos.subjects import MESSAGE_BYTES_MAX
 from thymos.unit_of_work import Transaction
+
+BYTES_MAX = MESSAGE_BYTES_MAX - 65_536
+"""What a list may take of a message; the oldest of its entries are left out beyond that."""
 
 
 def list_experiments(request: ListExperiments, tx: Transaction) -> dict[str, Any]:
     """Experiments, newest first."""
-    return {"experiments": store.experiments(tx.connection, tx.tenant, tx.agent, request.limit)}
+    return {"experiments": fitting(store.experiments(tx.connection, tx.tenant, tx.agent, request.limit))}
 
 
 def read_experiment(request: ReadExperiment, tx: Transaction) -> dict[str, Any]:
@@ -31,7 +37,19 @@ def read_experiment(request: ReadExperiment, tx: Transaction) -> dict[str, Any]:
 
 def list_decisions(request: ListDecisions, tx: Transaction) -> dict[str, Any]:
     """Decisions, newest first."""
-    return {"decisions": store.decisions(tx.connection, tx.tenant, tx.agent, request.limit)}
+    return {"decisions": fitting(store.decisions(tx.connection, tx.tenant, tx.agent, request.limit))}
+
+
+def fitting(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first records that fit into one message together."""
+    kept: list[dict[str, Any]] = []
+    room = BYTES_MAX
+    for record in records:
+        room -= len(json.dumps(record, ensure_ascii=False).encode()) + 2
+        if room < 0:
+            break
+        kept.append(record)
+    return kept
 
 
 def stats(request: Nothing, tx: Transaction) -> dict[str, Any]:
