@@ -263,7 +263,7 @@ def test_the_figures(thymos: CommandLine) -> None:
     thymos.until(lambda said: said.json["branches_created"] == 1, "stats", "--json")
 
 
-def test_dead_letters_are_a_finding_until_they_are_forgotten(thymos: CommandLine, suite_url: str) -> None:
+def test_dead_letters_are_a_finding_until_they_are_dropped(thymos: CommandLine, suite_url: str) -> None:
     tenant = thymos.common[-1]
     publish = (
         "import asyncio, sys\nfrom thymos import nats_bus\n"
@@ -277,11 +277,11 @@ def test_dead_letters_are_a_finding_until_they_are_forgotten(thymos: CommandLine
     said = thymos.until(lambda said: said.code == 1, "doctor", "--json")
     finding = next(check for check in said.json["checks"] if check["name"] == "dead letters")["findings"][0]
     assert "could not be processed" in finding["what"]
-    letters = thymos.done("dead-letters", "list", "--json").json
+    letters = thymos.done("dead", "list", "--json").json
     assert {letter["original"] for letter in letters} == {"nonsense"}
-    assert "not JSON" in thymos.done("dead-letters").output
-    thymos.done("dead-letters", "forget")
-    assert thymos.done("dead-letters", "list", "--json").json == []
+    assert "not JSON" in thymos.done("dead").output
+    thymos.done("dead", "drop")
+    assert thymos.done("dead", "list", "--json").json == []
 
 
 def test_a_watch_that_sees_too_little_exits_124(thymos: CommandLine) -> None:

@@ -153,7 +153,7 @@ async def _dead_letters(bus: NatsBus, tenant: str) -> Check:
     what = f"{count(letters, 'message')} could not be processed"
     return Check(
         "dead letters",
-        (Finding(what, "`thymos dead-letters list` says why; `thymos dead-letters forget` when that is mended"),),
+        (Finding(what, "`thymos dead list` says why; `thymos dead drop` when that is mended"),),
     )
 
 

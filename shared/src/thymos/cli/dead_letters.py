@@ -1,4 +1,4 @@
-"""`thymos dead-letters`: messages that could not be processed, and why."""
+"""`thymos dead`: messages that could not be processed, and why."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def register(app: App) -> None:
     """Add the verbs to the command line."""
-    verbs = App(name="dead-letters", help="Messages that could not be processed, and why.")
+    verbs = App(name="dead", help="Messages that could not be processed, and why.")
     verbs.default(list_letters)
     verbs.command(list_letters, name="list")
-    verbs.command(forget, name="forget")
+    verbs.command(drop, name="drop")
     app.command(verbs)
 
 
@@ -39,13 +39,13 @@ async def list_letters(*, json: Json = False, where: Where = HERE) -> None:
     )
 
 
-async def forget(*, where: Where = HERE) -> None:
-    """Forget the tenant's dead letters, once what they tell of is mended."""
+async def drop(*, where: Where = HERE) -> None:
+    """Drop the tenant's dead letters, once what they tell of is mended."""
     from thymos import subjects
 
     async with where.client() as client:
         gone = await client.bus.purge(subjects.DEAD_LETTERS, subjects.dead_subject("*", client.tenant))
-    say(f"{count(gone, 'dead letter')} forgotten")
+    say(f"{count(gone, 'dead letter')} dropped")
 
 
 async def _letters(client: Client) -> list[Envelope[DeadLetter]]:

@@ -25,7 +25,7 @@ BUILT_IN: Mapping[str, str] = {
     "memory": "thymos.cli.memory",
     "experiment": "thymos.cli.experiment",
     "stats": "thymos.cli.stats",
-    "dead-letters": "thymos.cli.dead_letters",
+    "dead": "thymos.cli.dead_letters",
     "config": "thymos.cli.config_verbs",
 }
 """The verb, and the module whose `register(app)` adds it. A new verb is one line here and its module."""
