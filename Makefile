@@ -20,7 +20,7 @@ install: $(INSTALLED) ## .venv with everything, from the hashed lock
 $(INSTALLED): requirements.lock $(MANIFESTS)
 	@$(PYTHON) -c 'import sys; sys.exit("Thymos needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV)"
+	@echo "installing into $(VENV)" >&2
 	@$(PIP) install --require-hashes --requirement requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --no-index $(EDITABLES)
 	@touch $@
