@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from thymos.errors import Refusal
 from worktree_scaler.lifecycle import Phase
+from worktree_scaler.ownership import Ownership
 from worktree_scaler.processes import Backend, ExternalBackend, Launch, ProcessBackend, Sign, marked_processes
 from worktree_scaler.reconcile import Found, Known
 
@@ -176,3 +177,18 @@ async def test_a_log_that_grows_too_large_is_moved_aside(yard: Yard) -> None:
 
     assert log.stat().st_size == 0
     assert log.with_suffix(".log.1").stat().st_size == 1_000
+
+
+# --- one scaler per folder ----------------------------------------------------------------------------------
+
+
+async def test_a_second_scaler_waits_until_the_first_is_gone(tmp_path: Path) -> None:
+    first, second = Ownership(tmp_path / "lock"), Ownership(tmp_path / "lock")
+    assert first.try_acquire()
+    assert not second.try_acquire()
+    waiting = asyncio.create_task(second.acquire())
+    first.release()
+
+    await asyncio.wait_for(waiting, DEADLINE_SECONDS)
+    assert not first.try_acquire()
+    second.release()

@@ -9,9 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from thymos.bus import QueueDepth
-from thymos.commands import ReserveWorktrees
+from thymos.commands import ReserveWorktrees, RunScenario
 from thymos.envelope import Envelope, decode
+from thymos.errors import Refusal
 from thymos.events import Arm
 from thymos.message import Message
 from thymos.telemetry import AgentHeartbeat
@@ -199,6 +202,16 @@ def test_a_released_experiment_is_drained_cleaned_and_told_once() -> None:
     assert world.look().clean == []
 
 
+def test_a_scenario_is_handed_only_to_reserved_arms() -> None:
+    world = World()
+    world.reserve("arm")
+    strangers = [Arm(name="main", branch="main")]
+    command = RunScenario(experiment_id="e", arms=strangers, task_ids=["t"], seed=1)
+
+    with pytest.raises(Refusal, match="main has no worktree reserved"):
+        reservations.check_arms(command, world.transaction())
+
+
 def test_a_reservation_ends_at_its_deadline() -> None:
     world = World()
     world.ready_fleet()
@@ -215,6 +228,9 @@ def test_an_agent_that_is_no_longer_configured_is_drained() -> None:
 
     assert set(world.look().signs) == {(one, Sign.DRAIN) for one in ids}
     assert set(world.phases().values()) == {"draining"}
+    todo = world.look(exited=dict.fromkeys(ids, 0))
+    assert todo.clean == [], "customers' tasks wait for whoever is configured next"
+    assert store.fleets(world.connection) == []
 
 
 def test_closing_drains_everything_and_starts_nothing() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worktree_scaler import lifecycle
+from worktree_scaler import lifecycle, scenario
 from worktree_scaler.lifecycle import SERVING, TRANSITIONS, IllegalTransitionError, Phase, Trigger, following
 from worktree_scaler.reconcile import (
     Drain,
@@ -198,6 +198,13 @@ def test_every_phase_has_a_way_to_its_end() -> None:
     assert all(re.search(rf"\b{phase}\b", source.split('"""')[1]) for phase in Phase), (
         "the picture shows them all"
     )
+
+
+def test_the_readme_shows_both_tables() -> None:
+    readme = Path(__file__).parents[3] / "services" / "worktree-scaler" / "README.md"
+
+    assert f"```mermaid\n{lifecycle.diagram()}```\n" in readme.read_text()
+    assert f"```mermaid\n{scenario.diagram()}```\n" in readme.read_text()
 
 
 observed_worktrees = st.lists(

@@ -98,7 +98,7 @@ class FleetStep:
             for action in self._plan(fleet, rows, seen, tx):
                 self._obey(action, fleet, starts, signs, tx)
             if fleet.releasing and not store.worktrees_of(tx.connection, fleet.branch):
-                self._end_fleet(fleet.branch, seen, clean, tx)
+                self._end_fleet(fleet, seen, clean, tx)
         self._settle_scenarios(tx)
         self._forget(tx)
         return Todo(starts, signs, clean, len(store.with_process(tx.connection)))
@@ -258,14 +258,14 @@ class FleetStep:
 
     # --- ends -----------------------------------------------------------------------------------------------
 
-    def _end_fleet(self, branch: Branch, seen: Seen, clean: list[Branch], tx: Transaction) -> None:
-        """A released fleet without worktrees: its tasks and consumer go first, then the fleet, then the experiment's
-        reservation."""
-        if branch not in seen.cleaned:
-            clean.append(branch)
+    def _end_fleet(self, fleet: FleetRow, seen: Seen, clean: list[Branch], tx: Transaction) -> None:
+        """A released fleet without worktrees: an experiment's tasks and consumer go first, then the fleet, then the
+        reservation. What waits for main is customers' work and stays."""
+        if fleet.experiment_id is not None and fleet.branch not in seen.cleaned:
+            clean.append(fleet.branch)
             return
-        store.remove_fleet(tx.connection, branch)
-        self._histories.pop(branch, None)
+        store.remove_fleet(tx.connection, fleet.branch)
+        self._histories.pop(fleet.branch, None)
         for ended in reservations.take_ended(tx):
             tx.publish(
                 WorktreesReleased(experiment_id=ended.experiment_id, branches=list(ended.branches)),

@@ -69,6 +69,7 @@ class Handlers:
                 self._scale(command, tx)
             case RunScenario() as command:
                 agent = self._agent_with_command(tx)
+                reservations.check_arms(command, tx)
                 tasks = self._scenario(agent.scenario, tx.agent)
                 scenario_runs.begin(command, tasks, agent.grader, tx)
             case _:

@@ -71,3 +71,10 @@ def following(phase: Phase, trigger: Trigger) -> Phase:
         return TRANSITIONS[phase, trigger]
     except KeyError:
         raise IllegalTransitionError(f"a worktree that is {phase} knows no {trigger}") from None
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {Phase.STARTING}"]
+    lines += [f"    {source} --> {target}: {trigger}" for (source, trigger), target in TRANSITIONS.items()]
+    return "\n".join([*lines, f"    {Phase.STOPPED} --> [*]", ""])

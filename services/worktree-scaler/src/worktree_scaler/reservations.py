@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from thymos.commands import ReserveWorktrees
+from thymos.commands import ReserveWorktrees, RunScenario
 from thymos.errors import Refusal, RefusalCode
 from thymos.events import WorktreesReserved
 from thymos.unit_of_work import Transaction
@@ -67,6 +67,18 @@ def grant(command: ReserveWorktrees, policy: ScalingPolicy, tx: Transaction) -> 
         ),
     )  # fmt: skip
     tx.publish(WorktreesReserved(experiment_id=experiment_id, branches=branches))
+
+
+def check_arms(command: RunScenario, tx: Transaction) -> None:
+    """Tasks are handed only to arms that the experiment has reserved. Raises Refusal."""
+    for arm in command.arms:
+        fleet = store.fleet(tx.connection, Branch(tx.tenant, tx.agent, arm.branch))
+        if fleet is None or fleet.releasing or fleet.experiment_id != command.experiment_id:
+            raise Refusal(
+                RefusalCode.CONFLICT,
+                f"branch {arm.branch} has no worktree reserved for experiment {command.experiment_id}",
+                "reserve all arms first",
+            )
 
 
 def release(experiment_id: str, tx: Transaction, reason: str, released_by: str | None) -> bool:

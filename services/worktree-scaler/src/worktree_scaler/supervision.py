@@ -20,10 +20,11 @@ from thymos.errors import TransientError
 from thymos.unit_of_work import ServiceStore, Transaction
 from worktree_scaler import store
 from worktree_scaler.fleet_step import FleetStep, Seen, Todo, tell_started
-from worktree_scaler.processes import Launch, ProcessBackend, Sign
+from worktree_scaler.ownership import Ownership
+from worktree_scaler.processes import Launch, ProcessBackend
 from worktree_scaler.reconcile import Found
 from worktree_scaler.settings import ScalerSettings
-from worktree_scaler.store import Branch, WorktreeRow
+from worktree_scaler.store import Branch, FleetRow, WorktreeRow
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Supervision:
         self._wakeup = wakeup
         self._clock = clock
         self._step = FleetStep(settings)
+        self._ownership = Ownership(settings.data_dir / "worktree-scaler.lock")
         self._trusted_since = clock()
         self._with_consumer: set[Branch] = set()
         self._cleaned: set[Branch] = set()
@@ -75,6 +77,7 @@ class Supervision:
     async def run(self, bus: Bus) -> None:
         """Look for ever."""
         self._wakeup.bind()
+        await self._ownership.acquire()
         backend = await self._recover()
         looks = 0
         try:
@@ -94,11 +97,14 @@ class Supervision:
                     )
         finally:
             await backend.close()
+            self._ownership.release()
 
     async def drain(self) -> None:
         """Let every agent finish its task and end; returns when none is left, or when all time-outs have
         passed.
         """
+        if not self._ownership.held:
+            return
         self._closing = True
         self._empty.clear()
         self._wakeup.event.set()
@@ -128,10 +134,10 @@ class Supervision:
 
     async def _look(self, bus: Bus, backend: ProcessBackend) -> bool:
         """One look; True when there is more to do at once."""
-        rows = await self._store.tick("observe", lambda tx: store.with_process(tx.connection))
+        rows, fleets = await self._store.tick("observe", _what_is_stored)
         seen = Seen(
             exited=backend.exited(row.worktree_id for row in rows),
-            depths=await self._depths(bus),
+            depths=await self._depths(fleets, bus),
             trusted_since=self._trusted_since,
             cleaned=frozenset(self._cleaned),
             start_errors=dict(self._start_errors),
@@ -145,9 +151,8 @@ class Supervision:
             self._empty.set()
         return bool(todo.starts or todo.clean or todo.signs)
 
-    async def _depths(self, bus: Bus) -> dict[Branch, QueueDepth]:
+    async def _depths(self, fleets: Sequence[FleetRow], bus: Bus) -> dict[Branch, QueueDepth]:
         """How deep the task queues are. While the bus is away nothing is known, and silence means nothing."""
-        fleets = await self._store.tick("fleets", lambda tx: store.fleets(tx.connection))
         depths: dict[Branch, QueueDepth] = {}
         try:
             for fleet in fleets:
@@ -216,6 +221,10 @@ def _consumer(branch: Branch) -> subjects.Consumer:
     return subjects.task_consumer(branch.tenant, branch.agent, branch.branch)
 
 
+def _what_is_stored(tx: Transaction) -> tuple[list[WorktreeRow], list[FleetRow]]:
+    return store.with_process(tx.connection), store.fleets(tx.connection)
+
+
 def _note_processes(found: Sequence[Found], tx: Transaction) -> None:
     for one in found:
         store.set_process(tx.connection, one.worktree_id, one.pid, one.created_at)
@@ -224,6 +233,3 @@ def _note_processes(found: Sequence[Found], tx: Transaction) -> None:
 def _note_start(row: WorktreeRow, found: Found, tx: Transaction) -> None:
     store.set_process(tx.connection, row.worktree_id, found.pid, found.created_at)
     tell_started(row, tx)
-
-
-__all__ = ["Sign", "Supervision", "Wakeup"]
