@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest_asyncio
 from thymos import requests, subjects
 from thymos.client import Client
 from thymos.commands import CommitMemory, MemoryChange
-from thymos.errors import UnavailableError
+from thymos.errors import Refusal, UnavailableError
 from thymos.events import CommitCreated
 from thymos.memory_client import MemoryClient
 from thymos.suite import Suite
@@ -29,9 +30,10 @@ async def counted(client: Client, total: int) -> dict[str, Any]:
     """The agent's metrics once `total` outcomes are counted."""
     async with asyncio.timeout(30):
         while True:
-            answer = await client.ask(subjects.METRICS_COLLECTOR, "support", "metrics", requests.ReadMetrics())
-            if answer["metrics"] and answer["metrics"][0]["task"]["total"] == total:
-                return dict(answer["metrics"][0])
+            with suppress(Refusal):  # until something is heard of the agent
+                answer = await client.ask(subjects.METRICS_COLLECTOR, "support", "metrics", requests.ReadMetrics())
+                if answer["metrics"] and answer["metrics"][0]["task"]["total"] == total:
+                    return dict(answer["metrics"][0])
             await asyncio.sleep(0.05)
 
 
