@@ -274,21 +274,23 @@ class NatsSubscription:
         self._asked, self._asked_until = count, now + seconds + PULL_GRACE_SECONDS
 
     async def _receive(self, seconds: float) -> None:
+        """Wait for one message. Not with `next_msg`: its `wait_for` may lose a cancellation (Python 3.11)."""
         try:
-            self._take(await self._core.next_msg(timeout=max(seconds, 0.001)))
-        except (TimeoutError, nats.errors.TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.001)):
+                message = await self._core._pending_queue.get()
+        except TimeoutError:
             return
-        except (NatsError, OSError) as error:
-            raise TransientError(f"the bus is away: {_words(error)}") from error
+        self._unqueue(message)
 
     def _drain(self) -> None:
         """Take what has already arrived, without waiting."""
-        queue = self._core._pending_queue
-        while not queue.empty():
-            message = queue.get_nowait()
-            queue.task_done()
-            self._core._pending_size -= len(message.data)
-            self._take(message)
+        while not self._core._pending_queue.empty():
+            self._unqueue(self._core._pending_queue.get_nowait())
+
+    def _unqueue(self, message: Msg) -> None:
+        self._core._pending_queue.task_done()
+        self._core._pending_size -= len(message.data)
+        self._take(message)
 
     def _take(self, message: Msg) -> None:
         status = (message.headers or {}).get("Status") if not message.reply.startswith("$JS.ACK") else None

@@ -168,7 +168,7 @@ def task_consumer(tenant: str, agent: str, branch: str) -> Consumer:
         (task_subject(tenant, agent, branch),),
         service=WORKTREE_SCALER,
         ordered=False,
-        ack_wait=timedelta(seconds=60),
+        ack_wait=timedelta(seconds=20),
         deliver_max=5,
         in_flight_max=1_000,
     )
