@@ -4,22 +4,29 @@ import copy
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from memory_repository import answers
-from thymos import generate, requests, subjects
+import decision_engine.app
+import memory_repository.app
+import metrics_collector.app
+import worktree_scaler.app
+from decision_engine.record import decision_record, experiment_record, versioning_metrics
+from decision_engine.testing import BEGIN, Story
+from thymos import config, generate, requests, subjects
 from thymos.catalogue import messages
 from thymos.envelope import decode
 from thymos.errors import Refusal
+from thymos.events import DecisionMade
 from thymos.examples import EXAMPLES, example_of
 from thymos.message import Message
 from thymos.schemas import VERBS, Verb, event_schema, file_stem, subjects_document
-from thymos.service import error_reply
+from thymos.service import Service, ServiceSettings, error_reply
 from thymos.service import reply as reply_of
 from thymos.telemetry import TaskFinished
 
@@ -148,10 +155,48 @@ def test_a_search_and_its_reply_are_as_the_schema_says() -> None:
     assert accepts({**schema["$defs"]["Reply"], "$defs": schema["$defs"]}, answered)
 
 
-def test_the_services_answer_exactly_the_published_requests() -> None:
-    """Of the services whose answers are typed in `thymos.requests`."""
-    answered = {(verb.name, verb.request) for verb in VERBS if verb.service == subjects.MEMORY_REPOSITORY}
-    assert answered == {(endpoint.verb, endpoint.request) for endpoint in answers.ENDPOINTS}
+@pytest.mark.parametrize(
+    "build",
+    [decision_engine.app.build, memory_repository.app.build, metrics_collector.app.build, worktree_scaler.app.build],
+    ids=lambda build: build.__module__.split(".")[0],
+)
+async def test_a_service_answers_exactly_the_published_requests_with_what_is_published(
+    build: Callable[[ServiceSettings], Service], tmp_path: Path
+) -> None:
+    service = build(ServiceSettings("nats://nowhere:1", tmp_path, config.load(text="", environ={})))
+    published = {verb.name: (verb.request, verb.answer) for verb in VERBS if verb.service == service.name}
+
+    served = {each.verb: (each.request, get_type_hints(each.answer)["return"]) for each in service.endpoints}
+
+    assert served == published
+    await service.store.close()
+
+
+def test_an_experiment_and_its_decisions_are_answered_as_the_schemas_say() -> None:
+    story = Story().runs().pairs("1" * 30, "0" * 30)
+    record = experiment_record("default", "support", story.experiment())
+    made = [decision_record("support", BEGIN, decision) for decision in story.decisions()]
+    answers = {
+        "experiment": record,
+        "experiments": requests.ExperimentsAnswer(experiments=[record]),
+        "decisions": requests.DecisionsAnswer(decisions=made),
+        "stats": versioning_metrics([story.state.figures]),
+    }
+    for verb, answer in answers.items():
+        schema = json.loads((PROTO / "requests" / f"decision-engine.{verb}.json").read_text())
+        reply = {**schema["$defs"]["Reply"], "$defs": schema["$defs"]}
+        Draft202012Validator(reply).validate(json.loads(reply_of(answer)))
+
+
+def test_the_figures_are_the_eight_of_the_catalogue() -> None:
+    assert set(requests.VersioningMetrics.model_fields) == {
+        "branches_created", "branches_merged", "branches_rolled_back", "worktrees_created", "ab_tests_run",
+        "avg_experiment_duration_seconds", "experiment_success_rate", "avg_improvement",
+    }  # fmt: skip
+
+
+def test_a_decision_is_answered_with_all_that_its_event_says() -> None:
+    assert set(requests.DecisionRecord.model_fields) == {"agent", "time", *DecisionMade.model_fields}
 
 
 def test_subjects_yaml_says_what_the_code_says() -> None:

@@ -77,6 +77,19 @@ VERBS = (
         metrics=(requests.ReadMetrics, requests.MetricsAnswer),
         agents=(requests.ListAgents, requests.AgentsAnswer),
     ),
+    *_verbs(
+        subjects.DECISION_ENGINE,
+        experiments=(requests.ListExperiments, requests.ExperimentsAnswer),
+        experiment=(requests.ReadExperiment, requests.ExperimentRecord),
+        decisions=(requests.ListDecisions, requests.DecisionsAnswer),
+        stats=(requests.ReadStats, requests.VersioningMetrics),
+    ),
+    *_verbs(
+        subjects.WORKTREE_SCALER,
+        worktrees=(requests.ListAgentWorktrees, requests.AgentWorktreesAnswer),
+        agents=(requests.ListFleets, requests.FleetsAnswer),
+        scenario=(requests.ReadScenario, requests.ScenarioAnswer),
+    ),
 )
 
 

@@ -7,6 +7,14 @@ from decision_engine.answers import BYTES_MAX, fitting
 from decision_engine.engine import time_of
 from decision_engine.handlers import BEHIND, CatchingUp
 from decision_engine.testing import BEGIN
+from thymos.requests import Answer
+
+
+class LongAnswer(Answer):
+    """An answer of a length that the test chooses."""
+
+    text: str
+
 
 MINUTE = timedelta(minutes=1)
 
@@ -36,6 +44,6 @@ def test_deadlines_wait_until_the_service_has_caught_up() -> None:
 
 
 def test_a_list_is_cut_where_it_would_not_fit_into_a_message() -> None:
-    half = {"text": "x" * (BYTES_MAX // 2 - 100)}
+    half = LongAnswer(text="x" * (BYTES_MAX // 2 - 100))
 
     assert fitting([half, half, half]) == [half, half]

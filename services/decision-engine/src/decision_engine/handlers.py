@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from decision_engine import engine, store
 from decision_engine.engine import Input, Result
-from decision_engine.record import experiment_record
+from decision_engine.record import decision_record, experiment_record
 from decision_engine.settings import Settings
 from decision_engine.store import AgentStates
 from thymos import commands, events
@@ -109,10 +109,8 @@ class Handlers:
     @staticmethod
     def _keep(tx: Transaction, tenant: str, agent: str, result: Result) -> None:
         for experiment in result.changed:
-            record = experiment_record(tenant, agent, experiment)
-            store.keep_experiment(tx.connection, tenant, agent, experiment.id, record)
+            store.keep_experiment(tx.connection, experiment_record(tenant, agent, experiment))
         for output in result.outputs:
             sent = tx.publish(output.message, tenant=tenant, agent=agent, correlation_id=output.correlation_id)
             if isinstance(output.message, DecisionMade):
-                record = {"time": sent.time.isoformat(), **output.message.model_dump(mode="json")}
-                store.keep_decision(tx.connection, tenant, agent, {"agent": agent, **record})
+                store.keep_decision(tx.connection, tenant, decision_record(agent, sent.time, output.message))

@@ -6,16 +6,15 @@ they were parsed from; they are used only while the row still holds those very b
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import resources
-from typing import Any
 
 from decision_engine import agent_state
 from decision_engine.agent_state import AgentState, Figures
+from thymos.requests import DecisionRecord, ExperimentRecord
 from thymos.subjects import WHOLE_SERVICE
 
 SCHEMA = resources.files("decision_engine").joinpath("schema.sql").read_text(encoding="utf-8")
@@ -76,53 +75,56 @@ def figures(connection: sqlite3.Connection, tenant: str, agent: str) -> Iterator
         yield agent_state.figures_from_json(text)
 
 
-def keep_experiment(
-    connection: sqlite3.Connection, tenant: str, agent: str, experiment_id: str, record: Mapping[str, Any]
-) -> None:
+def keep_experiment(connection: sqlite3.Connection, record: ExperimentRecord) -> None:
     """Insert or replace an experiment's record; the oldest are forgotten beyond the limit."""
     position = connection.execute(
         "INSERT INTO experiments(tenant, agent, experiment_id, record) VALUES (?, ?, ?, ?) "
         "ON CONFLICT(tenant, agent, experiment_id) DO UPDATE SET record = excluded.record",
-        (tenant, agent, experiment_id, json.dumps(record)),
+        (record.tenant, record.agent, record.experiment_id, record.model_dump_json()),
     ).lastrowid
     connection.execute("DELETE FROM experiments WHERE position <= ?", ((position or 0) - EXPERIMENTS_MAX,))
 
 
-def experiments(connection: sqlite3.Connection, tenant: str, agent: str, limit: int) -> list[dict[str, Any]]:
+def experiments(
+    connection: sqlite3.Connection, tenant: str, agent: str, limit: int
+) -> Iterator[ExperimentRecord]:
     """Records of experiments, newest first."""
     where, values = _whose(tenant, agent)
     rows = connection.execute(
         f"SELECT record FROM experiments WHERE {where} ORDER BY position DESC LIMIT ?", (*values, limit)
     )
-    return [json.loads(record) for (record,) in rows]
+    return (ExperimentRecord.model_validate_json(record) for (record,) in rows)
 
 
 def experiment(
     connection: sqlite3.Connection, tenant: str, agent: str, experiment_id: str
-) -> dict[str, Any] | None:
+) -> ExperimentRecord | None:
     """One experiment's record."""
     where, values = _whose(tenant, agent)
     found = connection.execute(
         f"SELECT record FROM experiments WHERE {where} AND experiment_id = ?", (*values, experiment_id)
     ).fetchone()
-    return None if found is None else dict(json.loads(found[0]))
+    return None if found is None else ExperimentRecord.model_validate_json(found[0])
 
 
-def keep_decision(connection: sqlite3.Connection, tenant: str, agent: str, record: Mapping[str, Any]) -> None:
+def keep_decision(connection: sqlite3.Connection, tenant: str, record: DecisionRecord) -> None:
     """Remember a decision that was published."""
     position = connection.execute(
-        "INSERT INTO decisions(tenant, agent, record) VALUES (?, ?, ?)", (tenant, agent, json.dumps(record))
+        "INSERT INTO decisions(tenant, agent, record) VALUES (?, ?, ?)",
+        (tenant, record.agent, record.model_dump_json()),
     ).lastrowid
     connection.execute("DELETE FROM decisions WHERE position <= ?", ((position or 0) - DECISIONS_MAX,))
 
 
-def decisions(connection: sqlite3.Connection, tenant: str, agent: str, limit: int) -> list[dict[str, Any]]:
+def decisions(
+    connection: sqlite3.Connection, tenant: str, agent: str, limit: int
+) -> Iterator[DecisionRecord]:
     """Decisions, newest first."""
     where, values = _whose(tenant, agent)
     rows = connection.execute(
         f"SELECT record FROM decisions WHERE {where} ORDER BY position DESC LIMIT ?", (*values, limit)
     )
-    return [json.loads(record) for (record,) in rows]
+    return (DecisionRecord.model_validate_json(record) for (record,) in rows)
 
 
 def _whose(tenant: str, agent: str) -> tuple[str, Sequence[str]]:

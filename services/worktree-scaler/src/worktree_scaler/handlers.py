@@ -8,15 +8,22 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from thymos import subjects
 from thymos.commands import ReleaseWorktrees, ReserveWorktrees, RunScenario, ScaleWorktree
 from thymos.envelope import Envelope
 from thymos.errors import PoisonError, Refusal, RefusalCode
-from thymos.events import BranchDeleted, ExperimentClosed, WorktreeReady, WorktreesReleased
+from thymos.events import BranchDeleted, ExperimentClosed, ExperimentTask, WorktreeReady, WorktreesReleased
 from thymos.message import Message
-from thymos.requests import Nothing
+from thymos.requests import (
+    AgentFleet,
+    AgentWorktree,
+    AgentWorktreesAnswer,
+    FleetsAnswer,
+    ListAgentWorktrees,
+    ListFleets,
+    ReadScenario,
+    ScenarioAnswer,
+)
 from thymos.service import Endpoint, Route
 from thymos.telemetry import AgentHeartbeat, TaskFinished, TaskStarted
 from thymos.unit_of_work import Transaction
@@ -47,9 +54,9 @@ class Handlers:
     def endpoints(self) -> Sequence[Endpoint]:
         """What the service answers."""
         return (
-            Endpoint("worktrees", Nothing, self.list_worktrees),
-            Endpoint("agents", Nothing, self.list_agents),
-            Endpoint("scenario", Nothing, self.describe_scenario),
+            Endpoint("worktrees", ListAgentWorktrees, self.list_worktrees),
+            Endpoint("agents", ListFleets, self.list_agents),
+            Endpoint("scenario", ReadScenario, self.describe_scenario),
         )
 
     # --- commands -------------------------------------------------------------------------------------------
@@ -162,44 +169,46 @@ class Handlers:
 
     # --- requests -------------------------------------------------------------------------------------------
 
-    def list_worktrees(self, request: BaseModel, tx: Transaction) -> dict[str, object]:
+    def list_worktrees(self, request: ListAgentWorktrees, tx: Transaction) -> AgentWorktreesAnswer:
         """The worktrees of the agent (of all the tenant's agents, when asked for none), by agent and
         branch.
         """
         del request
         rows = store.live_worktrees(tx.connection, tx.tenant, _named(tx.agent))
-        return {"worktrees": [_described(row) for row in rows]}
+        return AgentWorktreesAnswer(worktrees=[_described(row) for row in rows])
 
-    def list_agents(self, request: BaseModel, tx: Transaction) -> dict[str, object]:
+    def list_agents(self, request: ListFleets, tx: Transaction) -> FleetsAnswer:
         """The tenant's agents, configured or heard of: worktrees by phase, tasks in hand, capacity."""
         del request
         rows = store.live_worktrees(tx.connection, tx.tenant, _named(tx.agent))
         names = {row.branch.agent for row in rows}
         if tx.tenant == self._settings.tenant:
             names |= {name for name in self._settings.agents if _named(tx.agent) in (None, name)}
-        return {"agents": [self._summary(name, rows) for name in sorted(names)]}
+        return FleetsAnswer(agents=[self._summary(name, rows) for name in sorted(names)])
 
-    def _summary(self, agent: str, rows: Sequence[WorktreeRow]) -> dict[str, object]:
+    def _summary(self, agent: str, rows: Sequence[WorktreeRow]) -> AgentFleet:
         own = [row for row in rows if row.branch.agent == agent]
         phases = [row.phase for row in own]
-        return {
-            "agent": agent,
-            "backend": store.PROCESS if self._has_command(agent) else store.EXTERNAL,
-            "worktrees": {phase.value: phases.count(phase) for phase in Phase if phase in phases},
-            "branches": sorted({row.branch.branch for row in own}),
-            "in_flight": sum(row.in_flight for row in own),
-            "capacity": sum(row.capacity for row in own),
-        }
+        return AgentFleet(
+            agent=agent,
+            backend=store.PROCESS if self._has_command(agent) else store.EXTERNAL,
+            worktrees={phase.value: phases.count(phase) for phase in Phase if phase in phases},
+            branches=sorted({row.branch.branch for row in own}),
+            in_flight=sum(row.in_flight for row in own),
+            capacity=sum(row.capacity for row in own),
+        )
 
     def _has_command(self, agent: str) -> bool:
         return agent in self._settings.agents and bool(self._settings.agents[agent].command)
 
-    def describe_scenario(self, request: BaseModel, tx: Transaction) -> dict[str, object]:
+    def describe_scenario(self, request: ReadScenario, tx: Transaction) -> ScenarioAnswer:
         """The tasks of the agent's scenario, in the file's order: id and digest, never what is expected."""
         del request
         agent = self._settings.agents.get(tx.agent)
         tasks = self._scenario(agent.scenario if agent else None, tx.agent)
-        return {"tasks": [{"task_id": task.task_id, "digest": task.digest} for task in tasks.values()]}
+        return ScenarioAnswer(
+            tasks=[ExperimentTask(task_id=task.task_id, digest=task.digest) for task in tasks.values()]
+        )
 
 
 def _named(agent: str) -> str | None:
@@ -246,18 +255,18 @@ def _tell_ready(row: WorktreeRow, tx: Transaction) -> None:
     )
 
 
-def _described(row: WorktreeRow) -> dict[str, object]:
-    return {
-        "worktree_id": row.worktree_id,
-        "agent": row.branch.agent,
-        "branch": row.branch.branch,
-        "backend": row.backend,
-        "phase": row.phase.value,
-        "since": row.phase_at.isoformat(),
-        "in_flight": row.in_flight,
-        "capacity": row.capacity,
-        "crashes": row.crashes,
-        "experiment_id": row.experiment_id,
-        "pid": row.pid,
-        "reason": row.reason,
-    }
+def _described(row: WorktreeRow) -> AgentWorktree:
+    return AgentWorktree(
+        worktree_id=row.worktree_id,
+        agent=row.branch.agent,
+        branch=row.branch.branch,
+        backend=row.backend,
+        phase=row.phase.value,
+        since=row.phase_at,
+        in_flight=row.in_flight,
+        capacity=row.capacity,
+        crashes=row.crashes,
+        experiment_id=row.experiment_id,
+        pid=row.pid,
+        reason=row.reason,
+    )

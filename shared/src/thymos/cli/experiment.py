@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -15,12 +15,11 @@ from thymos.cli.options import HERE, Json, Where, agent_name, duration, me
 from thymos.cli.output import emit, pairs, say, short, table
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from thymos.client import Client
     from thymos.commands import Command
     from thymos.envelope import Envelope
     from thymos.message import Message
+    from thymos.requests import ExperimentRecord
 
 Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 ANSWER_WAIT = timedelta(seconds=30)
@@ -62,7 +61,7 @@ async def list_experiments(
     columns = ("experiment_id", "agent", "opened_at", "phase", "verdict", "winner", "reason")
     table(
         ("experiment", "agent", "began", "phase", "verdict", "winner", "reason"),
-        [[each.get(name) for name in columns] for each in newest],
+        [[getattr(each, name) for name in columns] for each in newest],
         empty="no experiments yet; `thymos experiment start AGENT` begins one",
     )
 
@@ -180,7 +179,7 @@ async def abort(
     from thymos.commands import AbortExperiment
 
     async with where.client() as client:
-        owner = agent_name(agent) if agent else (await _experiment(client, experiment))["agent"]
+        owner = agent_name(agent) if agent else (await _experiment(client, experiment)).agent
         command = AbortExperiment(experiment_id=experiment, by=me(), reason=reason)
         answer = await _command(client, command, owner)
     _print_answer(answer, json, f"experiment {experiment} is being aborted")
@@ -204,50 +203,53 @@ async def wait(experiment: str, /, *, timeout: str | None = None, json: Json = F
 # --- waiting and asking --------------------------------------------------------------------------------------------
 
 
-async def _ask(client: Client, verb: str, request: BaseModel, agent: str | None = None) -> dict[str, Any]:
-    """decision-engine's answer, about one agent or all of the tenant's."""
+async def _experiments(client: Client, agent: str | None, limit: int) -> list[ExperimentRecord]:
+    """The newest experiments of one agent, or of all of the tenant's."""
     from thymos import subjects
+    from thymos.requests import ExperimentsAnswer, ListExperiments
 
-    answer = await client.ask(subjects.DECISION_ENGINE, agent or subjects.WHOLE_SERVICE, verb, request)
-    return dict(answer)
-
-
-async def _experiments(client: Client, agent: str | None, limit: int) -> list[dict[str, Any]]:
-    from thymos.requests import ListExperiments
-
-    return list((await _ask(client, "experiments", ListExperiments(limit=limit), agent))["experiments"])
+    owner, request = agent or subjects.WHOLE_SERVICE, ListExperiments(limit=limit)
+    answer = await client.ask_as(ExperimentsAnswer, subjects.DECISION_ENGINE, owner, "experiments", request)
+    return answer.experiments
 
 
-async def _experiment(client: Client, experiment_id: str) -> dict[str, Any]:
+async def _experiment(client: Client, experiment_id: str) -> ExperimentRecord:
     """One experiment, whole. Raises Refusal (`not_found`)."""
-    from thymos.requests import ReadExperiment
+    from thymos import subjects
+    from thymos.requests import ExperimentRecord, ReadExperiment
 
-    return await _ask(client, "experiment", ReadExperiment(experiment_id=experiment_id))
+    request = ReadExperiment(experiment_id=experiment_id)
+    return await client.ask_as(
+        ExperimentRecord, subjects.DECISION_ENGINE, subjects.WHOLE_SERVICE, "experiment", request
+    )
 
 
 async def _owner(client: Client, decision_id: str) -> str | None:
     """The agent of a decision, or of an experiment that asks a question under that id."""
-    from thymos.requests import PAGE_MAX, ListDecisions
+    from thymos import subjects
+    from thymos.requests import PAGE_MAX, DecisionsAnswer, ListDecisions
 
     for experiment in await _experiments(client, None, PAGE_MAX):
-        if experiment.get("question") == decision_id:
-            return str(experiment["agent"])
-    answer = await _ask(client, "decisions", ListDecisions(limit=PAGE_MAX))
-    return next((str(d["agent"]) for d in answer["decisions"] if d.get("decision_id") == decision_id), None)
+        if experiment.question == decision_id:
+            return experiment.agent
+    request = ListDecisions(limit=PAGE_MAX)
+    answer = await client.ask_as(
+        DecisionsAnswer, subjects.DECISION_ENGINE, subjects.WHOLE_SERVICE, "decisions", request
+    )
+    return next((made.agent for made in answer.decisions if made.decision_id == decision_id), None)
 
 
 async def _wait(client: Client, experiment_id: str, limit: timedelta | None, json: bool) -> int:
     """Until the experiment is closed; the exit code of its verdict. What happens meanwhile is told."""
     from thymos import subjects
-    from thymos.events import Verdict
 
     since = await client.bus.last_sequence(subjects.EVENTS) + 1
     experiment = await _experiment(client, experiment_id)
     try:
         async with asyncio.timeout(limit.total_seconds() if limit is not None else None):
-            if experiment["closed_at"] is None:
-                say(f"{experiment['phase']}: {experiment['reason']}")
-                await _closed(client, experiment_id, str(experiment["agent"]), since)
+            if experiment.closed_at is None:
+                say(f"{experiment.phase}: {experiment.reason}")
+                await _closed(client, experiment_id, experiment.agent, since)
                 experiment = await _experiment(client, experiment_id)
     except TimeoutError as error:
         assert limit is not None, "without a limit there is no time-out"
@@ -256,7 +258,7 @@ async def _wait(client: Client, experiment_id: str, limit: timedelta | None, jso
         emit(experiment)
     else:
         _print(experiment)
-    return of_verdict(Verdict(experiment["verdict"]))
+    return of_verdict(experiment.verdict)
 
 
 async def _closed(client: Client, experiment_id: str, agent: str, since: int) -> None:
@@ -297,14 +299,14 @@ _SHOWN = (
 )  # fmt: skip
 
 
-def _print(experiment: dict[str, Any]) -> None:
-    pairs((name.removesuffix("_at").removesuffix("_id"), experiment.get(name)) for name in _SHOWN)
+def _print(experiment: ExperimentRecord) -> None:
+    pairs((name.removesuffix("_at").removesuffix("_id"), getattr(experiment, name)) for name in _SHOWN)
     columns = ("arm", "verdict", "pairs", "wins", "losses", "ties", "e_value", "threshold", "more_pairs_needed")
-    if experiment["arms"]:
+    if experiment.arms:
         headings = ("arm", "verdict", "pairs", "wins", "losses", "ties", "evidence", "needed", "more pairs")
-        table(headings, [[arm.get(name) for name in columns] for arm in experiment["arms"]])
-    elif experiment["branches"]:
-        table(("arm", "branch"), experiment["branches"].items())
+        table(headings, [[getattr(arm, name) for name in columns] for arm in experiment.arms])
+    elif experiment.branches:
+        table(("arm", "branch"), list(experiment.branches.items()))
 
 
 def _print_answer(answer: Envelope[Message], json: bool, words: str) -> None:

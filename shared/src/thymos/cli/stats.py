@@ -22,12 +22,14 @@ async def stats(*, agent: str | None = None, json: Json = False, where: Where = 
         Only of this agent.
     """
     from thymos import subjects
-    from thymos.requests import Nothing
+    from thymos.requests import ReadStats, VersioningMetrics
 
     owner = agent_name(agent) if agent else subjects.WHOLE_SERVICE
     async with where.client() as client:
-        figures = await client.ask(subjects.DECISION_ENGINE, owner, "stats", Nothing())
+        figures = await client.ask_as(
+            VersioningMetrics, subjects.DECISION_ENGINE, owner, "stats", ReadStats()
+        )
     if json:
         emit(figures)
     else:
-        table(("figure", "value"), figures.items())
+        table(("figure", "value"), list(figures))

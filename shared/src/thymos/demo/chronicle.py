@@ -25,6 +25,7 @@ from thymos.events import (
     WorktreeStopped,
 )
 from thymos.message import Message
+from thymos.requests import ExperimentRecord
 
 STAGE_SECONDS = 60.0
 E_ = TypeVar("E_", bound=Event)
@@ -128,12 +129,9 @@ def peak_worktrees(events: Sequence[Envelope[Message]]) -> int:
     return peak
 
 
-def arms_line(experiment: dict[str, Any]) -> str:
+def arms_line(experiment: ExperimentRecord) -> str:
     """Where the evidence stands, in one line."""
-    arms = experiment.get("arms") or []
     parts = [
-        f"{arm['arm']} {arm['wins']}:{arm['losses']}, E {arm['e_value']:.3g} of {arm['threshold']:.3g}"
-        for arm in arms
-        if "wins" in arm
+        f"{arm.arm} {arm.wins}:{arm.losses}, E {arm.e_value:.3g} of {arm.threshold:.3g}" for arm in experiment.arms
     ]
     return "   ".join(parts) or "waiting for the first pairs"

@@ -54,7 +54,7 @@ class Summary:
     restored_commit: str | None = None
     failures: list[str] = field(default_factory=list)
     chronicle: Chronicle = field(default_factory=Chronicle)
-    stats: dict[str, Any] = field(default_factory=dict)
+    figures: requests.VersioningMetrics | None = None
     elapsed_seconds: float = 0.0
 
     @property
@@ -71,7 +71,8 @@ class Summary:
             "winner": decided[0].winner if decided else None,
             "restored_commit": self.restored_commit,
             "worktrees_peak": peak_worktrees(self.chronicle.events),
-            **self.stats,
+            **(self.figures.model_dump(mode="json") if self.figures else {}),
+            "worktrees_created": len(self.chronicle.all(WorktreeStarted)),
             "replay_identical": None,
             "seed": self.seed,
             "elapsed_seconds": round(self.elapsed_seconds, 1),
@@ -128,7 +129,7 @@ class Story:
                 await self._run(number, stage, crowd)
                 if self.summary.failures:
                     break
-            await self._collect_stats()
+            await self._read_figures()
         self.summary.elapsed_seconds = time.monotonic() - began
         return self.summary
 
@@ -203,8 +204,10 @@ class Story:
         request = requests.ReadExperiment(experiment_id=experiment_id)
         while True:
             with suppress(ThymosError):
-                answer = await self._client.ask(subjects.DECISION_ENGINE, AGENT, "experiment", request)
-                self._screen.progress(arms_line(answer))
+                experiment = await self._client.ask_as(
+                    requests.ExperimentRecord, subjects.DECISION_ENGINE, AGENT, "experiment", request
+                )
+                self._screen.progress(arms_line(experiment))
             await asyncio.sleep(0.3)
 
     async def _recover(self, crowd: Customers) -> None:
@@ -249,14 +252,14 @@ class Story:
         await self._chronicle.wait_for(WorktreeScaled, lambda e: e.branch == "main" and e.to_count < up.to_count)
         await self._chronicle.wait_for(WorktreeStopped, lambda e: e.branch == "main")
 
-    async def _collect_stats(self) -> None:
+    async def _read_figures(self) -> None:
+        service, whole = subjects.DECISION_ENGINE, subjects.WHOLE_SERVICE
         try:
-            self.summary.stats = await self._client.ask(
-                subjects.DECISION_ENGINE, subjects.WHOLE_SERVICE, "stats", requests.Nothing()
+            self.summary.figures = await self._client.ask_as(
+                requests.VersioningMetrics, service, whole, "stats", requests.ReadStats()
             )
         except ThymosError as error:
             self.summary.failures.append(f"no figures: {error}")
-        self.summary.stats["worktrees_created"] = len(self._chronicle.all(WorktreeStarted))
 
 
 def endless_slice(questions: Sequence[Any], count: int) -> list[Any]:

@@ -1,49 +1,13 @@
-"""Requests that need an answer now: `thymos.request.<service>.<tenant>.<agent>.<verb>`, and what is answered.
-
-The reply is `{"ok": true, "data": …}` or `{"ok": false, "error": {"code", "message", "hint"}}`. A write takes an
-`idempotency_key`: the same key gets the first answer again.
-"""
+"""Requests of memory-repository: an agent's memory, with the verbs of git."""
 
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from thymos.commands import MemoryChange
-from thymos.message import AgentName, BranchName, Count, Id, Reason
-from thymos.metrics import AgentMetrics
-
-PAGE_MAX = 1_000
-
-
-class Request(BaseModel):
-    """Base of every request; unknown fields are an error here, so that a misspelt option is not ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class WriteRequest(Request):
-    """Base of the requests that change something."""
-
-    idempotency_key: Id | None = None
-
-
-class Answer(BaseModel):
-    """Base of what is answered."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-Ref = Annotated[str, Field(min_length=1, max_length=200)]
-"""A branch, a commit id (or a prefix of at least 8 characters), a snapshot, or `<branch>~<n>`."""
-Limit = Annotated[int, Field(ge=1, le=PAGE_MAX)]
-
-
-class Nothing(Request):
-    """A request without parameters."""
-
-
-# --- memory-repository ---------------------------------------------------------------------------------------------
+from thymos.message import BranchName, Count, Id, Reason
+from thymos.requests.base import PAGE_MAX, Answer, Limit, Nothing, Ref, Request, WriteRequest
 
 
 class GetMemory(Request):
@@ -321,62 +285,3 @@ class WorktreesAnswer(Answer):
     """All worktrees of an agent's memory."""
 
     worktrees: list[WorktreeAnswer]
-
-
-# --- metrics-collector, decision-engine, worktree-scaler -------------------------------------------------------------
-
-
-class ReadMetrics(Request):
-    """`metrics` of metrics-collector: current metrics of one branch or of all; answered by `MetricsAnswer`."""
-
-    branch: BranchName | None = None
-
-
-class MetricsAnswer(Answer):
-    """Main first, then the other branches in the order of their names; arms of experiments are their branches."""
-
-    metrics: list[AgentMetrics]
-
-
-class ListAgents(Request):
-    """`agents` of metrics-collector: the fleet, in the order of names, after `after`; answered by `AgentsAnswer`.
-
-    It concerns no single agent: the agent's place in the subject is `_`.
-    """
-
-    limit: Limit = 100
-    after: AgentName | None = None
-
-
-class AgentSummary(Answer):
-    """One agent of the fleet; `main` is its production branch, `last_seen` None since the collector's restart."""
-
-    agent: AgentName
-    last_seen: datetime | None = None
-    branches: list[BranchName]
-    main: AgentMetrics | None = None
-
-
-class AgentsAnswer(Answer):
-    """A page; `next_after` is None on the last one."""
-
-    agents: list[AgentSummary]
-    next_after: AgentName | None = None
-
-
-class ListExperiments(Request):
-    """`experiments` of decision-engine: newest first."""
-
-    limit: Limit = 50
-
-
-class ReadExperiment(Request):
-    """`experiment` of decision-engine: one, whole."""
-
-    experiment_id: Id
-
-
-class ListDecisions(Request):
-    """`decisions` of decision-engine: newest first."""
-
-    limit: Limit = 50

@@ -1,0 +1,36 @@
+"""What every request and every answer is built on."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from thymos.message import Id
+
+PAGE_MAX = 1_000
+
+
+class Request(BaseModel):
+    """Base of every request; unknown fields are an error here, so that a misspelt option is not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class WriteRequest(Request):
+    """Base of the requests that change something."""
+
+    idempotency_key: Id | None = None
+
+
+class Answer(BaseModel):
+    """Base of what is answered."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+Ref = Annotated[str, Field(min_length=1, max_length=200)]
+"""A branch, a commit id (or a prefix of at least 8 characters), a snapshot, or `<branch>~<n>`."""
+Limit = Annotated[int, Field(ge=1, le=PAGE_MAX)]
+
+
+class Nothing(Request):
+    """A request without parameters."""
