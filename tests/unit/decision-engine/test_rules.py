@@ -103,6 +103,19 @@ def test_a_literal_threshold_needs_no_baseline() -> None:
     assert story.experiment().cause.startswith("performance dropped")
 
 
+def test_a_drop_states_the_window_that_was_asked_for_beside_the_one_of_the_metrics() -> None:
+    lately = {"type": "PerformanceDrop", "threshold": Decimal("0.8"), "window": "10m"}
+    story = Story(with_rules(rule("drop", lately, {"type": "CreateBranch"}))).memory_begins()
+    metrics(story, AgentMetrics(sample_count=44, window_seconds=300.0))
+
+    story.main("1" * 30 + "0" * 15)
+
+    (made,) = story.decisions("drop")
+    found = made.inputs["found"]
+    assert isinstance(found, dict)
+    assert found["window"] == {"asked_seconds": 600.0, "reported_seconds": 300.0, "reported_samples": 44}
+
+
 def test_a_proposed_strategy_is_tested_as_it_was_proposed() -> None:
     change = commands.MemoryChange(op="put", id="m1", content="refunds take five days")
     story = Story().happens(commands.ProposeStrategy(name="refunds", description="say it", changes=[change]))

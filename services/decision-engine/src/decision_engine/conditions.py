@@ -71,6 +71,11 @@ def performance_drop(settings: config.PerformanceDrop, situation: Situation) -> 
         "reference": state.watch.reference.origin if state.watch.reference else None,
         "outcomes_since_it_began": state.since_calm,
         "metrics": metrics.model_dump(mode="json", exclude_none=True) if metrics else None,
+        "window": {
+            "asked_seconds": settings.window.total_seconds() if settings.window else None,
+            "reported_seconds": metrics.window_seconds if metrics else None,
+            "reported_samples": metrics.sample_count if metrics else None,
+        },
     }
     return [Finding(MAIN, f"performance dropped: {detector.reason}", inputs)]
 

@@ -29,7 +29,10 @@ class PerformanceDrop(Section):
         description="The success rate below which performance has dropped. Unset: what the agent's baseline allows.",
     )
     window: Annotated[timedelta, readers.duration()] | None = Field(
-        default=None, description="How far back the metrics reach that the decision reports."
+        default=None,
+        description="How far back you look. It moves no alarm: the drop is found in the outcomes one by one, however "
+        "old. The decision states it (`inputs.found.window`) beside the window and the number of samples of the "
+        "metrics that it reports, which are metrics-collector's.",
     )
 
 
