@@ -5,6 +5,7 @@
     ├── PoisonError         this message can never be processed: dead-letter it, with the reason
     ├── Refusal             an expected "no", told to the caller with a code and a hint
     ├── ConfigError         a setting is wrong; the text names the key, the place and the allowed values
+    │   └── NoConfigError       the file that was named is not there
     └── UnavailableError    the suite cannot be reached at all
 
 Expected outcomes (a merge conflict, an inconclusive experiment, nothing to do) are return values, not exceptions.
@@ -34,6 +35,10 @@ class UnavailableError(ThymosError):
 
 class ConfigError(ThymosError):
     """The configuration is wrong."""
+
+
+class NoConfigError(ConfigError):
+    """There is no such configuration file."""
 
 
 class RefusalCode(StrEnum):

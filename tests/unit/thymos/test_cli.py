@@ -124,7 +124,7 @@ def test_a_verb_that_cannot_be_loaded_is_named(
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [broken])
     assert run(["broken"]) == exit_codes.FAILED
     assert "the verb `broken` cannot be loaded from thymos.no_such_module:register" in capsys.readouterr().err
-    assert run(["config", "check", "nowhere.toml"]) == exit_codes.FAILED, "the others still work"
+    assert run(["config", "check", "nowhere.toml"]) == exit_codes.NOT_FOUND, "the others still work"
 
 
 def test_a_bug_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +139,7 @@ def test_a_wrong_configuration_is_told_problem_by_problem(tmp_path: Path, capsys
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
     assert all(line.startswith("thymos: thymos.toml:") for line in errors)
+    assert run(["agents", "--config", "none.toml"]) == exit_codes.NOT_FOUND
 
 
 def test_the_server_s_address_is_the_option_s_then_the_environment_s_then_the_configuration_s(

@@ -39,8 +39,14 @@ def test_a_wrong_file_has_one_line_per_problem_on_stderr(tmp_path: Path, capsys:
 
 
 def test_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert thymos("config", "check", str(tmp_path / "none.toml")) == 1
+    assert thymos("config", "show", "--config", str(tmp_path / "none.toml")) == 3
+    capsys.readouterr()
+    assert thymos("config", "check", str(tmp_path / "none.toml")) == 3
     assert capsys.readouterr().err == f"{tmp_path / 'none.toml'}: cannot be read: No such file or directory\n"
+
+
+def test_what_is_there_but_cannot_be_read_is_not_missing(tmp_path: Path) -> None:
+    assert thymos("config", "check", str(tmp_path)) == 1
 
 
 def test_checking_leaves_the_environment_aside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def _told(error: Exception) -> int:
         case ValidationError():
             words, code = first_problem(error).replace("Value error, ", ""), exit_codes.USAGE
         case ConfigError():
-            words, code = str(error), exit_codes.FAILED
+            words, code = str(error), exit_codes.of_error(error)
         case ThymosError():
             words, code = " ".join(str(error).split("\n")), exit_codes.of_error(error)
         case _:

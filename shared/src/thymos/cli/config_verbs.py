@@ -9,12 +9,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from thymos.cli.exit_codes import DONE, of_error
 from thymos.config import Config, effective, load
 from thymos.config.readers import printable
 from thymos.errors import ConfigError
-
-DONE = 0
-FAILED = 1
 
 
 def register(app: App) -> None:
@@ -28,7 +26,8 @@ def register(app: App) -> None:
 def check(file: Path, /) -> None:
     """Check a configuration file: every problem on a line of its own, with its line, key and what is allowed.
 
-    The environment is left aside; `thymos config show` takes it in. Exits 0 if the file is right, 1 if not.
+    The environment is left aside; `thymos config show` takes it in. Exits 0 if the file is right, 1 if not, 3 if there
+    is none.
 
     Parameters
     ----------
@@ -53,7 +52,8 @@ def show(
 ) -> None:
     """Show every setting with its value and where it comes from: the default, a line of the file, or a variable.
 
-    Passwords and secrets are hidden. Exits 1 if the configuration is wrong, and says how.
+    Passwords and secrets are hidden. Exits 1 if the configuration is wrong, and says how; 3 if there
+    is no such file.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def _loaded(file: Path | None, environ: dict[str, str] | None) -> Config:
     except ConfigError as error:
         for line in str(error).splitlines():
             _say(line)
-        raise SystemExit(FAILED) from None
+        raise SystemExit(of_error(error)) from None
 
 
 def _say(line: str) -> None:

@@ -1,6 +1,6 @@
 """What the command line exits with."""
 
-from thymos.errors import Refusal, RefusalCode, ThymosError, TransientError, UnavailableError
+from thymos.errors import NoConfigError, Refusal, RefusalCode, ThymosError, TransientError, UnavailableError
 from thymos.events import Verdict
 
 DONE = 0
@@ -45,6 +45,8 @@ def of_error(error: ThymosError) -> int:
         return _OF_REFUSAL[error.code]
     if isinstance(error, UsageError):
         return USAGE
+    if isinstance(error, NoConfigError):
+        return NOT_FOUND
     if isinstance(error, TimedOutError):
         return TIMED_OUT
     return UNREACHABLE if isinstance(error, UnavailableError | TransientError) else FAILED

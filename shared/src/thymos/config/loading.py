@@ -18,7 +18,7 @@ from thymos.config.problems import Places, Problem, found_by_validation, raise_f
 from thymos.config.readers import exact_decimal
 from thymos.config.sections import COLLECT, Config, Provenance, Storage
 from thymos.config.toml_lines import KeyPath, key_lines
-from thymos.errors import ConfigError
+from thymos.errors import ConfigError, NoConfigError
 
 DEFAULT_FILE = Path("thymos.toml")
 LARGEST_FILE_BYTES = 1 << 20
@@ -49,6 +49,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None, tex
         those of the environment from the current one.
 
     Raises:
+        NoConfigError: there is no such file.
         ConfigError: it is wrong. One line per problem: file and line (or variable), dotted key, what is allowed.
     """
     environ = os.environ if environ is None else environ
@@ -80,7 +81,8 @@ def _read(path: Path) -> str:
             content = file.read(LARGEST_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError(f"{path}: cannot be read: {reason}") from error
+        kind = NoConfigError if isinstance(error, FileNotFoundError) else ConfigError
+        raise kind(f"{path}: cannot be read: {reason}") from error
     if len(content) > LARGEST_FILE_BYTES:
         raise ConfigError(f"{path}: larger than {LARGEST_FILE_BYTES} bytes")
     try:
