@@ -5,6 +5,7 @@ import json
 import os
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -133,18 +134,20 @@ class Client:
     ) -> AsyncGenerator[Envelope[Message], None]:
         """Events as they happen (from `since` on, if given), of these classes or of all, in order."""
         pattern = subjects.event_subject(self.tenant, agent or "*", kinds[0].NAME if len(kinds) == 1 else ">")
-        async for envelope in self.follow(subjects.EVENTS, pattern, since, from_sequence):
-            if not kinds or isinstance(envelope.data, kinds):
-                yield envelope
+        async with aclosing(self.follow(subjects.EVENTS, pattern, since, from_sequence)) as envelopes:
+            async for envelope in envelopes:
+                if not kinds or isinstance(envelope.data, kinds):
+                    yield envelope
 
     async def follow(
         self, stream: Stream, pattern: str, since: datetime | None = None, from_sequence: int | None = None
     ) -> AsyncGenerator[Envelope[Message], None]:
         """The messages of a stream. Ones this version cannot read are passed over: they are not ours to judge."""
-        async for stored in self.bus.follow(stream, pattern, since, from_sequence):
-            for item in decode_stored(stored):
-                if isinstance(item, Envelope):
-                    yield item
+        async with aclosing(self.bus.follow(stream, pattern, since, from_sequence)) as messages:
+            async for stored in messages:
+                for item in decode_stored(stored):
+                    if isinstance(item, Envelope):
+                        yield item
 
     async def command(self, message: Message, agent: str, timeout: timedelta = REQUEST_TIMEOUT) -> Envelope[Message]:
         """Send a command and wait for the first event that it causes (which may be `command.refused`).
@@ -156,8 +159,11 @@ class Client:
         start = await self.bus.last_sequence(subjects.EVENTS) + 1
         await self.publish(envelope)
         try:
-            async with asyncio.timeout(timeout.total_seconds()):
-                async for event in self.notifications(agent=agent, from_sequence=start):
+            async with (
+                asyncio.timeout(timeout.total_seconds()),
+                aclosing(self.notifications(agent=agent, from_sequence=start)) as answers,
+            ):
+                async for event in answers:
                     if event.causation_id == envelope.id:
                         return event
         except TimeoutError as error:
