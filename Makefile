@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TYPED := $(sort $(dir $(wildcard tests/*/*.py tests/unit/*/*.py benchmarks/*.py examples/*/*.py .ci/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types generate verify lock up down
+.PHONY: help install demo test format lint types generate verify lock up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,13 @@ demo: install ## the whole story: drift, experiment, merge, rollback, scaling (u
 test: install ## every test that needs no Docker, against a real NATS server (ARGS="-k drop" for some)
 	@$(BIN)/python -m pytest -m "not docker" $(ARGS)
 
-lint: install ## ruff and the import contracts
+format: install ## ruff's formatting and its safe fixes
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+lint: install ## ruff, its formatting, and the import contracts
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/lint-imports --no-cache
 
 types: install ## mypy, strict, over everything

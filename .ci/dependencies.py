@@ -1,8 +1,8 @@
 """The third-party dependencies of all packages and of development: what requirements.lock is resolved from.
 
-    .ci/dependencies.py                            prints them, one per line
-    .ci/dependencies.py --stamp requirements.lock  notes in the lock which ones it was resolved from
-    .ci/dependencies.py --check requirements.lock  fails when they have changed since; needs no network
+.ci/dependencies.py                            prints them, one per line
+.ci/dependencies.py --stamp requirements.lock  notes in the lock which ones it was resolved from
+.ci/dependencies.py --check requirements.lock  fails when they have changed since; needs no network
 """
 
 import hashlib

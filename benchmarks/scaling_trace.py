@@ -269,9 +269,7 @@ def main(arguments: Sequence[str]) -> int:
     work = sum((request.takes for request in requests), timedelta(0)).total_seconds()
     span = (requests[-1].at - requests[0].at).total_seconds()
     policy = ScalingPolicy(max_worktrees=60)
-    sys.stdout.write(
-        f"{len(requests)} requests in {span:.0f} s, {work:.0f} s of work (mean {work / span:.1f} busy)\n"
-    )
+    sys.stdout.write(f"{len(requests)} requests in {span:.0f} s, {work:.0f} s of work (mean {work / span:.1f} busy)\n")
     sys.stdout.write(table(compare(requests, policy, WINDOWS_SECONDS)) + "\n")
     return 0
 

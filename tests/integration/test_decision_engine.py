@@ -378,9 +378,7 @@ async def test_a_person_starts_an_experiment_and_is_answered_with_its_id(
     assert sent.id
 
 
-async def test_the_engine_stops_cleanly_when_asked(
-    nats: NatsBus, engine: EngineProcess, others: OtherServices
-) -> None:
+async def test_the_engine_stops_cleanly_when_asked(nats: NatsBus, engine: EngineProcess, others: OtherServices) -> None:
     engine.start()
     await others.publish(commands.AbortExperiment(experiment_id="unknown"))
     await happened(nats, events.CommandRefused)

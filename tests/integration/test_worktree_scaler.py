@@ -65,10 +65,7 @@ async def test_an_agent_starts_gets_ready_answers_and_is_drained_when_the_scaler
     assert (agent["worktrees"], agent["capacity"]) == ({"ready": 1}, 1)
     assert bench.all(WorktreeDrained)[0].worktree_id == ready.worktree_id
     assert not is_alive(worktree["pid"])
-    assert (
-        f"agent {ready.worktree_id} on main"
-        in (tmp_path / f"data/agents/{ready.worktree_id}.log").read_text()
-    )
+    assert f"agent {ready.worktree_id} on main" in (tmp_path / f"data/agents/{ready.worktree_id}.log").read_text()
 
 
 async def test_a_task_in_hand_is_finished_before_the_scaler_ends(bench: Bench, tmp_path: Path) -> None:
@@ -155,9 +152,7 @@ async def test_worktrees_follow_the_queue_up_and_down(bench: Bench, tmp_path: Pa
     assert {one.reason.split(";")[0].split(" needs")[0][:3] for one in bench.all(WorktreeScaled)} == {"lag"}
 
 
-async def test_a_count_by_hand_overrides_the_policy_and_the_impossible_is_refused(
-    bench: Bench, tmp_path: Path
-) -> None:
+async def test_a_count_by_hand_overrides_the_policy_and_the_impossible_is_refused(bench: Bench, tmp_path: Path) -> None:
     async with running(settings_of(tmp_path, bench.bus.url)):
         await bench.publish(ScaleWorktree(count=99))
         (refused,) = await bench.wait(CommandRefused)
@@ -173,9 +168,7 @@ async def test_a_count_by_hand_overrides_the_policy_and_the_impossible_is_refuse
 # --- experiments --------------------------------------------------------------------------------------------
 
 
-async def test_arms_are_reserved_all_or_none_and_released_without_a_trace(
-    bench: Bench, tmp_path: Path
-) -> None:
+async def test_arms_are_reserved_all_or_none_and_released_without_a_trace(bench: Bench, tmp_path: Path) -> None:
     settings = settings_of(tmp_path, bench.bus.url, policy=ScalingPolicy(max_worktrees=3))
     async with running(settings):
         await bench.wait(WorktreeReady)
@@ -194,17 +187,13 @@ async def test_arms_are_reserved_all_or_none_and_released_without_a_trace(
     assert "leaves room for 2" in refused.reason
     assert granted.branches == released.branches == [arm.branch for arm in ARMS]
     assert {one.branch for one in ready} == {"main", *granted.branches}
-    assert {one.branch for one in bench.all(WorktreeStarted)} == {"main", *granted.branches}, (
-        "none of the refused"
-    )
+    assert {one.branch for one in bench.all(WorktreeStarted)} == {"main", *granted.branches}, "none of the refused"
     assert [one["branch"] for one in left] == ["main"]
     assert depth is None, "the arm's task consumer is deleted"
     assert [e.causation_id for e in bench.seen if isinstance(e.data, WorktreesReleased)] == [command_id]
 
 
-async def test_a_deleted_branch_and_a_passed_deadline_end_their_worktrees(
-    bench: Bench, tmp_path: Path
-) -> None:
+async def test_a_deleted_branch_and_a_passed_deadline_end_their_worktrees(bench: Bench, tmp_path: Path) -> None:
     async with running(settings_of(tmp_path, bench.bus.url)):
         await bench.publish(ReserveWorktrees(experiment_id="1", arms=ARMS))
         await bench.wait(WorktreeReady, 3)
@@ -226,13 +215,9 @@ def scenario(tmp_path: Path, tasks: list[dict[str, Any]]) -> dict[str, Any]:
     return {"scenario": path, "grader": "normalised"}
 
 
-async def test_a_scenario_is_answered_by_every_arm_and_graded_without_telling(
-    bench: Bench, tmp_path: Path
-) -> None:
+async def test_a_scenario_is_answered_by_every_arm_and_graded_without_telling(bench: Bench, tmp_path: Path) -> None:
     right = {ARMS[1].branch: "Thirty days."}
-    tasks = [
-        {"task_id": f"t{i}", "input": {"say_by_branch": right}, "expect": "thirty days"} for i in range(20)
-    ]
+    tasks = [{"task_id": f"t{i}", "input": {"say_by_branch": right}, "expect": "thirty days"} for i in range(20)]
     async with running(settings_of(tmp_path, bench.bus.url, agent=scenario(tmp_path, tasks))):
         await bench.publish(ReserveWorktrees(experiment_id="1", arms=ARMS))
         await bench.wait(WorktreeReady, 3)
@@ -273,8 +258,7 @@ async def test_a_task_is_timed_out_while_its_agent_lives_and_redelivered_when_it
         await bench.wait(WorktreeFailed, matching=lambda one: one.exit_code == 4)
         (finished,) = await bench.wait(ScenarioFinished)
         graded = {
-            one.task_id: one.outcome
-            for one in bench.all(TaskFinished, matching=lambda one: not one.awaits_grade)
+            one.task_id: one.outcome for one in bench.all(TaskFinished, matching=lambda one: not one.awaits_grade)
         }
 
     assert died.exists()
@@ -283,9 +267,7 @@ async def test_a_task_is_timed_out_while_its_agent_lives_and_redelivered_when_it
     assert (finished.graded, finished.unmeasured) == (1, 1)
 
 
-async def test_an_agent_that_somebody_else_started_registers_by_its_heartbeat(
-    bench: Bench, tmp_path: Path
-) -> None:
+async def test_an_agent_that_somebody_else_started_registers_by_its_heartbeat(bench: Bench, tmp_path: Path) -> None:
     async with running(settings_of(tmp_path, bench.bus.url, agents={})):
         await bench.publish(AgentHeartbeat(worktree_id="elsewhere-1", in_flight=1, capacity=4))
         (ready,) = await bench.wait(WorktreeReady)

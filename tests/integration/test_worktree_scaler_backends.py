@@ -18,8 +18,7 @@ from worktree_scaler.reconcile import Found, Known
 
 WAITS = "import time\nprint('here', flush=True)\ntime.sleep(600)"
 IGNORES = (
-    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    "print('here', flush=True)\ntime.sleep(600)"
+    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('here', flush=True)\ntime.sleep(600)"
 )
 HAS_CHILD = (
     "import subprocess, sys, time\n"

@@ -49,9 +49,7 @@ def edit(scaler: ScalerProcess, sql: str, *values: object) -> None:
     connection.close()
 
 
-async def test_running_agents_are_taken_over_and_drained_at_the_end(
-    bench: Bench, scaler: ScalerProcess
-) -> None:
+async def test_running_agents_are_taken_over_and_drained_at_the_end(bench: Bench, scaler: ScalerProcess) -> None:
     scaler.start()
     await bench.ask_until("worktrees", are_ready(2))
     before = scaler.agents()
@@ -71,9 +69,7 @@ async def test_running_agents_are_taken_over_and_drained_at_the_end(
     assert scaler.agents() == {}
 
 
-async def test_a_process_whose_pid_was_never_noted_is_found_by_its_mark(
-    bench: Bench, scaler: ScalerProcess
-) -> None:
+async def test_a_process_whose_pid_was_never_noted_is_found_by_its_mark(bench: Bench, scaler: ScalerProcess) -> None:
     scaler.start()
     await bench.ask_until("worktrees", are_ready(2))
     before = scaler.agents()

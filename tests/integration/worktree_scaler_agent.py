@@ -23,9 +23,7 @@ from thymos.message import Message
 from thymos.tasks import TaskAssigned
 from thymos.telemetry import AgentHeartbeat, Outcome, TaskFinished, TaskStarted
 
-TENANT, AGENT, BRANCH, WORKTREE = (
-    os.environ[f"THYMOS_{name}"] for name in ("TENANT", "AGENT", "BRANCH", "WORKTREE")
-)
+TENANT, AGENT, BRANCH, WORKTREE = (os.environ[f"THYMOS_{name}"] for name in ("TENANT", "AGENT", "BRANCH", "WORKTREE"))
 CAPACITY = int(os.environ["THYMOS_CAPACITY"])
 in_hand = 0
 
@@ -44,9 +42,7 @@ async def say(bus: Bus, message: Message) -> None:
 
 async def beat(bus: Bus) -> None:
     while True:
-        await say(
-            bus, AgentHeartbeat(worktree_id=WORKTREE, branch=BRANCH, in_flight=in_hand, capacity=CAPACITY)
-        )
+        await say(bus, AgentHeartbeat(worktree_id=WORKTREE, branch=BRANCH, in_flight=in_hand, capacity=CAPACITY))
         await asyncio.sleep(0.1)
 
 

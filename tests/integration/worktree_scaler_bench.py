@@ -77,9 +77,7 @@ class Bench:
         """What was seen of a kind, in order."""
         return [e.data for e in self.seen if isinstance(e.data, kind) and matching(e.data)]
 
-    async def wait(
-        self, kind: type[M], count: int = 1, matching: Callable[[M], bool] = lambda _: True
-    ) -> list[M]:
+    async def wait(self, kind: type[M], count: int = 1, matching: Callable[[M], bool] = lambda _: True) -> list[M]:
         """At least `count` of a kind, or a failure that says what was seen instead."""
         try:
             async with asyncio.timeout(DEADLINE_SECONDS), self.changed:
@@ -213,8 +211,7 @@ class ScalerProcess:
             self._process = None
 
     def agents(self) -> dict[int, str]:
-        """The agent processes it has started and that run now: pid to worktree, found by their environment.
-        """
+        """The agent processes it has started and that run now: pid to worktree, found by their environment."""
         found = {}
         for process in psutil.process_iter():
             with suppress(psutil.Error):

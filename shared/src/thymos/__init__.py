@@ -1,12 +1,12 @@
 """Supervise AI agents whose memory is versioned: the SDK and the contract.
 
-    import thymos
+import thymos
 
-    async with thymos.connect() as bus:
-        agent = bus.agent("support")
-        async with agent.task() as task:
-            hits = await task.memory.search("refund window")
-            task.record(cost_usd=0.0021)
+async with thymos.connect() as bus:
+    agent = bus.agent("support")
+    async with agent.task() as task:
+        hits = await task.memory.search("refund window")
+        task.record(cost_usd=0.0021)
 """
 
 from thymos.errors import (

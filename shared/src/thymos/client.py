@@ -38,9 +38,7 @@ def tenant_from_environment() -> str:
     return os.environ.get("THYMOS_TENANT") or DEFAULT_TENANT
 
 
-def new_envelope(
-    message: Message, *, tenant: str, agent: str, source: str, id: str | None = None
-) -> Envelope[Message]:
+def new_envelope(message: Message, *, tenant: str, agent: str, source: str, id: str | None = None) -> Envelope[Message]:
     """A message with its metadata, happening now. Raises ValueError when tenant or agent is no name."""
     return Envelope(
         id=id or str(uuid.uuid4()),
@@ -119,9 +117,7 @@ class Client:
             error.get("code", RefusalCode.UNAVAILABLE), error.get("message", "no reason given"), error.get("hint", "")
         )
 
-    async def ask_as(
-        self, answer: type[A], service: str, agent: str, verb: str, request: BaseModel
-    ) -> A:
+    async def ask_as(self, answer: type[A], service: str, agent: str, verb: str, request: BaseModel) -> A:
         """Like `ask`, with the answer as a typed value."""
         return answer.model_validate(await self.ask(service, agent, verb, request))
 
@@ -172,5 +168,3 @@ class Client:
                 "the bus: is the service running? (`thymos doctor`)"
             ) from error
         raise UnavailableError("the event stream ended")
-
-

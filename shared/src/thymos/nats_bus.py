@@ -90,9 +90,7 @@ class NatsBus:
     ) -> PublishAck:
         all_headers = {**(headers or {}), bus.MESSAGE_ID_HEADER: message_id}
         try:
-            ack = await self.jetstream.publish(
-                subject, body, timeout=PUBLISH_TIMEOUT_SECONDS, headers=all_headers
-            )
+            ack = await self.jetstream.publish(subject, body, timeout=PUBLISH_TIMEOUT_SECONDS, headers=all_headers)
         except NatsError as error:
             if _PAYLOAD_TOO_LARGE in str(error):
                 raise PoisonError(f"{len(body)} bytes on {subject}: {error}") from error

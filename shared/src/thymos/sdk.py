@@ -206,9 +206,7 @@ class Task:
         self._recalled: list[str] = []
         self._success: bool | None = None
         self._began = 0.0
-        self.memory: MemoryClient = MemoryClient(
-            connection.client, agent.agent_id, agent.branch, seen=self._saw
-        )
+        self.memory: MemoryClient = MemoryClient(connection.client, agent.agent_id, agent.branch, seen=self._saw)
 
     def _saw(self, commit: str, ids: Any) -> None:
         """Lay the outcome at the door of the commit that the task began on."""

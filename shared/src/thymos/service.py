@@ -211,9 +211,7 @@ async def _consume(service: Service, bus: Bus, route: Route, stop: asyncio.Event
             await _sleep_unless(stop, CONSUMER_RETRY_SECONDS)
 
 
-async def _pull(
-    service: Service, bus: Bus, route: Route, subscription: Subscription, stop: asyncio.Event
-) -> None:
+async def _pull(service: Service, bus: Bus, route: Route, subscription: Subscription, stop: asyncio.Event) -> None:
     while not stop.is_set():
         fetching = asyncio.ensure_future(subscription.fetch(route.consumer.batch, FETCH_TIMEOUT))
         stopping = asyncio.ensure_future(stop.wait())

@@ -1,9 +1,9 @@
 """What becomes of a delivered message: one pure decision and the one place that carries it out.
 
-    handled                     -> ack, after the effect is stored
-    PoisonError, ValidationError -> dead letter with the reason, then terminate
-    TransientError              -> retry with backoff; after the last attempt a dead letter
-    anything else               -> a bug: logged once with its traceback, then treated as transient
+handled                     -> ack, after the effect is stored
+PoisonError, ValidationError -> dead letter with the reason, then terminate
+TransientError              -> retry with backoff; after the last attempt a dead letter
+anything else               -> a bug: logged once with its traceback, then treated as transient
 """
 
 import base64
@@ -133,9 +133,7 @@ async def publish_dead_letter(
     )
 
 
-def _report(
-    error: Exception | None, settlement: Settlement, consumer: subjects.Consumer, delivery: Delivery
-) -> None:
+def _report(error: Exception | None, settlement: Settlement, consumer: subjects.Consumer, delivery: Delivery) -> None:
     if error is None:
         return
     bug = not isinstance(error, PoisonError | ValidationError | TransientError)

@@ -51,9 +51,7 @@ class Stream:
 
 TELEMETRY = Stream("THYMOS_TELEMETRY", ("thymos.telemetry.*.*",), Retention.LIMITS, timedelta(days=2), 2048 * MIB, True)
 METRICS = Stream("THYMOS_METRICS", ("thymos.metrics.*.*.*",), Retention.LIMITS, timedelta(days=7), 1024 * MIB, True)
-EVENTS = Stream(
-    "THYMOS_EVENTS", ("thymos.event.*.*.*.*",), Retention.LIMITS, None, 16_384 * MIB, False, for_ever=True
-)
+EVENTS = Stream("THYMOS_EVENTS", ("thymos.event.*.*.*.*",), Retention.LIMITS, None, 16_384 * MIB, False, for_ever=True)
 COMMANDS = Stream(
     "THYMOS_COMMANDS", ("thymos.command.*.*.*.*.*",), Retention.WORK_QUEUE, timedelta(days=7), 256 * MIB, False
 )

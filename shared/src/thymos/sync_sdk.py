@@ -1,10 +1,10 @@
 """The SDK for code without an event loop: the same connection, run on a thread of its own.
 
-    with thymos.connect_sync() as bus:
-        agent = bus.agent("support")
-        with agent.task() as task:
-            hits = task.memory.search("refund window")
-            task.record(quality=0.9)
+with thymos.connect_sync() as bus:
+    agent = bus.agent("support")
+    with agent.task() as task:
+        hits = task.memory.search("refund window")
+        task.record(quality=0.9)
 """
 
 import asyncio

@@ -148,9 +148,7 @@ class ServiceStore:
         clock: the current time, aware; a parameter so that tests and simulations own it.
     """
 
-    def __init__(
-        self, path: Path, service: str, schema: str = "", clock: Clock = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, path: Path, service: str, schema: str = "", clock: Clock = lambda: datetime.now(UTC)) -> None:
         self.path = path
         self.service = service
         self._clock = clock
@@ -203,9 +201,7 @@ class ServiceStore:
         self.outbox_filled.set()
         return handled
 
-    async def handle_batch(
-        self, consumer: str, envelopes: Sequence[Envelope[Message]], handler: BatchHandler
-    ) -> int:
+    async def handle_batch(self, consumer: str, envelopes: Sequence[Envelope[Message]], handler: BatchHandler) -> int:
         """Handle those of `envelopes` that are new, in one transaction; returns how many were new."""
 
         def work() -> int:
@@ -235,18 +231,14 @@ class ServiceStore:
         self.outbox_filled.set()
         return result
 
-    async def answer(
-        self, cause: Cause, idempotency_key: str | None, work: Callable[[Transaction], bytes]
-    ) -> bytes:
+    async def answer(self, cause: Cause, idempotency_key: str | None, work: Callable[[Transaction], bytes]) -> bytes:
         """Answer a request in a transaction; a key seen before gets the first answer again."""
 
         def whole() -> bytes:
             with self._transaction(cause) as tx:
                 if idempotency_key is None:
                     return work(tx)
-                known = tx.connection.execute(
-                    "SELECT reply FROM replies WHERE key = ?", (idempotency_key,)
-                ).fetchone()
+                known = tx.connection.execute("SELECT reply FROM replies WHERE key = ?", (idempotency_key,)).fetchone()
                 if known:
                     return bytes(known[0])
                 self._check_outbox()
@@ -254,9 +246,7 @@ class ServiceStore:
                 position = tx.connection.execute(
                     "INSERT INTO replies(key, reply) VALUES (?, ?)", (idempotency_key, reply)
                 ).lastrowid
-                tx.connection.execute(
-                    "DELETE FROM replies WHERE position <= ?", ((position or 0) - REPLIES_MAX,)
-                )
+                tx.connection.execute("DELETE FROM replies WHERE position <= ?", ((position or 0) - REPLIES_MAX,))
                 return reply
 
         reply = await self.run(whole)

@@ -47,9 +47,7 @@ def test_a_drop_leads_to_an_experiment_a_merge_and_nothing_left_behind() -> None
     (started,) = story.sent(events.ExperimentStarted)
     assert [arm.name for arm in started.arms] == ["control", "learn-from-success", "cautious"]
     assert (started.alpha, started.challengers, len(started.tasks)) == ("1/20", 2, 128)
-    assert [arm.branch for arm in story.sent(commands.ReserveWorktrees)[0].arms] == [
-        arm.branch for arm in started.arms
-    ]
+    assert [arm.branch for arm in story.sent(commands.ReserveWorktrees)[0].arms] == [arm.branch for arm in started.arms]
 
     story.becomes_ready()
     assert story.sent(events.ExperimentRunning)
@@ -184,9 +182,7 @@ def test_unanswered_tasks_are_missing_once_the_scenario_is_over_and_its_outcomes
         (commands.MergeBranch, lambda story: story.runs().pairs(WON, LOST)),
     ],
 )
-def test_a_refused_command_ends_it_as_an_error(
-    command: type[commands.Command], tell: Callable[[Story], Story]
-) -> None:
+def test_a_refused_command_ends_it_as_an_error(command: type[commands.Command], tell: Callable[[Story], Story]) -> None:
     story = tell(Story()).refuses(command)
 
     assert story.experiment().phase is Phase.ERROR if story.state.experiments else True
@@ -338,9 +334,7 @@ def test_a_merge_that_nobody_approves_is_not_made(answer: str | None) -> None:
         story.passes(hours=25)
     else:
         story.happens(
-            commands.ApproveDecision.model_validate(
-                {"decision_id": asked.decision_id, "by": "ada", "answer": answer}
-            )
+            commands.ApproveDecision.model_validate({"decision_id": asked.decision_id, "by": "ada", "answer": answer})
         )
 
     assert closed(story.cleans_up()).verdict is Verdict.ABORTED

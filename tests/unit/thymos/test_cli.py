@@ -297,9 +297,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
     return give
 
 
-def test_a_commit_is_whole_or_not_at_all(
-    given: Callable[[bytes], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_commit_is_whole_or_not_at_all(given: Callable[[bytes], None], capsys: pytest.CaptureFixture[str]) -> None:
     given(b'{"op": "put", "id": "a", "content": "x"}\n{"op": "nope", "id": "b"}\n')
     assert run(["memory", "commit", "support", "-", "--nats", NOBODY]) == exit_codes.USAGE
     assert "line 2: op" in capsys.readouterr().err

@@ -164,9 +164,7 @@ def test_the_files_come_with_the_package() -> None:
 
 
 @pytest.mark.parametrize("search", ["repository", "fts5"])
-def test_plain_wording_is_answered_and_drifted_wording_is_not(
-    bench: ModuleType, dataset: Dataset, search: str
-) -> None:
+def test_plain_wording_is_answered_and_drifted_wording_is_not(bench: ModuleType, dataset: Dataset, search: str) -> None:
     rates = bench.rates_before(dataset, search)
     assert rates[Use.LIVE_PLAIN] >= 0.95
     for use in (Use.LIVE_DRIFTED, Use.SCENARIO, Use.AFTERWARDS):
@@ -201,7 +199,5 @@ def test_the_bad_commit_hurts_because_of_what_the_memory_then_holds(trials: Call
     ("wins", "losses", "proven"),
     [(8, 0, False), (9, 0, True), (11, 1, False), (12, 1, True), (30, 10, True)],
 )
-def test_the_evidence_needed_is_a_factor_of_sixty(
-    bench: ModuleType, wins: int, losses: int, proven: bool
-) -> None:
+def test_the_evidence_needed_is_a_factor_of_sixty(bench: ModuleType, wins: int, losses: int, proven: bool) -> None:
     assert bench.is_proven(wins, losses) is proven

@@ -51,9 +51,7 @@ class World:
 
     def transaction(self) -> Transaction:
         self.serial += 1
-        return Transaction(
-            self.connection, self.now, "worktree-scaler", Cause(str(self.serial), "default", "support")
-        )
+        return Transaction(self.connection, self.now, "worktree-scaler", Cause(str(self.serial), "default", "support"))
 
     def look(self, after: float = 0, exited: Mapping[str, int | None] | None = None, **seen: Any) -> Todo:
         self.now += timedelta(seconds=after)

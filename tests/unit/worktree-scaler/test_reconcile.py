@@ -36,9 +36,7 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def ready(
-    name: str, *, in_flight: int = 0, age: float = 10, heard: float = 0.5, crashes: int = 0
-) -> Observed:
+def ready(name: str, *, in_flight: int = 0, age: float = 10, heard: float = 0.5, crashes: int = 0) -> Observed:
     return Observed(name, Phase.READY, ago(age), in_flight, ago(heard), crashes)
 
 
@@ -195,9 +193,7 @@ def test_every_phase_has_a_way_to_its_end() -> None:
 
     assert reached == set(Phase)
     source = Path(lifecycle.__file__).read_text()
-    assert all(re.search(rf"\b{phase}\b", source.split('"""')[1]) for phase in Phase), (
-        "the picture shows them all"
-    )
+    assert all(re.search(rf"\b{phase}\b", source.split('"""')[1]) for phase in Phase), "the picture shows them all"
 
 
 def test_the_readme_shows_both_tables() -> None:

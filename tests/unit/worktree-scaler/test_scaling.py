@@ -36,9 +36,7 @@ def after(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def signal(
-    current: int, lag: int | None, in_flight: int | None = None, capacity: int | None = None
-) -> ScalingSignal:
+def signal(current: int, lag: int | None, in_flight: int | None = None, capacity: int | None = None) -> ScalingSignal:
     """A fleet whose tasks are light unless told otherwise, so that lag alone speaks."""
     if lag is None:
         return ScalingSignal(current, None, None, in_flight, capacity)
@@ -78,9 +76,7 @@ class Fleet:
 
 @pytest.mark.parametrize("case", VECTORS["recommend"])
 def test_recommends_what_the_vectors_say(case: dict[str, Any]) -> None:
-    policy = ScalingPolicy(
-        min_worktrees=case["min"], max_worktrees=case["max"], target_lag=case["target_lag"]
-    )
+    policy = ScalingPolicy(min_worktrees=case["min"], max_worktrees=case["max"], target_lag=case["target_lag"])
     seen = ScalingSignal(
         current=case["current"],
         pending=case["pending"],
@@ -123,9 +119,7 @@ def ratio_policy(target: Fraction) -> ScalingPolicy:
 
 
 @pytest.mark.parametrize(("busy", "replicas", "expected"), [(2, 3, 6), (1, 4, 4), (Fraction(1, 2), 4, 2)])
-def test_kubernetes_doubles_at_200m_of_100m_and_halves_at_50m(
-    busy: Fraction, replicas: int, expected: int
-) -> None:
+def test_kubernetes_doubles_at_200m_of_100m_and_halves_at_50m(busy: Fraction, replicas: int, expected: int) -> None:
     """Load there may exceed 1 (it is milli-cores of a request); the arithmetic is the same."""
     target = Fraction(1, 10)
     seen = ScalingSignal(replicas, 0, 0, int(busy * target * 100 * replicas), 100 * replicas)
@@ -158,9 +152,7 @@ def test_kubernetes_downscale_example_differs_by_having_no_rate() -> None:
     assert [fleet.look(100, at=at).count for at in (1, 299, 301)] == [80, 80, 10]
 
 
-@pytest.mark.parametrize(
-    ("window", "expected"), [((5, 7, 3, 4, 5, 6, 7, 8), 7), ((3, 1, 2, 3, 4, 5, 6, 8), 3)]
-)
+@pytest.mark.parametrize(("window", "expected"), [((5, 7, 3, 4, 5, 6, 7, 8), 7), ((3, 1, 2, 3, 4, 5, 6, 8), 3)])
 def test_kubernetes_stabilisation_takes_the_windows_maximum(window: tuple[int, ...], expected: int) -> None:
     """Documented there as the highest of the recommendations in the window, never above what runs now."""
     history = watched(*((-200 + at, count) for at, count in enumerate(window[:2])))
@@ -276,9 +268,7 @@ def test_to_zero_only_where_allowed_after_the_idle_period_and_from_one() -> None
     counts = [fleet.look(0, at=at, busy=Fraction(0)).count for at in (0, 299, 300, 399, 400)]
 
     assert counts == [3, 3, 1, 1, 0]
-    assert fleet.look(1, at=401).count == 1, (
-        "one waiting task wakes the fleet, also right after the step down"
-    )
+    assert fleet.look(1, at=401).count == 1, "one waiting task wakes the fleet, also right after the step down"
 
 
 def test_a_minimum_of_one_never_goes_to_zero() -> None:
@@ -295,10 +285,7 @@ def test_arms_are_reserved_together_or_not_at_all() -> None:
     refused = reserve(5, signal(6, 0), POLICY)
 
     assert not refused.granted
-    assert (
-        refused.reason
-        == "5 arms need 5 worktrees, but max_worktrees = 10 leaves room for 4 (6 on main, 0 reserved)"
-    )
+    assert refused.reason == "5 arms need 5 worktrees, but max_worktrees = 10 leaves room for 4 (6 on main, 0 reserved)"
 
 
 def test_a_reservation_leaves_mains_minimum_and_other_experiments_alone() -> None:
@@ -339,9 +326,7 @@ policies = st.builds(
 )
 histories = st.builds(
     ScalingHistory,
-    recommendations=st.lists(st.tuples(st.integers(-400, 0).map(after), st.integers(0, 20)), max_size=4).map(
-        tuple
-    ),
+    recommendations=st.lists(st.tuples(st.integers(-400, 0).map(after), st.integers(0, 20)), max_size=4).map(tuple),
     watched_since=st.none() | st.integers(-600, 0).map(after),
     steps=st.lists(st.tuples(st.integers(-20, 0).map(after), st.integers(-5, 8)), max_size=4).map(tuple),
     last_down_at=st.none() | st.integers(-600, 0).map(after),
@@ -363,9 +348,7 @@ def test_every_decision_is_inside_the_limits_and_consistent(
 
 
 @given(histories, signals, policies)
-def test_growth_is_bounded_within_a_period(
-    history: ScalingHistory, seen: ScalingSignal, policy: ScalingPolicy
-) -> None:
+def test_growth_is_bounded_within_a_period(history: ScalingHistory, seen: ScalingSignal, policy: ScalingPolicy) -> None:
     grown = sum(added for at, added in history.steps if NOW - at < policy.scale_period)
     began = max(0, seen.current - grown)
     action = decide(history, seen, policy, NOW)

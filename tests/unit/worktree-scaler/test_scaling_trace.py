@@ -65,8 +65,7 @@ def test_a_steady_stream_settles_at_the_size_the_load_asks_for(trace: ModuleType
     """
     begin = trace.datetime(2025, 3, 1, tzinfo=trace.UTC)
     requests = [
-        trace.Request(begin + timedelta(milliseconds=100 * at), timedelta(milliseconds=800))
-        for at in range(3_000)
+        trace.Request(begin + timedelta(milliseconds=100 * at), timedelta(milliseconds=800)) for at in range(3_000)
     ]
     steady = trace.simulate("steady", requests, POLICY)
 

@@ -33,9 +33,7 @@ TASKS = tuple(f"t{i}" for i in range(40))
 
 
 def test_a_scenario_is_json_lines() -> None:
-    tasks = parse_scenario(
-        '{"task_id": "a", "input": "hi", "expect": "ho"}\n\n{"task_id":"b","input":{},"expect":1}\n'
-    )
+    tasks = parse_scenario('{"task_id": "a", "input": "hi", "expect": "ho"}\n\n{"task_id":"b","input":{},"expect":1}\n')
 
     assert list(tasks) == ["a", "b"]
     assert tasks["a"].digest == digest_of("hi") != tasks["b"].digest
@@ -119,9 +117,7 @@ def test_the_order_of_arms_is_random_between_tasks_and_fixed_by_the_seed() -> No
     assert arms_in_order(7, "t0", ["control", "bold", "cautious"]) == ("bold", "control", "cautious")
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 20)), min_size=1, max_size=4), st.integers(0, 99)
-)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 20)), min_size=1, max_size=4), st.integers(0, 99))
 def test_no_arm_ever_skips_repeats_or_exceeds(arms: list[tuple[int, int]], seed: int) -> None:
     progress = [ArmProgress(f"arm{i}", position, held) for i, (position, held) in enumerate(arms)]
     out = hand_outs(TASKS, progress, seed, TIMEOUT, NOW)
@@ -183,9 +179,7 @@ def test_an_outcome_is_final() -> None:
         (Outcome.CANCELLED, True, Outcome.CANCELLED),
     ],
 )
-def test_the_grade_decides_only_about_finished_work(
-    reported: Outcome, correct: bool, outcome: Outcome
-) -> None:
+def test_the_grade_decides_only_about_finished_work(reported: Outcome, correct: bool, outcome: Outcome) -> None:
     assert graded_outcome(reported, Grade(correct, "")) is outcome
 
 

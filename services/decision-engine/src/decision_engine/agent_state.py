@@ -137,9 +137,7 @@ def evolve(state: AgentState, fact: Message, correlation_id: str | None, now: da
         return _refused(state, fact, correlation_id)
     if isinstance(fact, events.BranchMerged):
         state = _main_merged(state, fact)
-    moved = {
-        name: saga_state.evolve(experiment, fact, now) for name, experiment in state.experiments.items()
-    }
+    moved = {name: saga_state.evolve(experiment, fact, now) for name, experiment in state.experiments.items()}
     return replace(state, experiments=moved)
 
 
@@ -230,9 +228,7 @@ def _detectors(state: AgentState, policy: Policy) -> dict[str, DropDetector]:
 
 def restarted(state: AgentState) -> AgentState:
     """The drop detectors without their past: after they were acted on, and after an experiment."""
-    return replace(
-        state, detectors={name: known.restarted() for name, known in state.detectors.items()}, since_calm=0
-    )
+    return replace(state, detectors={name: known.restarted() for name, known in state.detectors.items()}, since_calm=0)
 
 
 def _referred(state: AgentState) -> AgentState:

@@ -54,9 +54,7 @@ def policies_of(configured: Config) -> tuple[Policy, dict[str, Policy]]:
     versioning = configured.versioning
     rules = versioning.rules or builtin_rules(versioning)
     predicates = {
-        rule.condition.evaluator: predicate_of(rule)
-        for rule in rules
-        if isinstance(rule.condition, config.Custom)
+        rule.condition.evaluator: predicate_of(rule) for rule in rules if isinstance(rule.condition, config.Custom)
     }
     policy = Policy(versioning, rules, predicates=predicates)
     policies = {

@@ -85,9 +85,7 @@ def keep_experiment(connection: sqlite3.Connection, record: ExperimentRecord) ->
     connection.execute("DELETE FROM experiments WHERE position <= ?", ((position or 0) - EXPERIMENTS_MAX,))
 
 
-def experiments(
-    connection: sqlite3.Connection, tenant: str, agent: str, limit: int
-) -> Iterator[ExperimentRecord]:
+def experiments(connection: sqlite3.Connection, tenant: str, agent: str, limit: int) -> Iterator[ExperimentRecord]:
     """Records of experiments, newest first."""
     where, values = _whose(tenant, agent)
     rows = connection.execute(
@@ -96,9 +94,7 @@ def experiments(
     return (ExperimentRecord.model_validate_json(record) for (record,) in rows)
 
 
-def experiment(
-    connection: sqlite3.Connection, tenant: str, agent: str, experiment_id: str
-) -> ExperimentRecord | None:
+def experiment(connection: sqlite3.Connection, tenant: str, agent: str, experiment_id: str) -> ExperimentRecord | None:
     """One experiment's record."""
     where, values = _whose(tenant, agent)
     found = connection.execute(
@@ -116,9 +112,7 @@ def keep_decision(connection: sqlite3.Connection, tenant: str, record: DecisionR
     connection.execute("DELETE FROM decisions WHERE position <= ?", ((position or 0) - DECISIONS_MAX,))
 
 
-def decisions(
-    connection: sqlite3.Connection, tenant: str, agent: str, limit: int
-) -> Iterator[DecisionRecord]:
+def decisions(connection: sqlite3.Connection, tenant: str, agent: str, limit: int) -> Iterator[DecisionRecord]:
     """Decisions, newest first."""
     where, values = _whose(tenant, agent)
     rows = connection.execute(

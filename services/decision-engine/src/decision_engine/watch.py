@@ -171,8 +171,7 @@ def marked_good(watch: Watch, fact: events.CommitMarkedGood) -> Watch:
         unknown = MainCommit(fact.commit, fact.commit, declared_good=True)
         return replace(watch, history=(unknown, *watch.history)[-HISTORY_MAX:])
     history = tuple(
-        replace(known, declared_good=True) if known.commit == fact.commit else known
-        for known in watch.history
+        replace(known, declared_good=True) if known.commit == fact.commit else known for known in watch.history
     )
     return _settled(replace(watch, history=history))
 
@@ -251,9 +250,7 @@ def caught_up(watch: Watch, limits: FailureLimits, alpha: Fraction) -> tuple[Wat
     return watch, tuple(proven)
 
 
-def _count(
-    watch: Watch, trial: Trial, limits: FailureLimits, alpha: Fraction
-) -> tuple[Watch, tuple[str, ...]]:
+def _count(watch: Watch, trial: Trial, limits: FailureLimits, alpha: Fraction) -> tuple[Watch, tuple[str, ...]]:
     failed = trial.outcome.status is not PairStatus.SUCCESS
     if trial.commit in watch.suspects:
         detector = watch.detector.after(failed) if watch.detector else None

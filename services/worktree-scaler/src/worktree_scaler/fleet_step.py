@@ -197,9 +197,7 @@ class FleetStep:
             reserved=store.reserved(tx.connection, fleet.branch.tenant, fleet.branch.agent),
         )
 
-    def _plan(
-        self, fleet: FleetRow, rows: Sequence[WorktreeRow], seen: Seen, tx: Transaction
-    ) -> Sequence[Action]:
+    def _plan(self, fleet: FleetRow, rows: Sequence[WorktreeRow], seen: Seen, tx: Transaction) -> Sequence[Action]:
         retry = self._settings.failed_retry_after if fleet.experiment_id is None else None
         wanted = Fleet(fleet.desired, fleet.releasing or seen.closing, retry)
         observed = [row.observed(seen.trusted_since) for row in rows]
@@ -339,9 +337,7 @@ def _tell(
     )
 
 
-def _tell_failed(
-    row: WorktreeRow, reason: str, exit_code: int | None, *, crash_loop: bool, tx: Transaction
-) -> None:
+def _tell_failed(row: WorktreeRow, reason: str, exit_code: int | None, *, crash_loop: bool, tx: Transaction) -> None:
     tx.publish(
         WorktreeFailed(
             worktree_id=row.worktree_id,

@@ -68,9 +68,7 @@ class Handlers:
                 self._agent_with_command(tx)
                 reservations.grant(command, self._settings.policy, tx)
             case ReleaseWorktrees() as command:
-                if not reservations.release(
-                    command.experiment_id, tx, command.reason or "released", envelope.id
-                ):
+                if not reservations.release(command.experiment_id, tx, command.reason or "released", envelope.id):
                     tx.publish(WorktreesReleased(experiment_id=command.experiment_id, branches=[]))
             case ScaleWorktree() as command:
                 self._scale(command, tx)
@@ -97,9 +95,7 @@ class Handlers:
         self._agent_with_command(tx)
         policy, branch = self._settings.policy, Branch(tx.tenant, tx.agent, command.branch)
         if command.branch != MAIN:
-            raise Refusal(
-                RefusalCode.REFUSED, f"only {MAIN} is scaled; {command.branch} belongs to an experiment"
-            )
+            raise Refusal(RefusalCode.REFUSED, f"only {MAIN} is scaled; {command.branch} belongs to an experiment")
         if not policy.min_worktrees <= command.count <= policy.max_worktrees:
             raise Refusal(
                 RefusalCode.REFUSED,
@@ -112,9 +108,7 @@ class Handlers:
     @staticmethod
     def _scenario(path: Path | None, agent: str) -> Mapping[str, ScenarioTask]:
         if path is None:
-            raise Refusal(
-                RefusalCode.NOT_FOUND, f"agent {agent} has no scenario", f"set [agents.{agent}] scenario"
-            )
+            raise Refusal(RefusalCode.NOT_FOUND, f"agent {agent} has no scenario", f"set [agents.{agent}] scenario")
         return read_scenario(path)
 
     # --- events ---------------------------------------------------------------------------------------------

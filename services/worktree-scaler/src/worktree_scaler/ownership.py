@@ -46,9 +46,7 @@ class Ownership:
         said = False
         while not self.try_acquire():
             if not said:
-                log.warning(
-                    "worktree-scaler: another scaler runs the agents of %s; waiting", self._path.parent
-                )
+                log.warning("worktree-scaler: another scaler runs the agents of %s; waiting", self._path.parent)
                 said = True
             await asyncio.sleep(ATTEMPT_SECONDS)
 

@@ -132,9 +132,7 @@ def _kills(observed: Sequence[Observed], limits: Limits, now: datetime) -> Itera
             yield Kill(one.worktree_id, f"still there {_seconds(limits.stop_timeout)} after being terminated")
         elif one.phase is Phase.STARTING and age >= limits.start_timeout:
             yield Kill(one.worktree_id, f"no heartbeat within {_seconds(limits.start_timeout)} of its start")
-        elif (
-            one.phase is Phase.READY and now - (one.heartbeat_at or one.phase_at) >= limits.heartbeat_timeout
-        ):
+        elif one.phase is Phase.READY and now - (one.heartbeat_at or one.phase_at) >= limits.heartbeat_timeout:
             yield Kill(one.worktree_id, f"hung: no heartbeat for {_seconds(limits.heartbeat_timeout)}")
 
 
@@ -181,15 +179,11 @@ def _restarts(fleet: Fleet, observed: Sequence[Observed], limits: Limits, now: d
     if fleet.releasing:
         return
     excess = max(0, sum(one.phase in SERVING for one in observed) - fleet.desired)
-    waiting = sorted(
-        (one for one in observed if one.phase is Phase.WAITING), key=_youngest_without_process_first
-    )
+    waiting = sorted((one for one in observed if one.phase is Phase.WAITING), key=_youngest_without_process_first)
     for one in waiting[excess:]:
         wait = backoff(one.crashes, limits)
         if not _is_crash_loop(one, limits) and now - one.phase_at >= wait:
-            yield Start(
-                one.worktree_id, f"again, {_seconds(wait)} after exit {one.crashes} without a stable run"
-            )
+            yield Start(one.worktree_id, f"again, {_seconds(wait)} after exit {one.crashes} without a stable run")
 
 
 def backoff(crashes: int, limits: Limits) -> timedelta:

@@ -38,9 +38,7 @@ def grant(command: ReserveWorktrees, policy: ScalingPolicy, tx: Transaction) -> 
         branch is taken.
     """
     experiment_id = command.experiment_id
-    if tx.connection.execute(
-        "SELECT 1 FROM reservations WHERE experiment_id = ?", (experiment_id,)
-    ).fetchone():
+    if tx.connection.execute("SELECT 1 FROM reservations WHERE experiment_id = ?", (experiment_id,)).fetchone():
         raise Refusal(RefusalCode.CONFLICT, f"experiment {experiment_id} has reserved its worktrees before")
     branches = [arm.branch for arm in command.arms]
     if len(set(branches)) != len(branches):
@@ -53,9 +51,7 @@ def grant(command: ReserveWorktrees, policy: ScalingPolicy, tx: Transaction) -> 
     signal = ScalingSignal(main.desired if main else 0, None, None, None, None, reserved=taken)
     decision = reserve(len(branches), signal, policy)
     if not decision.granted:
-        raise Refusal(
-            RefusalCode.REFUSED, decision.reason, "raise max_worktrees or test fewer variants at once"
-        )
+        raise Refusal(RefusalCode.REFUSED, decision.reason, "raise max_worktrees or test fewer variants at once")
     for branch in branches:
         store.add_fleet(tx.connection, Branch(tx.tenant, tx.agent, branch), 1, experiment_id)
     tx.connection.execute(

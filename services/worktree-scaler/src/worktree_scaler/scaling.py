@@ -73,9 +73,7 @@ class ScalingPolicy:
             span = f"{self.min_worktrees}..{self.max_worktrees}"
             raise ValueError(f"need 0 <= min_worktrees <= max_worktrees, got {span}")
         if self.target_lag < 1 or self.target_load <= 0:
-            raise ValueError(
-                f"target_lag {self.target_lag}, target_load {self.target_load}: must be positive"
-            )
+            raise ValueError(f"target_lag {self.target_lag}, target_load {self.target_load}: must be positive")
         if not self.scale_down_threshold <= self.scale_up_threshold:
             raise ValueError("scale_down_threshold must not be above scale_up_threshold")
 
@@ -176,9 +174,7 @@ def _clamp(count: int, signal: ScalingSignal, policy: ScalingPolicy) -> int:
     return min(max(count, low), high)
 
 
-def decide(
-    history: ScalingHistory, signal: ScalingSignal, policy: ScalingPolicy, now: datetime
-) -> ScalingAction:
+def decide(history: ScalingHistory, signal: ScalingSignal, policy: ScalingPolicy, now: datetime) -> ScalingAction:
     """What to do with the branch's fleet now; see the module's text for the order of the rules."""
     recommended = recommend(signal, policy)
     if history.override is not None and now < history.override.until:
@@ -217,11 +213,7 @@ def _up(
     """Rule 3. A fleet below its minimum is repaired whatever the window says."""
     low, _ = limits(signal, policy)
     wanted = f"{_figures(signal)} needs {recommended}"
-    if (
-        signal.current >= low
-        and _shortly_after_down(history, policy, now)
-        and not _lag_is_plain(signal, policy)
-    ):
+    if signal.current >= low and _shortly_after_down(history, policy, now) and not _lag_is_plain(signal, policy):
         return (
             signal.current,
             f"{wanted}, but a step down was less than {_seconds(policy.scale_down_window)} ago",
@@ -260,9 +252,7 @@ def _down(
     return count, f"{_figures(signal)} needs {recommended}; {why}"
 
 
-def _recent(
-    history: ScalingHistory, policy: ScalingPolicy, now: datetime
-) -> tuple[tuple[datetime, int], ...]:
+def _recent(history: ScalingHistory, policy: ScalingPolicy, now: datetime) -> tuple[tuple[datetime, int], ...]:
     return tuple((at, count) for at, count in history.recommendations if now - at < policy.scale_down_window)
 
 
@@ -294,12 +284,8 @@ def _permit(
     if count == current:
         return ScalingAction(current, Direction.HOLD, reason, recommended)
     direction = Direction.UP if count > current else Direction.DOWN
-    if (direction is Direction.UP and policy.paused_up) or (
-        direction is Direction.DOWN and policy.paused_down
-    ):
-        return ScalingAction(
-            current, Direction.HOLD, f"paused: would go {direction} to {count}; {reason}", recommended
-        )
+    if (direction is Direction.UP and policy.paused_up) or (direction is Direction.DOWN and policy.paused_down):
+        return ScalingAction(current, Direction.HOLD, f"paused: would go {direction} to {count}; {reason}", recommended)
     if policy.dry_run:
         return ScalingAction(
             current, Direction.HOLD, f"dry run: would go {direction} to {count}; {reason}", recommended

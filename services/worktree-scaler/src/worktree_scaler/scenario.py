@@ -164,7 +164,5 @@ def diagram() -> str:
     """The table as a Mermaid state diagram."""
     ends = [stage for stage in Stage if stage not in OPEN and stage is not Stage.WAITING]
     lines = ["stateDiagram-v2", f"    [*] --> {Stage.WAITING}"]
-    lines += [
-        f"    {source} --> {target}: {happening}" for (source, happening), target in TRANSITIONS.items()
-    ]
+    lines += [f"    {source} --> {target}: {happening}" for (source, happening), target in TRANSITIONS.items()]
     return "\n".join([*lines, *(f"    {end} --> [*]" for end in ends), ""])

@@ -49,9 +49,7 @@ def read_scenario(path: Path) -> Mapping[str, ScenarioTask]:
     try:
         size = path.stat().st_size
         if size > BYTES_MAX:
-            raise Refusal(
-                RefusalCode.TOO_LARGE, f"scenario {path} has {size} bytes; at most {BYTES_MAX} are read"
-            )
+            raise Refusal(RefusalCode.TOO_LARGE, f"scenario {path} has {size} bytes; at most {BYTES_MAX} are read")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Refusal(RefusalCode.INVALID, f"scenario {path} cannot be read: {error}") from error
@@ -72,9 +70,7 @@ def parse_scenario(text: str, name: str = "scenario") -> Mapping[str, ScenarioTa
         if len(tasks) > TASKS_MAX:
             raise Refusal(RefusalCode.TOO_LARGE, f"{name} has more than {TASKS_MAX} tasks")
     if not tasks:
-        raise Refusal(
-            RefusalCode.INVALID, f"{name} holds no tasks", 'one {"task_id", "input", "expect"} per line'
-        )
+        raise Refusal(RefusalCode.INVALID, f"{name} holds no tasks", 'one {"task_id", "input", "expect"} per line')
     return tasks
 
 
@@ -90,9 +86,7 @@ def _task(line: str, where: str) -> ScenarioTask:
             raise Refusal(RefusalCode.INVALID, f"{where}: {key} is missing")
     task_id = row["task_id"]
     if not isinstance(task_id, str) or not 1 <= len(task_id) <= TASK_ID_CHARACTERS_MAX:
-        raise Refusal(
-            RefusalCode.INVALID, f"{where}: task_id must be text of 1 to {TASK_ID_CHARACTERS_MAX} characters"
-        )
+        raise Refusal(RefusalCode.INVALID, f"{where}: task_id must be text of 1 to {TASK_ID_CHARACTERS_MAX} characters")
     if len(json.dumps(row["input"], ensure_ascii=False).encode()) > INPUT_BYTES_MAX:
         raise Refusal(RefusalCode.TOO_LARGE, f"{where}: input has more than {INPUT_BYTES_MAX} bytes")
     return ScenarioTask(task_id, row["input"], row["expect"], digest_of(row["input"]))

@@ -97,14 +97,10 @@ def begin(command: RunScenario, tasks: Mapping[str, ScenarioTask], grader: str, 
         task comes twice.
     """
     if load(tx.connection, command.experiment_id) is not None:
-        raise Refusal(
-            RefusalCode.CONFLICT, f"the scenario of experiment {command.experiment_id} was started before"
-        )
+        raise Refusal(RefusalCode.CONFLICT, f"the scenario of experiment {command.experiment_id} was started before")
     unknown = [task_id for task_id in command.task_ids if task_id not in tasks]
     if unknown:
-        raise Refusal(
-            RefusalCode.NOT_FOUND, f"task {unknown[0]!r} is not in the scenario ({len(unknown)} missing)"
-        )
+        raise Refusal(RefusalCode.NOT_FOUND, f"task {unknown[0]!r} is not in the scenario ({len(unknown)} missing)")
     if len(set(command.task_ids)) != len(command.task_ids):
         raise Refusal(RefusalCode.INVALID, "a task comes twice in task_ids")
     arms = {arm.name: arm.branch for arm in command.arms}
@@ -156,9 +152,7 @@ def load(connection: sqlite3.Connection, experiment_id: str) -> Run | None:
         return None
     tenant, agent, seed, seconds, arms, grader, correlation_id, finished = row
     timeout = timedelta(seconds=seconds)
-    return Run(
-        experiment_id, tenant, agent, seed, timeout, json.loads(arms), grader, correlation_id, bool(finished)
-    )
+    return Run(experiment_id, tenant, agent, seed, timeout, json.loads(arms), grader, correlation_id, bool(finished))
 
 
 def hand_out(experiment_id: str, tx: Transaction) -> None:
@@ -260,11 +254,8 @@ def _store(one: Assignment, stage: Stage, outcome: Outcome | None, tx: Transacti
     )
 
 
-def _ours(
-    envelope: Envelope[Message], data: TaskStarted | TaskFinished, tx: Transaction
-) -> Assignment | None:
-    """The assignment that an agent's message is about; None when it is about none, or comes from elsewhere.
-    """
+def _ours(envelope: Envelope[Message], data: TaskStarted | TaskFinished, tx: Transaction) -> Assignment | None:
+    """The assignment that an agent's message is about; None when it is about none, or comes from elsewhere."""
     if data.experiment_id is None or data.arm is None:
         return None
     run = load(tx.connection, data.experiment_id)
@@ -291,8 +282,7 @@ def on_started(envelope: Envelope[Message], data: TaskStarted, tx: Transaction) 
 
 
 def on_answer(envelope: Envelope[Message], answer: TaskFinished, tx: Transaction) -> str | None:
-    """Grade an answer and publish its outcome; the experiment's id when there may be something to hand out.
-    """
+    """Grade an answer and publish its outcome; the experiment's id when there may be something to hand out."""
     one = _ours(envelope, answer, tx)
     if one is None or one.stage not in OPEN:
         return None

@@ -1,5 +1,4 @@
-"""What worktree-scaler is told from outside, in the form its parts need. Read once, at the outermost layer.
-"""
+"""What worktree-scaler is told from outside, in the form its parts need. Read once, at the outermost layer."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """One configured agent. Without a `command` somebody else starts it, and it registers by its heartbeat.
-    """
+    """One configured agent. Without a `command` somebody else starts it, and it registers by its heartbeat."""
 
     command: tuple[str, ...]
     capacity: int = 1

@@ -118,9 +118,7 @@ def moment(stored: str) -> datetime:
 def fleets(connection: sqlite3.Connection) -> list[FleetRow]:
     """All fleets."""
     rows = connection.execute("SELECT tenant, agent, branch, desired, releasing, experiment_id FROM fleets")
-    return [
-        FleetRow(Branch(t, a, b), desired, bool(releasing), ex) for t, a, b, desired, releasing, ex in rows
-    ]
+    return [FleetRow(Branch(t, a, b), desired, bool(releasing), ex) for t, a, b, desired, releasing, ex in rows]
 
 
 def fleet(connection: sqlite3.Connection, branch: Branch) -> FleetRow | None:
@@ -132,9 +130,7 @@ def fleet(connection: sqlite3.Connection, branch: Branch) -> FleetRow | None:
     return FleetRow(branch, row[0], bool(row[1]), row[2]) if row else None
 
 
-def add_fleet(
-    connection: sqlite3.Connection, branch: Branch, desired: int, experiment_id: str | None = None
-) -> None:
+def add_fleet(connection: sqlite3.Connection, branch: Branch, desired: int, experiment_id: str | None = None) -> None:
     """Give a branch a fleet; no effect where it has one."""
     connection.execute(
         "INSERT OR IGNORE INTO fleets(tenant, agent, branch, desired, experiment_id) VALUES (?, ?, ?, ?, ?)",
@@ -208,9 +204,7 @@ def _worktree(row: Sequence[object]) -> WorktreeRow:
 
 def worktree(connection: sqlite3.Connection, worktree_id: str) -> WorktreeRow | None:
     """One worktree."""
-    row = connection.execute(
-        f"SELECT {_COLUMNS} FROM worktrees WHERE worktree_id = ?", (worktree_id,)
-    ).fetchone()
+    row = connection.execute(f"SELECT {_COLUMNS} FROM worktrees WHERE worktree_id = ?", (worktree_id,)).fetchone()
     return _worktree(row) if row else None
 
 
@@ -224,9 +218,7 @@ def worktrees_of(connection: sqlite3.Connection, branch: Branch) -> list[Worktre
     return [_worktree(row) for row in rows]
 
 
-def live_worktrees(
-    connection: sqlite3.Connection, tenant: str, agent: str | None = None
-) -> list[WorktreeRow]:
+def live_worktrees(connection: sqlite3.Connection, tenant: str, agent: str | None = None) -> list[WorktreeRow]:
     """All worktrees of a tenant (or of one agent) that have not ended."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM worktrees WHERE tenant = ? AND (? IS NULL OR agent = ?) AND phase != 'stopped'"
@@ -239,9 +231,7 @@ def live_worktrees(
 def with_process(connection: sqlite3.Connection) -> list[WorktreeRow]:
     """Worktrees that are meant to have a process."""
     marks = ", ".join(f"'{phase}'" for phase in sorted(WITH_PROCESS))
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM worktrees WHERE backend = ? AND phase IN ({marks})", (PROCESS,)
-    )
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM worktrees WHERE backend = ? AND phase IN ({marks})", (PROCESS,))
     return [_worktree(row) for row in rows]
 
 
@@ -347,7 +337,5 @@ def override(connection: sqlite3.Connection, branch: Branch) -> Override | None:
 
 def identity(connection: sqlite3.Connection, fresh: str) -> str:
     """This scaler's own id, the mark of its processes; `fresh` becomes it the first time."""
-    connection.execute(
-        "INSERT INTO identity(id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)", (fresh,)
-    )
+    connection.execute("INSERT INTO identity(id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)", (fresh,))
     return str(connection.execute("SELECT id FROM identity").fetchone()[0])

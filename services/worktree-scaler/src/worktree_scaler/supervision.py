@@ -92,9 +92,7 @@ class Supervision:
                 if looks % TRIM_EVERY_LOOKS == 0:
                     await asyncio.to_thread(backend.trim_logs)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(
-                        self._wakeup.event.wait(), LOOK_SECONDS_WHEN_BUSY if busy else LOOK_SECONDS
-                    )
+                    await asyncio.wait_for(self._wakeup.event.wait(), LOOK_SECONDS_WHEN_BUSY if busy else LOOK_SECONDS)
         finally:
             await backend.close()
             self._ownership.release()
@@ -109,9 +107,7 @@ class Supervision:
         self._empty.clear()
         self._wakeup.event.set()
         agents = [self._settings.limits_of(name) for name in self._settings.agents]
-        longest = max(
-            (limits.drain_timeout for limits in agents), default=self._settings.limits.drain_timeout
-        )
+        longest = max((limits.drain_timeout for limits in agents), default=self._settings.limits.drain_timeout)
         seconds = (longest + 2 * self._settings.limits.stop_timeout).total_seconds() + 2
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), seconds)

@@ -63,9 +63,7 @@ async def metrics(agent: str, /, *, branch: str | None = None, json: Json = Fals
 
     request = ReadMetrics(branch=branch)
     async with where.client() as client:
-        answer = await client.ask_as(
-            MetricsAnswer, subjects.METRICS_COLLECTOR, agent_name(agent), "metrics", request
-        )
+        answer = await client.ask_as(MetricsAnswer, subjects.METRICS_COLLECTOR, agent_name(agent), "metrics", request)
     if json:
         emit(answer.metrics)
         return

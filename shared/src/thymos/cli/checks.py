@@ -183,5 +183,3 @@ async def _jetstream(bus: NatsBus, call: str, request: dict[str, Any] | None = N
     except (UnavailableError, ValueError):
         return None
     return answer if isinstance(answer, dict) and "error" not in answer else None
-
-

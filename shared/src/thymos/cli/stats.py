@@ -26,9 +26,7 @@ async def stats(*, agent: str | None = None, json: Json = False, where: Where = 
 
     owner = agent_name(agent) if agent else subjects.WHOLE_SERVICE
     async with where.client() as client:
-        figures = await client.ask_as(
-            VersioningMetrics, subjects.DECISION_ENGINE, owner, "stats", ReadStats()
-        )
+        figures = await client.ask_as(VersioningMetrics, subjects.DECISION_ENGINE, owner, "stats", ReadStats())
     if json:
         emit(figures)
     else:

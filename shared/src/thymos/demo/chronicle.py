@@ -93,14 +93,13 @@ HEADLINES: dict[type[Message], Callable[[Any], str]] = {
     VariantsPrepared: lambda e: (
         f"variants prepared from {e.outcomes_used} outcomes: {', '.join(v.name for v in e.variants)}"
     ),
-    ExperimentStarted: lambda e: (
-        f"experiment {e.experiment_id}: {len(e.arms)} arms, {len(e.tasks)} held-out tasks"
-    ),
+    ExperimentStarted: lambda e: f"experiment {e.experiment_id}: {len(e.arms)} arms, {len(e.tasks)} held-out tasks",
     ExperimentDecided: lambda e: f"experiment decided, {e.verdict}: {e.reason}",
     BranchMerged: lambda e: f"merged {e.source} into {e.target} as {e.commit[:10]}",
     BranchRolledBack: lambda e: f"rolled back {e.branch} to {e.restored_commit[:10]}: {e.reason}",
     CommitMarkedGood: lambda e: (
-        f"commit {e.commit[:10]} has proven itself over {e.samples} answers" if e.samples
+        f"commit {e.commit[:10]} has proven itself over {e.samples} answers"
+        if e.samples
         else f"commit {e.commit[:10]} is declared good"
     ),
     WorktreeScaled: lambda e: f"worktrees on {e.branch}: {e.from_count} to {e.to_count} ({e.reason})",

@@ -45,6 +45,7 @@ BURST_QUESTIONS = 400
 RESTORED_QUESTIONS = 64
 DAMAGED_QUESTIONS_MAX = 300
 
+
 @dataclass
 class Summary:
     """What the story came to; `to_json` has the names of the catalogue."""
@@ -133,9 +134,7 @@ class Story:
         self.summary.elapsed_seconds = time.monotonic() - began
         return self.summary
 
-    async def _run(
-        self, number: int, stage: Callable[[Customers], Awaitable[None]], crowd: Customers
-    ) -> None:
+    async def _run(self, number: int, stage: Callable[[Customers], Awaitable[None]], crowd: Customers) -> None:
         try:
             async with asyncio.timeout(2 * STAGE_SECONDS):
                 await stage(crowd)
