@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from thymos import nats_bus, subjects
-from thymos.bus import Bus, ConsumerMissingError, Delivery, Subscription
+from thymos.bus import Bus, ConsumerMissingError, Delivery, Stored, Subscription
 from thymos.errors import PoisonError, TransientError, UnavailableError
 from thymos.provision import provision
 from thymos.settlement import Fate, settled
@@ -232,3 +232,81 @@ async def test_following_reads_the_past_in_order_then_what_comes(rig: Rig) -> No
         await publish(rig.bus, "c")
         assert [*past, (await asyncio.wait_for(anext(stored), 10)).body] == [b"a", b"b", b"c"]
     assert await rig.bus.last_sequence(subjects.TELEMETRY) == 3
+
+
+@pytest.mark.parametrize(("from_sequence", "first"), [(0, b"a"), (1, b"a"), (2, b"b"), (None, b"c")])
+async def test_following_begins_at_a_sequence_or_with_what_is_new(
+    rig: Rig, from_sequence: int | None, first: bytes
+) -> None:
+    await publish(rig.bus, "a", "b")
+    following = rig.bus.follow(subjects.TELEMETRY, "thymos.telemetry.>", from_sequence=from_sequence)
+    async with aclosing(following) as stored:
+        begun = asyncio.ensure_future(anext(stored))
+        if from_sequence is None:
+            await keep_publishing_until(rig.bus, begun)
+            assert (await begun).sequence > 2
+        else:
+            assert (await asyncio.wait_for(begun, 10)).body == first
+
+
+async def keep_publishing_until(bus: Bus, done: "asyncio.Future[Stored]") -> None:
+    """Who follows what is new says nothing when it has begun: publish until it has seen something."""
+    async with asyncio.timeout(10):
+        for number in itertools.count():
+            await publish(bus, f"new-{number}")
+            if (await asyncio.wait({done}, timeout=0.05))[0]:
+                return
+
+
+async def test_a_message_over_the_limit_is_poison_and_others_flow(rig: Rig) -> None:
+    with pytest.raises(PoisonError, match=TELEMETRY):
+        await rig.bus.publish(TELEMETRY, bytes(subjects.MIB + 1), "huge")
+    largest = bytes(subjects.MESSAGE_BYTES_MAX)
+    assert (await rig.bus.publish(TELEMETRY, largest, "largest", {"content-type": "x" * 1_000})).sequence == 1
+    assert (await take(await rig.bus.subscribe(CONSUMER), 1))[0].body == largest
+
+
+async def test_an_answer_that_comes_too_late_is_no_answer_and_disturbs_nobody(rig: Rig) -> None:
+    go_on, went_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(_subject: str, body: bytes) -> bytes:
+        if body == b"slow":
+            await go_on.wait()
+            went_on.set()
+        return body
+
+    await rig.bus.serve("echo", {"say": "thymos.request.echo.*.*.say"}, answer)
+    subject = "thymos.request.echo.acme.support.say"
+    with pytest.raises(UnavailableError, match=f"no answer on {subject}"):
+        await rig.bus.request(subject, b"slow", timedelta(milliseconds=100))
+    assert await rig.bus.request(subject, b"quick", 5 * SECOND) == b"quick"
+    go_on.set()
+    await asyncio.wait_for(went_on.wait(), 10)
+
+
+async def test_an_acknowledgement_without_confirmation_settles_too(rig: Rig) -> None:
+    await publish(rig.bus, "a", "b", "c")
+    subscription = await rig.bus.subscribe(CONSUMER)
+    a, b, c = await take(subscription, 3)
+    await a.ack(confirm=False)
+    await b.ack(confirm=False)
+    await c.ack()
+    depth = await rig.bus.depth(CONSUMER)
+    assert depth is not None
+    assert depth.lag == 0, "the confirmation of the last one covers those before it"
+
+
+async def test_an_acknowledgement_without_confirmation_does_not_tell_that_the_server_is_away(rig: Rig) -> None:
+    await publish(rig.bus, "a")
+    held = (await take(await rig.bus.subscribe(CONSUMER), 1))[0]
+    rig.server.kill9() if isinstance(rig.server, NatsServer) else rig.server.stop()
+    await held.ack(confirm=False)
+
+
+async def test_what_is_kept_for_ever_cannot_be_purged(rig: Rig) -> None:
+    event = "thymos.event.acme.support.branch.created"
+    await publish(rig.bus, "a", subject=event)
+    with pytest.raises(TransientError, match=event):
+        await rig.bus.purge(subjects.EVENTS, event)
+    async with aclosing(rig.bus.follow(subjects.EVENTS, event, from_sequence=1)) as stored:
+        assert (await asyncio.wait_for(anext(stored), 10)).body == b"a"

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from thymos.errors import Refusal, RefusalCode, ThymosError
+from thymos.subjects import MIB
 
 STORE_BYTES_MAX = 1 << 40
 """More than the limits of all streams together. By default the server allows three quarters of what the disk has free,
@@ -62,13 +63,17 @@ def check_port_free(port: int) -> None:
 class NatsServer:
     """A nats-server process with JetStream in a folder of its own.
 
-    It can be killed (-9) and started again on the same port and folder.
+    It can be killed (-9) and started again on the same port and folder. `payload_max` is the size of the largest
+    message it takes, in bytes.
     """
 
-    def __init__(self, store_dir: Path, port: int | None = None, sync_always: bool = False) -> None:
+    def __init__(
+        self, store_dir: Path, port: int | None = None, sync_always: bool = False, payload_max: int = MIB
+    ) -> None:
         self.store_dir = store_dir
         self.port = port or free_port()
         self._sync_always = sync_always
+        self._payload_max = payload_max
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -101,7 +106,7 @@ class NatsServer:
                 "max_file_store": STORE_BYTES_MAX,
                 **({"sync_interval": "always"} if self._sync_always else {}),
             },
-            "max_payload": 1024 * 1024,
+            "max_payload": self._payload_max,
         }
         configuration = self.store_dir / "nats-server.json"
         configuration.write_text(json.dumps(settings))

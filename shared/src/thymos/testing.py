@@ -16,8 +16,8 @@ from thymos.bus import MESSAGE_ID_HEADER, ConsumerMissingError, PublishAck, Queu
 from thymos.embedded import NatsServer as NatsServer  # shipped for tests, too
 from thymos.embedded import free_port as free_port
 from thymos.embedded import nats_server_path as nats_server_path
-from thymos.errors import TransientError, UnavailableError
-from thymos.subjects import CONSUMERS, STREAMS, Consumer, Retention, Stream
+from thymos.errors import PoisonError, TransientError, UnavailableError
+from thymos.subjects import CONSUMERS, MIB, STREAMS, Consumer, Retention, Stream
 
 # --- the bus in memory ---------------------------------------------------------------------------------------------
 
@@ -31,6 +31,12 @@ def subject_matches(pattern: str, subject: str) -> bool:
         if index >= len(given) or token not in ("*", given[index]):
             return False
     return len(wanted) == len(given)
+
+
+def _size(body: bytes, headers: Mapping[str, str]) -> int:
+    """What the server counts of a message, in bytes: the body and the headers as they are on the wire."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    return len(body) + len("".join(["NATS/1.0\r\n", *lines, "\r\n"]).encode())
 
 
 @dataclass
@@ -53,7 +59,8 @@ class _StreamLog:
 
 
 class MemoryBus:
-    """See `thymos.bus.Bus`. One event loop, no persistence beyond the object: `restart()` forgets connections only.
+    """See `thymos.bus.Bus`. One event loop, no persistence beyond the object: `stop()` and `start()` forget connections
+    only. Takes messages of up to 1 MiB, like the server.
 
     Args:
         clock: the current time, aware; deliveries come again by it.
@@ -64,6 +71,7 @@ class MemoryBus:
         self._logs = {stream.name: _StreamLog(stream) for stream in STREAMS}
         self._durables = {(c.stream.name, c.durable): _Durable(c) for c in CONSUMERS}
         self._endpoints: list[tuple[str, RequestHandler]] = []
+        self._answering: set[asyncio.Future[bytes]] = set()
         self._changed = asyncio.Condition()
         self.up = True
 
@@ -90,6 +98,10 @@ class MemoryBus:
         self, subject: str, body: bytes, message_id: str, headers: Mapping[str, str] | None = None
     ) -> PublishAck:
         self._check_up()
+        all_headers = {**(headers or {}), MESSAGE_ID_HEADER: message_id}
+        size = _size(body, all_headers)
+        if size > MIB:
+            raise PoisonError(f"{size} bytes on {subject}: more than {MIB}")
         logs = (g for g in self._logs.values() if any(subject_matches(s, subject) for s in g.stream.subjects))
         log = next(logs, None)
         if log is None:
@@ -99,9 +111,7 @@ class MemoryBus:
         if known and now - known[1] < log.stream.duplicate_window:
             return PublishAck(known[0], True)
         log.last += 1
-        log.messages[log.last] = Stored(
-            subject, body, log.last, now, {**(headers or {}), MESSAGE_ID_HEADER: message_id}
-        )
+        log.messages[log.last] = Stored(subject, body, log.last, now, all_headers)
         log.seen[message_id] = (log.last, now)
         await self._notify()
         return PublishAck(log.last, False)
@@ -157,11 +167,17 @@ class MemoryBus:
     async def request(self, subject: str, body: bytes, timeout: timedelta) -> bytes:
         if not self.up:
             raise UnavailableError(f"no answer on {subject}: the bus is away")
-        for pattern, handler in self._endpoints:
-            if subject_matches(pattern, subject):
-                async with asyncio.timeout(timeout.total_seconds()):
-                    return await handler(subject, body)
-        raise UnavailableError(f"nobody answers {subject}")
+        handler = next((h for pattern, h in self._endpoints if subject_matches(pattern, subject)), None)
+        if handler is None:
+            raise UnavailableError(f"nobody answers {subject}")
+        # A task of its own: who asked may stop waiting, who answers does not notice and goes on.
+        answering = asyncio.ensure_future(handler(subject, body))
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
+        done, _ = await asyncio.wait({answering}, timeout=timeout.total_seconds())
+        if not done:
+            raise UnavailableError(f"no answer on {subject}: not within {timeout.total_seconds():g} s")
+        return answering.result()
 
     async def serve(self, service: str, endpoints: Mapping[str, str], handler: RequestHandler) -> None:
         del service
@@ -171,7 +187,7 @@ class MemoryBus:
         self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
     ) -> AsyncGenerator[Stored, None]:
         log = self._logs[stream.name]
-        position = log.last + 1 if since is None and from_sequence is None else (from_sequence or 1)
+        position = log.last + 1 if since is None and from_sequence is None else max(from_sequence or 1, 1)
         while True:
             while position <= log.last:
                 message = log.messages.get(position)
@@ -217,6 +233,8 @@ class MemoryBus:
 
     async def purge(self, stream: Stream, subject: str) -> int:
         self._check_up()
+        if stream.for_ever:
+            raise TransientError(f"purge of {subject}: {stream.name} keeps its messages for ever")
         log = self._logs[stream.name]
         gone = [s for s, m in log.messages.items() if subject_matches(subject, m.subject)]
         for sequence in gone:
@@ -266,8 +284,10 @@ class MemoryDelivery:
         self.attempts = attempts
 
     async def ack(self, confirm: bool = True) -> None:
-        del confirm
-        self._bus._check_up()
+        if confirm:
+            self._bus._check_up()
+        elif not self._bus.up:
+            return  # nobody waits for an answer: it is lost, and the message comes again
         self._bus._settled(self._durable, self.sequence)
 
     async def retry(self, delay: timedelta) -> None:
