@@ -1,6 +1,7 @@
 """The SDK against a real server: telemetry never gets in the agent's way, memory and notifications work."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import timedelta
@@ -147,6 +148,77 @@ async def test_code_without_an_event_loop_has_the_same_sdk(nats: NatsBus, nats_s
 
     await asyncio.to_thread(work)
     assert [o.outcome for o in await outcomes(nats, 3)] == [Outcome.FAILED, Outcome.ERRORED, Outcome.SUCCEEDED]
+
+
+async def test_an_agents_own_exception_comes_through_whatever_it_says(nats: NatsBus, nats_server: NatsServer) -> None:
+    async with thymos.connect(nats_server.url) as bus:
+        for number, words in enumerate(("x" * 5_000, "half a \ud83d face")):
+            with pytest.raises(RuntimeError):
+                async with bus.agent("support").task(task_id=f"t{number}"):
+                    raise RuntimeError(words)
+        async with bus.agent("support").task(task_id="t2", output="\ud83d"):
+            pass
+    ended = await outcomes(nats, 3)
+    assert [o.outcome for o in ended] == [Outcome.ERRORED, Outcome.ERRORED, Outcome.SUCCEEDED]
+    assert bus.reporter.dropped == 0
+
+
+async def test_the_end_is_bounded_and_quiet_when_the_bus_has_gone(tmp_path: Path) -> None:
+    with NatsServer(tmp_path / "nats") as server:
+        manager = thymos.connect(server.url)
+        bus = await manager.__aenter__()
+    async with bus.agent("support").task():
+        pass
+    async with asyncio.timeout(20):
+        await manager.__aexit__(None, None, None)
+    assert bus.reporter.dropped == 2, "what could not be sent is counted"
+
+
+@pytest.mark.usefixtures("nats")
+async def test_a_closed_connection_without_a_loop_drops_telemetry_and_refuses_memory(nats_server: NatsServer) -> None:
+    def work() -> None:
+        with thymos.connect_sync(nats_server.url) as bus:
+            agent = bus.agent("support")
+            assert agent.memory.branch == "main"
+        with agent.task():
+            pass
+        assert bus.reporter.dropped == 2
+        with pytest.raises(thymos.UnavailableError, match="closed"):
+            agent.memory.search("anything")
+
+    await asyncio.to_thread(work)
+
+
+FORKING = """
+import multiprocessing, sys, thymos
+
+def work(agent, bus, answers):
+    with agent.task(task_id="in the child"):
+        pass
+    try:
+        agent.memory.search("anything")
+    except thymos.UnavailableError as error:
+        answers.put((bus.reporter.dropped, str(error)))
+
+context = multiprocessing.get_context("fork")
+with thymos.connect_sync(sys.argv[1]) as bus:
+    agent, answers = bus.agent("support"), context.Queue()
+    child = context.Process(target=work, args=(agent, bus, answers))
+    child.start()
+    dropped, error = answers.get(timeout=20)
+    child.join()
+    assert dropped == 2, dropped
+    assert "connect again in the child" in error, error
+    with agent.task(task_id="in the parent"):
+        pass
+"""
+
+
+async def test_a_forked_child_neither_hangs_nor_breaks_its_parent(nats: NatsBus, nats_server: NatsServer) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKING, nats_server.url)
+    async with asyncio.timeout(30):
+        assert await process.wait() == 0
+    assert [o.task_id for o in await outcomes(nats, 1)] == ["in the parent"]
 
 
 def test_names_are_checked_where_they_are_given() -> None:

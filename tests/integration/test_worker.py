@@ -97,6 +97,22 @@ async def test_each_way_a_task_can_end(bench: Bench) -> None:
     assert ended["t3"].outcome is Outcome.TIMED_OUT
 
 
+async def test_no_way_to_fail_loses_the_task(bench: Bench) -> None:
+    await bench.start_agent()
+    for text in ("long", "cancelled", "exit", "surrogate", "hello"):
+        await bench.assign(text, text)
+    ended = await bench.finished(5)
+    assert {task_id: answer.outcome for task_id, answer in ended.items()} == {
+        "long": Outcome.ERRORED,
+        "cancelled": Outcome.CANCELLED,
+        "exit": Outcome.ERRORED,
+        "surrogate": Outcome.SUCCEEDED,
+        "hello": Outcome.SUCCEEDED,
+    }
+    assert ended["cancelled"].error == "the task's function was cancelled"
+    assert (ended["surrogate"].output, ended["surrogate"].cost_usd) == ("half a ? face", 0.25)
+
+
 async def test_a_term_signal_finishes_the_task_in_hand_and_saves_staged_memory(bench: Bench) -> None:
     agent = await bench.start_agent()
     await bench.assign("t1", "learn")

@@ -1,15 +1,20 @@
 """An agent's memory over the bus: git-shaped verbs, answered by memory-repository."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from thymos import requests as r
 from thymos import subjects
 from thymos.client import Client
 from thymos.commands import MemoryChange
+from thymos.envelope import first_problem
+from thymos.errors import Refusal, RefusalCode, UnavailableError
 
+A = TypeVar("A", bound=BaseModel)
+B = TypeVar("B", bound=BaseModel)
 Seen = Callable[[str, Sequence[str]], None]
 """Told of every read: the commit it saw, and the ids it recalled."""
 
@@ -34,9 +39,17 @@ class MemoryClient:
         self._author = author or agent
         self._seen = seen
 
-    async def _ask(self, verb: str, request: r.Request) -> Any:
+    async def _ask(self, answer: type[A], verb: str, request: Callable[[], r.Request]) -> A:
+        built = _built(request)
         client = await self._connected()
-        return await client.ask(subjects.MEMORY_REPOSITORY, self.agent, verb, request)
+        try:
+            data = await client.ask(subjects.MEMORY_REPOSITORY, self.agent, verb, built)
+        except PydanticSerializationError as error:
+            raise Refusal(RefusalCode.INVALID, f"{verb}: this is no text: {error}") from error
+        try:
+            return answer.model_validate(data)
+        except ValidationError as error:
+            raise UnavailableError(f"{verb}: the answer cannot be read: {first_problem(error)}") from error
 
     def _note(self, commit: str | None, ids: Sequence[str]) -> None:
         if self._seen is not None and commit is not None:
@@ -44,21 +57,25 @@ class MemoryClient:
 
     async def search(self, query: str, limit: int = 10, kind: str | None = None) -> list[r.Hit]:
         """Memories that match the words of `query`, best first."""
-        request = r.SearchMemories(query=query, ref=self.branch, limit=limit, kind=kind)
-        answer = r.SearchAnswer.model_validate(await self._ask("search", request))
+        answer = await self._ask(
+            r.SearchAnswer,
+            "search",
+            lambda: r.SearchMemories(query=query, ref=self.branch, limit=limit, kind=kind),
+        )
         self._note(answer.commit, [hit.id for hit in answer.results])
         return answer.results
 
     async def get(self, id: str, ref: str | None = None) -> r.Memory:
         """One memory."""
-        memory = r.Memory.model_validate(await self._ask("get", r.GetMemory(id=id, ref=ref or self.branch)))
+        memory = await self._ask(r.Memory, "get", lambda: r.GetMemory(id=id, ref=ref or self.branch))
         self._note(memory.commit if ref is None else None, [memory.id])
         return memory
 
     async def page(self, limit: int = 100, after: str | None = None, ref: str | None = None) -> r.MemoryPage:
         """A page of memories in the order of their ids."""
-        request = r.ListMemories(ref=ref or self.branch, limit=limit, after=after)
-        return r.MemoryPage.model_validate(await self._ask("list", request))
+        return await self._ask(
+            r.MemoryPage, "list", lambda: r.ListMemories(ref=ref or self.branch, limit=limit, after=after)
+        )
 
     async def put(
         self,
@@ -71,12 +88,13 @@ class MemoryClient:
         idempotency_key: str | None = None,
     ) -> r.CommitAnswer:
         """Create or replace one memory, as a commit of its own."""
-        change = MemoryChange(op="put", id=id, content=content, kind=kind, fields=fields)
+        change = _built(lambda: MemoryChange(op="put", id=id, content=content, kind=kind, fields=fields))
         return await self.commit([change], message or f"put {id}", idempotency_key=idempotency_key)
 
     async def delete(self, id: str, message: str = "") -> r.CommitAnswer:
         """Delete one memory, as a commit of its own; history keeps it."""
-        return await self.commit([MemoryChange(op="delete", id=id)], message or f"delete {id}")
+        change = _built(lambda: MemoryChange(op="delete", id=id))
+        return await self.commit([change], message or f"delete {id}")
 
     async def commit(
         self,
@@ -88,50 +106,66 @@ class MemoryClient:
         idempotency_key: str | None = None,
     ) -> r.CommitAnswer:
         """Commit changes to the branch; with `expected_head`, only if nothing came in between."""
-        request = r.CommitChanges(
-            branch=self.branch,
-            changes=list(changes),
-            author=author or self._author,
-            message=message,
-            expected_head=expected_head,
-            idempotency_key=idempotency_key,
+        return await self._ask(
+            r.CommitAnswer,
+            "commit",
+            lambda: r.CommitChanges(
+                branch=self.branch,
+                changes=list(changes),
+                author=author or self._author,
+                message=message,
+                expected_head=expected_head,
+                idempotency_key=idempotency_key,
+            ),
         )
-        return r.CommitAnswer.model_validate(await self._ask("commit", request))
 
     async def log(self, limit: int = 50, ref: str | None = None) -> list[r.Commit]:
         """Commits, newest first."""
-        answer = await self._ask("log", r.ReadLog(ref=ref or self.branch, limit=limit))
-        return r.LogAnswer.model_validate(answer).commits
+        answer = await self._ask(r.LogAnswer, "log", lambda: r.ReadLog(ref=ref or self.branch, limit=limit))
+        return answer.commits
 
     async def diff(self, a: str, b: str, *, symmetric: bool = False) -> r.DiffAnswer:
         """Changes from `a` to `b` (from their merge base, if symmetric)."""
-        return r.DiffAnswer.model_validate(await self._ask("diff", r.DiffRefs(a=a, b=b, symmetric=symmetric)))
+        return await self._ask(r.DiffAnswer, "diff", lambda: r.DiffRefs(a=a, b=b, symmetric=symmetric))
 
     async def branches(self) -> list[r.BranchAnswer]:
         """All branches."""
-        return r.BranchesAnswer.model_validate(await self._ask("branches", r.ListBranches())).branches
+        return (await self._ask(r.BranchesAnswer, "branches", r.ListBranches)).branches
 
     async def rollback(self, to: str, reason: str = "") -> r.CommitAnswer:
         """The branch back to the state of `to`, by a revert commit."""
-        request = r.Rollback(branch=self.branch, to=to, reason=reason)
-        return r.CommitAnswer.model_validate(await self._ask("rollback", request))
+        return await self._ask(r.CommitAnswer, "rollback", lambda: r.Rollback(branch=self.branch, to=to, reason=reason))
 
     async def open_worktree(self, worktree_id: str) -> r.WorktreeAnswer:
         """A checkout of the branch with changes of its own."""
-        request = r.OpenWorktree(worktree_id=worktree_id, branch=self.branch)
-        return r.WorktreeAnswer.model_validate(await self._ask("worktree_open", request))
+        return await self._ask(
+            r.WorktreeAnswer, "worktree_open", lambda: r.OpenWorktree(worktree_id=worktree_id, branch=self.branch)
+        )
 
     async def stage(self, worktree_id: str, changes: Sequence[MemoryChange]) -> r.WorktreeAnswer:
         """Changes that only the worktree sees until they are committed."""
-        request = r.StageChanges(worktree_id=worktree_id, changes=list(changes))
-        return r.WorktreeAnswer.model_validate(await self._ask("worktree_stage", request))
+        return await self._ask(
+            r.WorktreeAnswer, "worktree_stage", lambda: r.StageChanges(worktree_id=worktree_id, changes=list(changes))
+        )
 
     async def commit_worktree(self, worktree_id: str, message: str) -> r.CommitAnswer:
         """Commit what is staged."""
-        request = r.CommitWorktree(worktree_id=worktree_id, author=self._author, message=message)
-        return r.CommitAnswer.model_validate(await self._ask("worktree_commit", request))
+        return await self._ask(
+            r.CommitAnswer,
+            "worktree_commit",
+            lambda: r.CommitWorktree(worktree_id=worktree_id, author=self._author, message=message),
+        )
 
     async def close_worktree(self, worktree_id: str, *, force: bool = False) -> r.WorktreeAnswer:
         """Give a checkout up; refused with staged changes unless forced."""
-        request = r.CloseWorktree(worktree_id=worktree_id, force=force)
-        return r.WorktreeAnswer.model_validate(await self._ask("worktree_close", request))
+        return await self._ask(
+            r.WorktreeAnswer, "worktree_close", lambda: r.CloseWorktree(worktree_id=worktree_id, force=force)
+        )
+
+
+def _built(build: Callable[[], B]) -> B:
+    """A request, or what is part of one. Raises Refusal when the caller's values are out of bounds."""
+    try:
+        return build()
+    except ValidationError as error:
+        raise Refusal(RefusalCode.INVALID, first_problem(error)) from error

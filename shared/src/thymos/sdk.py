@@ -16,14 +16,13 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
-from pydantic import ValidationError
-
 from thymos import nats_bus
+from thymos.background import cancelled
 from thymos.bus import Bus
 from thymos.client import Client, new_envelope, tenant_from_environment, url_from_environment
 from thymos.envelope import Envelope
@@ -31,9 +30,10 @@ from thymos.errors import UnavailableError
 from thymos.events import Event
 from thymos.memory_client import MemoryClient
 from thymos.message import Message
-from thymos.names import check_agent, check_tenant
+from thymos.names import check_agent, check_branch, check_tenant
 from thymos.reporting import Reporter
-from thymos.telemetry import Outcome, TaskFinished, TaskStarted
+from thymos.task_report import ID_MAX, RECALLED_MAX, clean, finished, outcome_of, problem_of
+from thymos.telemetry import TaskStarted
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -41,8 +41,7 @@ R = TypeVar("R")
 
 CONNECT_WAIT_SECONDS = 2.0
 REQUEST_CONNECT_WAIT_SECONDS = 10.0
-TEXT_MAX = 8_192
-RECALLED_MAX = 20
+CLOSE_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -52,11 +51,11 @@ async def connect(
     """Connect to the suite; THYMOS_NATS_URL and THYMOS_TENANT fill in what is not given.
 
     Does not fail when nobody answers yet: telemetry waits in its queue, and the connection is made as soon as it
-    can be. Queued telemetry is flushed at the end. Raises ValueError for a tenant that is no name.
+    can be. Queued telemetry is flushed at the end. Raises ValueError for a tenant or a source that is no name.
     """
     connection = Connection(url or url_from_environment(), check_tenant(tenant or tenant_from_environment()), source)
-    await connection.open()
     try:
+        await connection.open()
         yield connection
     finally:
         await connection.close()
@@ -105,36 +104,43 @@ class Connection:
     def __init__(self, url: str, tenant: str, source: str) -> None:
         self.url = url
         self.tenant = tenant
-        self.source = source
+        self.source = check_source(source)
         self.reporter = Reporter(self._connected)
+        self.hand_over: Callable[[Envelope[Message]], None] = self.reporter.report
+        """Where telemetry goes; code on another thread hands it over to the loop's first (sync_sdk.py)."""
         self._connecting: asyncio.Task[nats_bus.NatsBus] | None = None
         self._reporting: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Begin to connect; wait a moment for it, but not for ever."""
-        self._connecting = asyncio.create_task(nats_bus.connect(self.url, self.source, wait=None))
+        self._connecting = self._connect()
         self._reporting = asyncio.create_task(self.reporter.run())
         await asyncio.wait({self._connecting}, timeout=CONNECT_WAIT_SECONDS)
         if not self._connecting.done():
             log.warning("thymos: no NATS server answers at %s yet; telemetry is queued", self.url)
 
+    def _connect(self) -> "asyncio.Task[nats_bus.NatsBus]":
+        return asyncio.create_task(nats_bus.connect(self.url, self.source, wait=None))
+
     async def close(self) -> None:
-        """Flush and disconnect. Never raises for a bus that is away."""
+        """Flush and disconnect, within seconds. Never raises for a bus that is away."""
         if self._connecting is None or self._reporting is None:
             return
-        if self._connecting.done():
-            await self.reporter.flush()
-        for task in (self._reporting, self._connecting):
-            if not task.done():
-                task.cancel()
-            with suppress(asyncio.CancelledError, UnavailableError):
-                await task
-        if not self._connecting.cancelled() and self._connecting.exception() is None:
-            await self._connecting.result().close()
+        try:
+            if self._connecting.done() and not _failed(self._connecting):
+                await self.reporter.flush()
+        finally:
+            await _ended(cancelled(self._reporting))
+            await _ended(cancelled(self._connecting))
+            self.reporter.close()
+            if not _failed(self._connecting):
+                await _ended(asyncio.wait_for(self._connecting.result().close(), CLOSE_SECONDS))
 
     async def _connected(self) -> Bus:
         if self._connecting is None:
             raise UnavailableError("not connected: use `async with thymos.connect()`")
+        if self._connecting.done() and _failed(self._connecting):
+            self._connecting = self._connect()
         return await asyncio.shield(self._connecting)
 
     async def client(self) -> Client:
@@ -146,8 +152,8 @@ class Connection:
         return Client(bus, self.tenant, self.source)
 
     def agent(self, agent_id: str, branch: str = "main") -> "Agent":
-        """An agent by its name. Raises ValueError when it is no name."""
-        return Agent(self, check_agent(agent_id), branch)
+        """An agent by its name. Raises ValueError when it is no name, or `branch` is none."""
+        return Agent(self, check_agent(agent_id), check_branch(branch))
 
     async def notifications(
         self, *kinds: type[Event], agent: str | None = None, since: datetime | timedelta | None = None
@@ -158,9 +164,33 @@ class Connection:
         async for envelope in client.notifications(*kinds, agent=agent, since=start):
             yield Notification(envelope)
 
-    def report(self, message: Message, agent: str) -> None:
-        """Queue telemetry. Never raises, never waits."""
-        self.reporter.report(new_envelope(message, tenant=self.tenant, agent=agent, source=self.source))
+    def report(self, message: Callable[[], Message], agent: str) -> None:
+        """Queue telemetry. Never raises, never waits: what cannot be built or sent is dropped and counted."""
+        try:
+            envelope = new_envelope(message(), tenant=self.tenant, agent=agent, source=self.source)
+        except Exception as error:  # noqa: BLE001  (telemetry must not get in the agent's way)
+            self.reporter.drop(problem_of(error))
+            return
+        self.hand_over(envelope)
+
+
+def check_source(source: str) -> str:
+    """Return `source` if it can name who publishes: 1 to 200 printable characters. Raises ValueError else."""
+    if not isinstance(source, str) or not 1 <= len(source) <= ID_MAX or not source.isprintable():
+        raise ValueError(f"a source is 1 to {ID_MAX} printable characters; got {clean(repr(source), 60)}")
+    return source
+
+
+def _failed(task: "asyncio.Task[Any]") -> bool:
+    return task.cancelled() or task.exception() is not None
+
+
+async def _ended(ending: Awaitable[None]) -> None:
+    """Wait for an end whose failure changes nothing any more."""
+    try:
+        await ending
+    except Exception as error:  # noqa: BLE001
+        log.debug("thymos: while closing: %s", problem_of(error))
 
 
 class Agent:
@@ -172,16 +202,18 @@ class Agent:
         self.branch = branch
         self.memory: MemoryClient = MemoryClient(connection.client, agent_id, branch)
 
-    def task(self, key: str | None = None, task_id: str | None = None, **details: Any) -> "Task":
+    def task(self, key: str | None = None, task_id: object = None, **details: Any) -> "Task":
         """A task to be used with `async with`; it is timed and reported when it ends.
 
         Args:
             key: who or what the task is for; the same key stays with the same variant.
-            task_id: its identity; an outcome counts once per id. Random unless given.
+            task_id: its identity, as text of at most 200 characters (more are cut off); an outcome counts once per
+                id. Random unless given.
             details: more fields of `task.finished`, such as `input`.
         """
         del key  # every key works on `branch`: experiments hand out their own tasks (scenario mode)
-        return Task(self._connection, self, task_id or str(uuid.uuid4()), details)
+        identity = "" if task_id is None else clean(task_id, ID_MAX)
+        return Task(self._connection, self, identity or str(uuid.uuid4()), details)
 
     def observe(self, function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         """Decorate an async function: every call is a task."""
@@ -221,44 +253,34 @@ class Task:
         if success is not None:
             self._success = success
         if quality is not None:
-            self._details["quality"] = quality if isinstance(quality, dict) else {"output_quality": quality}
+            self._details["quality"] = quality
         self._details.update(details)
 
-    async def __aenter__(self) -> "Task":
+    def begin(self) -> None:
+        """Start the clock, and say so. Never raises."""
         self._began = time.perf_counter()
-        self._report(TaskStarted(task_id=self.task_id, branch=self._agent.branch))
-        return self
+        self._report(lambda: TaskStarted(task_id=self.task_id, branch=self._agent.branch))
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        latency_ms = (time.perf_counter() - self._began) * 1000
-        fields = {
-            **self._details,
+    def end(self, error: BaseException | None) -> None:
+        """Report how it ended, by the exception inside. Never raises."""
+        measured = {
             "task_id": self.task_id,
-            "outcome": _outcome(error, self._success),
+            "outcome": outcome_of(error, self._success),
             "branch": self._agent.branch,
             "commit": self.commit,
-            "latency_ms": latency_ms,
+            "latency_ms": (time.perf_counter() - self._began) * 1000,
             "recalled_ids": self._recalled[:RECALLED_MAX],
         }
         if error is not None:
-            fields["error"] = f"{type(error).__name__}: {error}"[:TEXT_MAX]
-        try:
-            self._report(TaskFinished.model_validate(fields))
-        except ValidationError as invalid:
-            # What was recorded is wrong, but the outcome is known: report that rather than nothing.
-            log.warning("thymos: task %s: %s", self.task_id, invalid)
-            kept = {k: v for k, v in fields.items() if k not in self._details}
-            self._report(TaskFinished.model_validate(kept))
+            measured["error"] = problem_of(error)
+        self._report(lambda: finished(self._details, measured))
 
-    def _report(self, message: Message) -> None:
+    async def __aenter__(self) -> "Task":
+        self.begin()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.end(error)
+
+    def _report(self, message: Callable[[], Message]) -> None:
         self._connection.report(message, self._agent.agent_id)
-
-
-def _outcome(error: BaseException | None, success: bool | None) -> Outcome:
-    if isinstance(error, asyncio.CancelledError):
-        return Outcome.CANCELLED
-    if isinstance(error, TimeoutError):
-        return Outcome.TIMED_OUT
-    if error is not None:
-        return Outcome.ERRORED
-    return Outcome.FAILED if success is False else Outcome.SUCCEEDED

@@ -5,81 +5,143 @@ with thymos.connect_sync() as bus:
     with agent.task() as task:
         hits = task.memory.search("refund window")
         task.record(quality=0.9)
+
+Telemetry is handed over to that thread and never waited for. A forked process has no such thread: there telemetry is
+dropped and counted, and memory raises UnavailableError, until the child connects for itself.
 """
 
 import asyncio
+import concurrent.futures
 import functools
+import inspect
+import logging
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
+from thymos.envelope import Envelope
+from thymos.errors import UnavailableError
+from thymos.message import Message
+from thymos.reporting import Reporter
 from thymos.sdk import Agent, Connection, Task, connect
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+ANSWER_SECONDS = 30.0
+"""How long a call waits; more than the SDK itself waits for a connection and an answer."""
+
+
+class _Thread:
+    """The thread with the event loop, and the ways to it from any other thread."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="thymos", daemon=True)
+        self._thread.start()
+        self._fork_said = False
+
+    @property
+    def here(self) -> bool:
+        """False in a forked child: it has the loop, but no thread that runs it."""
+        return os.getpid() == self._pid
+
+    def run(self, function: Callable[..., Coroutine[Any, Any, R]], *args: Any, **kwargs: Any) -> R:
+        """Call a coroutine function over there. Raises what it raises, UnavailableError when it cannot answer."""
+        if not self.here:
+            raise UnavailableError("this is a forked process: connect again in the child (`thymos.connect_sync`)")
+        coroutine = function(*args, **kwargs)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError as error:
+            coroutine.close()
+            raise UnavailableError("the connection is closed") from error
+        concurrent.futures.wait([future], ANSWER_SECONDS)
+        if not future.done() or future.cancelled():
+            future.cancel()
+            raise UnavailableError(f"no answer within {ANSWER_SECONDS:g} s")
+        return future.result()
+
+    def report(self, reporter: Reporter, envelope: Envelope[Message]) -> None:
+        """Hand telemetry over. Never raises, never waits."""
+        if not self.here:
+            if not self._fork_said:
+                log.warning("thymos: telemetry of a forked process is dropped; connect again in the child")
+            self._fork_said = True
+            reporter.drop("forked process")
+            return
+        try:
+            self._loop.call_soon_threadsafe(reporter.report, envelope)
+        except RuntimeError:
+            reporter.drop("the connection is closed")
+
+    def stop(self) -> None:
+        """End the thread. A forked child leaves the loop alone: its file descriptors are the parent's, too."""
+        if self.here:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
 
 @contextmanager
-def connect_sync(url: str | None = None, tenant: str | None = None) -> Iterator["SyncConnection"]:
+def connect_sync(url: str | None = None, tenant: str | None = None, source: str = "sdk") -> Iterator["SyncConnection"]:
     """Like `thymos.connect`, for code without an event loop."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="thymos", daemon=True)
-    thread.start()
-
-    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
-
-    manager = connect(url, tenant)
+    thread = _Thread()
+    manager = connect(url, tenant, source)
     try:
-        connection = run(manager.__aenter__())
+        connection = thread.run(manager.__aenter__)
+        connection.hand_over = functools.partial(thread.report, connection.reporter)
         try:
-            yield SyncConnection(connection, run, loop)
+            yield SyncConnection(connection, thread)
         finally:
-            run(manager.__aexit__(None, None, None))
+            if thread.here:
+                thread.run(manager.__aexit__, None, None, None)
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        thread.stop()
 
 
 class SyncConnection:
     """See `thymos.sdk.Connection`."""
 
-    def __init__(self, connection: Connection, run: Run, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: Connection, thread: _Thread) -> None:
         self._connection = connection
-        self._run = run
-        self._loop = loop
+        self._thread = thread
+        self.reporter = connection.reporter
 
     def agent(self, agent_id: str, branch: str = "main") -> "SyncAgent":
-        """An agent by its name."""
-        return SyncAgent(self._connection.agent(agent_id, branch), self._run)
+        """An agent by its name. Raises ValueError when it is no name, or `branch` is none."""
+        return SyncAgent(self._connection.agent(agent_id, branch), self._thread)
 
 
 class SyncMemory:
-    """Every method of `thymos.memory_client.MemoryClient`, waiting for its answer."""
+    """Every method of `thymos.memory_client.MemoryClient`, waiting for its answer; its attributes as they are."""
 
-    def __init__(self, memory: Any, run: Run) -> None:
+    def __init__(self, memory: Any, thread: _Thread) -> None:
         self._memory = memory
-        self._run = run
+        self._thread = thread
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._memory, name)
-        return lambda *args, **kwargs: self._run(method(*args, **kwargs))
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        found = getattr(self._memory, name)
+        return functools.partial(self._thread.run, found) if inspect.iscoroutinefunction(found) else found
 
 
 class SyncAgent:
     """See `thymos.sdk.Agent`."""
 
-    def __init__(self, agent: Agent, run: Run) -> None:
+    def __init__(self, agent: Agent, thread: _Thread) -> None:
         self._agent = agent
-        self._run = run
-        self.memory = SyncMemory(agent.memory, run)
+        self._thread = thread
+        self.memory = SyncMemory(agent.memory, thread)
 
-    def task(self, key: str | None = None, task_id: str | None = None, **details: Any) -> "SyncTask":
+    def task(self, key: str | None = None, task_id: object = None, **details: Any) -> "SyncTask":
         """A task to be used with `with`."""
-        return SyncTask(self._agent.task(key, task_id, **details), self._run)
+        return SyncTask(self._agent.task(key, task_id, **details), self._thread)
 
     def observe(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function: every call is a task."""
@@ -93,21 +155,20 @@ class SyncAgent:
 
 
 class SyncTask:
-    """See `thymos.sdk.Task`."""
+    """See `thymos.sdk.Task`; timed and reported on the caller's own thread."""
 
-    def __init__(self, task: Task, run: Run) -> None:
+    def __init__(self, task: Task, thread: _Thread) -> None:
         self._task = task
-        self._run = run
         self.task_id = task.task_id
-        self.memory = SyncMemory(task.memory, run)
+        self.memory = SyncMemory(task.memory, thread)
 
     def record(self, **details: Any) -> None:
         """Say how it went; see `thymos.sdk.Task.record`."""
         self._task.record(**details)
 
     def __enter__(self) -> "SyncTask":
-        self._run(self._task.__aenter__())
+        self._task.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._run(self._task.__aexit__(kind, error, trace))
+        self._task.end(error)

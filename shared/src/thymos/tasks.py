@@ -1,9 +1,8 @@
 """Work for agent processes: stream THYMOS_TASKS, `thymos.task.<tenant>.<agent>.<branch>`."""
 
-from datetime import datetime
 from typing import ClassVar
 
-from pydantic import JsonValue
+from pydantic import AwareDatetime, JsonValue
 
 from thymos.message import BranchName, Id, Kind, Message
 
@@ -18,9 +17,9 @@ class TaskAssigned(Message):
     NAME: ClassVar[str] = "task.assigned"
     task_id: Id
     branch: BranchName
-    input: JsonValue
+    input: JsonValue = None
     key: Id | None = None
     experiment_id: Id | None = None
     arm: BranchName | None = None
-    deadline: datetime | None = None
+    deadline: AwareDatetime | None = None
     awaits_grade: bool = False

@@ -10,7 +10,7 @@
     worker.run()
 
 The process is told what it is by its environment: THYMOS_NATS_URL, THYMOS_TENANT, THYMOS_AGENT, THYMOS_BRANCH,
-THYMOS_WORKTREE, THYMOS_CAPACITY. It says that it is alive every second, answers each task by `task.finished`
+THYMOS_WORKTREE, THYMOS_CAPACITY. It says that it is alive twice a second, answers each task by `task.finished`
 (stored before the task is acknowledged, so that no answer is lost), and on SIGTERM drains: no new task, the ones in
 hand finished, staged memory committed.
 """
@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from thymos import nats_bus, subjects
 from thymos.bus import Bus, ConsumerMissingError, Delivery, Subscription
@@ -40,7 +40,9 @@ from thymos.logs import configure_logging
 from thymos.memory_client import MemoryClient
 from thymos.message import Message
 from thymos.names import check_agent, check_branch
+from thymos.sdk import check_source
 from thymos.settlement import settled
+from thymos.task_report import ERROR_MAX, RECALLED_MAX, clean, finished, outcome_of, problem_of
 from thymos.tasks import TaskAssigned
 from thymos.telemetry import AgentHeartbeat, Outcome, ResourceSampled, TaskFinished, TaskStarted
 
@@ -49,9 +51,9 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 0.5
 SAMPLE_EVERY_BEATS = 10
 FETCH_TIMEOUT = timedelta(seconds=5)
-OPEN_ATTEMPT_SECONDS = 0.25
+RETRY_SECONDS = 0.25
+RETRY_SECONDS_MAX = 5.0
 TEXT_MAX = 8_192
-RECALLED_MAX = 20
 
 Function = Callable[["WorkerTask"], Awaitable[Any]]
 _functions: list[Function] = []
@@ -97,7 +99,7 @@ class Workplace:
             tenant_from_environment(),
             check_agent(agent),
             check_branch(os.environ.get("THYMOS_BRANCH") or "main"),
-            os.environ.get("THYMOS_WORKTREE") or f"external-{uuid.uuid4().hex[:12]}",
+            check_source(os.environ.get("THYMOS_WORKTREE") or f"external-{uuid.uuid4().hex[:12]}"),
             max(1, int(os.environ.get("THYMOS_CAPACITY") or "1")),
         )
 
@@ -125,6 +127,31 @@ class WorkerTask:
         """A read of memory: the first one says which commit the task stands on."""
         self.commit = self.commit or commit
         self.recalled_ids.extend(i for i in ids if i not in self.recalled_ids)
+
+
+class _Retries:
+    """Attempts at something that does not work yet: each reason is said once, the pauses grow from 0.25 s to 5 s."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._said: set[str] = set()
+        self._pause = RETRY_SECONDS
+
+    async def failed(self, error: Exception, stop: asyncio.Event) -> None:
+        """Say why, unless it was said, and wait for the next attempt, or for `stop`."""
+        reason = str(error)
+        if reason not in self._said:
+            log.warning("worker: %s: %s", self._what, reason)
+        self._said.add(reason)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pause):
+                await stop.wait()
+        self._pause = min(2 * self._pause, RETRY_SECONDS_MAX)
+
+    def worked(self) -> None:
+        """A later failure is a new one."""
+        self._said.clear()
+        self._pause = RETRY_SECONDS
 
 
 class Worker:
@@ -156,13 +183,13 @@ class Worker:
 
     async def _open_worktree(self, stop: asyncio.Event) -> None:
         """The checkout of memory that this process works in; waits for memory-repository as long as it takes."""
+        retries = _Retries("memory worktree not open yet")
         while not stop.is_set():
             try:
                 self._commit = (await self._memory.open_worktree(self._place.worktree_id)).commit
                 return
             except ThymosError as error:
-                log.warning("worker: memory worktree not open yet: %s", error)
-                await asyncio.sleep(OPEN_ATTEMPT_SECONDS)
+                await retries.failed(error, stop)
 
     async def _leave(self) -> None:
         """Save what is staged and give the worktree up. A failure is said; the staged changes stay where they are."""
@@ -178,16 +205,17 @@ class Worker:
 
     async def _take_tasks(self, stop: asyncio.Event) -> None:
         bus = self._client.bus
+        retries = _Retries("no tasks can be taken yet")
         while not stop.is_set():
             try:
                 subscription = await self._subscribe(bus)
+                retries.worked()
                 try:
                     await self._pull(bus, subscription, stop)
                 finally:
                     await subscription.close()
             except TransientError as error:
-                log.warning("worker: %s", error)
-                await asyncio.sleep(OPEN_ATTEMPT_SECONDS)
+                await retries.failed(error, stop)
 
     async def _subscribe(self, bus: Bus) -> Subscription:
         try:
@@ -261,8 +289,22 @@ class Worker:
         began = time.perf_counter()
         outcome, output, problem = await self._attempt(assigned, own)
         latency_ms = (time.perf_counter() - began) * 1000
-        own.commit = own.commit or self._commit
-        return _finished(assigned, own, outcome, output, problem, latency_ms, self._place)
+        measured = {
+            "task_id": assigned.task_id,
+            "outcome": outcome,
+            "branch": self._place.branch,
+            "commit": own.commit or self._commit,
+            "experiment_id": assigned.experiment_id,
+            "arm": assigned.arm,
+            "latency_ms": latency_ms,
+            "input": _text(assigned.input),
+            "output": _text(output),
+            "recalled_ids": own.recalled_ids[:RECALLED_MAX],
+            "worktree_id": self._place.worktree_id,
+            "awaits_grade": assigned.awaits_grade,
+            "error": problem,
+        }
+        return finished(own.details, measured)
 
     async def _attempt(self, assigned: TaskAssigned, own: WorkerTask) -> tuple[Outcome, Any, str | None]:
         if assigned.deadline is not None and datetime.now(UTC) > assigned.deadline:
@@ -270,11 +312,11 @@ class Worker:
         await self._started(assigned)
         try:
             output = await self._function(own)
-        except TimeoutError as error:
-            return Outcome.TIMED_OUT, None, str(error) or "timed out"
-        except Exception as error:  # noqa: BLE001  (an agent's failure is an outcome, not the worker's)
-            return Outcome.ERRORED, None, f"{type(error).__name__}: {error}"
-        return (Outcome.FAILED if own.success is False else Outcome.SUCCEEDED), output, None
+        except BaseException as error:
+            if _is_ours(error):  # else the agent's failure: an outcome, not the worker's end
+                raise
+            return outcome_of(error, own.success), None, _problem(error)
+        return outcome_of(None, own.success), output, None
 
     async def _started(self, assigned: TaskAssigned) -> None:
         message = TaskStarted(
@@ -306,7 +348,7 @@ class Worker:
     async def _say(self, message: Message) -> None:
         """Telemetry that may be lost: a missed heartbeat is followed by the next."""
         envelope = self._client.envelope(message, self._place.agent)
-        with contextlib.suppress(TransientError):
+        with contextlib.suppress(ThymosError):
             await self._client.bus.publish(envelope.subject, envelope.to_bytes(), envelope.message_id)
 
 
@@ -314,39 +356,27 @@ async def _fetch_one(subscription: Subscription) -> list[Delivery]:
     return list(await subscription.fetch(1, FETCH_TIMEOUT))
 
 
-def _finished(
-    assigned: TaskAssigned,
-    own: WorkerTask,
-    outcome: Outcome,
-    output: Any,
-    problem: str | None,
-    latency_ms: float,
-    place: Workplace,
-) -> TaskFinished:
-    fields = {
-        "task_id": assigned.task_id,
-        "outcome": outcome,
-        "branch": place.branch,
-        "commit": own.commit,
-        "experiment_id": assigned.experiment_id,
-        "arm": assigned.arm,
-        "latency_ms": latency_ms,
-        "input": _text(assigned.input),
-        "output": _text(output),
-        "recalled_ids": own.recalled_ids[:RECALLED_MAX],
-        "worktree_id": place.worktree_id,
-        "awaits_grade": assigned.awaits_grade,
-        "error": problem[:TEXT_MAX] if problem else None,
-    }
-    try:
-        return TaskFinished.model_validate({**own.details, **fields})
-    except ValidationError as error:
-        log.warning("worker: task %s recorded something invalid: %s", assigned.task_id, error)
-        return TaskFinished.model_validate(fields)
+def _is_ours(error: BaseException) -> bool:
+    """Whether it is this process that ends, not the task's function: nothing is known of the task then."""
+    current = asyncio.current_task()
+    cancelled_from_outside = current is not None and current.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit) or (
+        isinstance(error, asyncio.CancelledError) and cancelled_from_outside
+    )
+
+
+def _problem(error: BaseException) -> str:
+    match error:
+        case asyncio.CancelledError():
+            return "the task's function was cancelled"
+        case TimeoutError():
+            return clean(error, ERROR_MAX) or "timed out"
+        case _:
+            return problem_of(error)
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)[:TEXT_MAX]
+    return None if value is None else clean(value, TEXT_MAX)
 
 
 def _sample(place: Workplace) -> ResourceSampled:
@@ -378,7 +408,10 @@ async def _run_process(place: Workplace, function: Function) -> None:
     if not connecting.done():
         connecting.cancel()
         return
-    bus = await connecting
+    try:
+        bus = await connecting
+    except UnavailableError as error:
+        raise SystemExit(f"worker: {error}") from error
     try:
         await Worker(Client(bus, place.tenant, place.worktree_id), place, function).run(stop)
     finally:
