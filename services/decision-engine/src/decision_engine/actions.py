@@ -24,8 +24,10 @@ from decision_engine.finding import (
     RollBackMain,
     Send,
 )
+from decision_engine.phases import Phase
 from decision_engine.watch import MAIN
 from thymos import commands, config
+from thymos.events import Verdict
 
 EXPERIMENTS_MAX = 16
 """Experiments of one agent that may be open (most of them waiting) at a time."""
@@ -61,8 +63,10 @@ def rollback(settings: config.Rollback, finding: Finding, situation: Situation, 
     """Main goes back to its last good commit; an experiment whose challengers do harm ends."""
     del decision_id
     if finding.experiment_id is not None:
+        if _verdict_of(finding, situation) is not Verdict.ROLLBACK:
+            return _end(finding, finding.experiment_id)  # that it took long, or won, proves no harm
         effect = DropChallengers(finding.experiment_id)
-        return Plan((effect,), frozenset({finding.branch}), "remove the challengers")
+        return Plan((effect,), frozenset({finding.branch, finding.experiment_id}), "remove the challengers")
     branch = settings.branch_name or finding.branch
     if branch != MAIN:
         return _rollback_elsewhere(settings, finding, branch)
@@ -98,8 +102,7 @@ def delete_branch(
     """An experiment ends with all its branches; or one branch goes, never main."""
     del decision_id
     if finding.experiment_id is not None:
-        effect = EndExperiment(finding.experiment_id)
-        return Plan((effect,), frozenset({finding.branch}), f"end experiment {finding.experiment_id}")
+        return _end(finding, finding.experiment_id)
     branch = settings.branch_name or finding.branch
     if branch == MAIN:
         return Refused("main is never deleted")
@@ -107,6 +110,19 @@ def delete_branch(
         return Refused(f"{branch} belongs to an experiment, which removes it")
     command = commands.DeleteBranch(branch=branch, reason=finding.reason[:4096])
     return Plan((Send(command),), frozenset({branch}), f"delete {branch}")
+
+
+def _end(finding: Finding, experiment_id: str) -> Plan:
+    touches = frozenset({finding.branch, experiment_id})
+    return Plan((EndExperiment(experiment_id),), touches, f"end experiment {experiment_id}")
+
+
+def _verdict_of(finding: Finding, situation: Situation) -> Verdict | None:
+    """What the running experiment that a finding is about has proven so far."""
+    experiment = situation.state.experiments.get(finding.experiment_id or "")
+    if experiment is None or experiment.look is None or experiment.phase is not Phase.RUNNING:
+        return None
+    return experiment.look.verdict
 
 
 @action(config.MergeBranch, switch="auto_merge_enabled", safety=2)
@@ -118,12 +134,15 @@ def merge_branch(
     experiment = situation.state.experiments.get(finding.experiment_id or "")
     if experiment is None:
         return Refused(f"no paired experiment has proven {finding.branch} better")
-    if settings.source_branch not in (None, finding.branch):
-        return Refused(f"the proven winner is {finding.branch}, not {settings.source_branch}")
+    winner = experiment.branch_of(experiment.look.winner) if experiment.look is not None else None
+    if winner is None or _verdict_of(finding, situation) is not Verdict.MERGE:
+        return Refused(f"experiment {experiment.id} has proven no challenger better")
+    if settings.source_branch not in (None, winner):
+        return Refused(f"the proven winner is {winner}, not {settings.source_branch}")
     if situation.state.watch.sent_to is not None:
         return Refused("main is being rolled back")
     effect = MergeWinner(experiment.id, settings.strategy)
-    return Plan((effect,), frozenset({MAIN, finding.branch}), f"merge {finding.branch} into main")
+    return Plan((effect,), frozenset({MAIN, winner, experiment.id}), f"merge {winner} into main")
 
 
 @action(config.CreateBranch, switch="auto_branching_enabled", safety=3)
@@ -131,6 +150,10 @@ def create_branch(
     settings: config.CreateBranch, finding: Finding, situation: Situation, decision_id: str
 ) -> Plan | Refused:
     """Open an experiment; or, with a branch name or without A/B testing, a snapshot and a branch and no more."""
+    if finding.experiment_id is not None:
+        return Refused(f"experiment {finding.experiment_id} is looking into it already")
+    if finding.strategy is not None and all(known.name != finding.strategy for known in situation.state.strategies):
+        return Refused(f"strategy {finding.strategy} is not waiting any more")
     versioning = situation.policy.versioning
     touches = frozenset({MAIN})
     if settings.branch_name is None and versioning.auto_ab_testing_enabled:

@@ -35,6 +35,7 @@ from decision_engine.phases import Phase, Trigger
 from decision_engine.policy import Policy
 from decision_engine.rules import DONE, DRY_RUN, WITHHELD, Decision, decide, evaluate, remembered
 from thymos import commands, events
+from thymos.config import MergeBranch, Rollback
 from thymos.events import Verdict
 from thymos.message import Message
 from thymos.metrics import MetricsOutcomes
@@ -243,7 +244,7 @@ def _measure(work: _Work, message: Message | None) -> None:
             continue
         concerned = isinstance(message, MetricsOutcomes) and message.experiment_id == experiment.id
         if concerned or experiment.graded is not None:
-            looked = measurement.measured(experiment, work.now, work.policy)
+            looked = measurement.measured(experiment)
             work.state = work.state.with_experiment(looked)
 
 
@@ -379,9 +380,8 @@ def _ask(work: _Work, decision: Decision) -> None:
 
 def _settle_verdicts(work: _Work, decisions: Sequence[Decision]) -> None:
     """A running experiment with a final verdict that no rule acted on: a person is asked, or it ends unused."""
-    about = {decision.finding.experiment_id: decision for decision in decisions}
     for experiment in work.situation.running():
-        look, decision = experiment.look, about.get(experiment.id)
+        look, decision = experiment.look, _decision_about(experiment, decisions)
         if experiment.abort_reason is not None:
             continue
         if look is None or look.verdict not in (Verdict.MERGE, Verdict.ROLLBACK):
@@ -392,6 +392,13 @@ def _settle_verdicts(work: _Work, decisions: Sequence[Decision]) -> None:
             _take(work, experiment, saga.withheld(experiment, asked, why, work.now, work.policy))
         else:
             _take(work, experiment, saga.dropped(experiment, f"{look.reason}; {why}", work.now, work.policy))
+
+
+def _decision_about(experiment: Experiment, decisions: Sequence[Decision]) -> Decision | None:
+    """The decision about an experiment's verdict; one about its time only where there is no other."""
+    wanted = MergeBranch if experiment.look and experiment.look.verdict is Verdict.MERGE else Rollback
+    mine = [decision for decision in decisions if decision.finding.experiment_id == experiment.id]
+    return next((known for known in mine if isinstance(known.rule.action, wanted)), mine[0] if mine else None)
 
 
 def wake_at(state: AgentState, policy: Policy) -> datetime | None:

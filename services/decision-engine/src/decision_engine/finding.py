@@ -94,7 +94,8 @@ Effect = Send | OpenExperiment | MergeWinner | DropChallengers | EndExperiment |
 
 @dataclass(frozen=True)
 class Plan:
-    """What an action would do. `touches` are the branches it acts on; `ask` is why a person has to agree, or ""."""
+    """What an action would do. `touches` are the branches it acts on, and the experiment; `ask` is why a person has to
+    agree, or ""."""
 
     effects: tuple[Effect, ...]
     touches: frozenset[str]

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from decision_engine.actions import ACTIONS, ActionKind
 from decision_engine.conditions import CONDITIONS, Situation
-from decision_engine.finding import Finding, Plan, Refused
+from decision_engine.finding import EndExperiment, Finding, Plan, Refused
 from decision_engine.ids import mint
 from thymos import config
 from thymos.config import Rule, Versioning
@@ -28,6 +28,8 @@ DRY_RUN: Final = "dry_run"
 REFUSED: Final = "refused"
 HIGH, MIDDLE, LOW = 300, 200, 100
 AS_OFTEN_AS_NEEDED = timedelta(0)
+DECIDES = (config.MergeBranch, config.Rollback, config.DeleteBranch)
+"""The actions that end an experiment or merge its winner."""
 
 DecisionRule = Rule
 """The seed's name: `name`, `condition`, `action`, `priority`, `cooldown`, `mode`."""
@@ -169,7 +171,8 @@ def decide(rule: Rule, finding: Finding, situation: Situation, decision_id: str)
 def _is_cooling(rule: Rule, finding: Finding, situation: Situation) -> bool:
     """Each experiment is decided once: a cooldown would only hold its end up."""
     last = situation.state.cooldowns.get(rule.name)
-    return finding.experiment_id is None and last is not None and situation.now < last + rule.cooldown
+    decides = finding.experiment_id is not None and isinstance(rule.action, DECIDES)
+    return not decides and last is not None and situation.now < last + rule.cooldown
 
 
 def _kind(rule: Rule) -> ActionKind:
@@ -177,12 +180,15 @@ def _kind(rule: Rule) -> ActionKind:
 
 
 def _exclude(decisions: Sequence[Decision]) -> list[Decision]:
-    """Of the actions on one branch only the safest stays done; among equals the higher priority (it comes first)."""
+    """Of the actions on one branch or experiment only the safest stays done; among equals the higher priority (it comes
+    first). Evidence in hand beats the clock, also while a person is asked about it."""
     taken: dict[str, Decision] = {}
     kept: list[Decision] = []
-    for decision in sorted(decisions, key=lambda d: _kind(d.rule).safety):
+    for decision in sorted(decisions, key=_rank):
         if decision.verdict != DONE or decision.plan is None:
             kept.append(decision)
+            if decision.verdict == WITHHELD and decision.finding.experiment_id is not None:
+                taken.setdefault(decision.finding.experiment_id, decision)
             continue
         rival = next((taken[branch] for branch in sorted(decision.plan.touches) if branch in taken), None)
         if rival is None:
@@ -192,6 +198,13 @@ def _exclude(decisions: Sequence[Decision]) -> list[Decision]:
         why = f"{rival.rule.name} acts on the same branch and is safer or comes first"
         kept.append(replace(decision, verdict=REFUSED, why=why))
     return [_with_losers(decision, kept) if decision.verdict == DONE else decision for decision in kept]
+
+
+def _rank(decision: Decision) -> tuple[int, bool]:
+    """The safest first; the end of an experiment without a verdict comes after the merge of its winner."""
+    safety = _kind(decision.rule).safety
+    ends = decision.plan is not None and any(isinstance(effect, EndExperiment) for effect in decision.plan.effects)
+    return (max(safety, ACTIONS[config.MergeBranch].safety), True) if ends else (safety, False)
 
 
 def _with_losers(winner: Decision, all_of_them: Sequence[Decision]) -> Decision:
