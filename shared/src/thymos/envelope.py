@@ -16,6 +16,7 @@ from thymos.commands import Command
 from thymos.dead_letters import DeadLetter
 from thymos.errors import PoisonError
 from thymos.message import REGISTRY, AgentName, Kind, Message, TenantName
+from thymos.names import check_agent, check_tenant
 
 CONTENT_TYPE = "application/cloudevents+json"
 BATCH_CONTENT_TYPE = "application/cloudevents-batch+json"
@@ -192,6 +193,9 @@ def _wire(parsed: object) -> _Wire:
 def _envelope(wire: _Wire, subject: str) -> Envelope[Message]:
     try:
         where = subjects.address(subject)
+        check_tenant(where.tenant)
+        if where.kind != "dead":
+            check_agent(where.agent)
     except ValueError as error:
         raise PoisonError(str(error)) from error
     message_class = REGISTRY.get(wire.type)
@@ -224,6 +228,6 @@ def _envelope(wire: _Wire, subject: str) -> Envelope[Message]:
 def first_problem(error: ValidationError) -> str:
     """The first problem of a validation, in one line: where it is, what is wrong, and how many more there are."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    where = ".".join(str(part) for part in problems[0]["loc"]) or "body"
+    where = ".".join(str(part) for part in problems[0]["loc"])[:200] or "body"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {problems[0]['msg']}{more}"
+    return f"{where}: {problems[0]['msg'][:500]}{more}"

@@ -1,7 +1,8 @@
 """Every exception of Thymos, in one tree.
 
     ThymosError
-    ├── TransientError      try again later: the bus is away, the store is busy or full
+    ├── TransientError      try again later: the bus is away
+    │   └── StoreUnavailableError   the store is busy, full or damaged: nothing is given up for that
     ├── PoisonError         this message can never be processed: dead-letter it, with the reason
     ├── Refusal             an expected "no", told to the caller with a code and a hint
     ├── ConfigError         a setting is wrong; the text names the key, the place and the allowed values
@@ -23,6 +24,10 @@ class ThymosError(Exception):
 
 class TransientError(ThymosError):
     """This cannot be done right now; the same attempt may succeed later."""
+
+
+class StoreUnavailableError(TransientError):
+    """The store cannot be used right now; a message in hand waits for it."""
 
 
 class PoisonError(ThymosError):

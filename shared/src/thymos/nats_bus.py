@@ -38,8 +38,14 @@ log = logging.getLogger(__name__)
 PUBLISH_TIMEOUT_SECONDS = 5.0
 ACK_TIMEOUT_SECONDS = 5.0
 PULL_GRACE_SECONDS = 1.0
+READING_LOOK_SECONDS = 2.0
+RECONNECT_SECONDS = 0.25
+PULL_BYTES_MAX = 8 * 1024 * 1024
+"""Bytes on their way at once: the server cuts a client off that has more than 64 MiB waiting for it."""
 VERSION = "0.1.0"
 
+_ENDS_A_PULL = ("Batch Completed", "Message Size Exceeds", "Server Shutdown", "Leadership Change")
+"""Reasons to end a pull request that are no fault: the next one is asked for at once."""
 _PAYLOAD_TOO_LARGE = "maximum payload exceeded"
 
 
@@ -49,26 +55,55 @@ async def connect(url: str, name: str, wait: timedelta | None = timedelta(second
     Raises:
         UnavailableError: nobody answered at `url` in time.
     """
+    said: list[str] = []
     connected = False
-    last: list[Exception] = []
 
     async def on_error(error: Exception) -> None:
-        last[:] = [error]
-        if connected:
-            log.warning("bus: %s", error or type(error).__name__)
+        words = _words(error)
+        if connected or (wait is None and words not in said):
+            log.warning("bus: %s", words if connected else f"nobody answers at {url} yet ({words}); trying on")
+        if words not in said:
+            said.append(words)
 
-    trying = nats.connect(
-        url, name=name, connect_timeout=2, max_reconnect_attempts=-1, reconnect_time_wait=0.25, error_cb=on_error
+    client = _Client()
+    trying = client.connect(
+        url,
+        name=name,
+        connect_timeout=2,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=cast(Any, RECONNECT_SECONDS),
+        error_cb=on_error,
     )
     try:
-        client = await asyncio.wait_for(trying, None if wait is None else wait.total_seconds())
+        await asyncio.wait_for(trying, None if wait is None else wait.total_seconds())
     except (TimeoutError, OSError, NatsError, ValueError) as error:
         raise UnavailableError(
-            f"no NATS server answers at {url} ({_words(last[0] if last else error)}); start one with `thymos up`, "
+            f"no NATS server answers at {url} ({said[-1] if said else _words(error)}); start one with `thymos up`, "
             "or name yours with --nats or THYMOS_NATS_URL"
         ) from error
     connected = True
     return NatsBus(client, url)
+
+
+class _Client(Client):
+    """nats-py, but a message with a broken header or a subject that is no text ends neither the reading nor, by
+    coming again, the next process: it arrives, and is refused like any other malformed one."""
+
+    async def _process_headers(self, headers: Any) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (IndexError, ValueError):
+            return {}
+
+    def _build_message(self, sid: int, subject: Any, reply: Any, data: Any, headers: Any) -> Msg:
+        return self.msg_class(
+            subject=bytes(subject).decode(errors="backslashreplace"),
+            reply=bytes(reply).decode(errors="backslashreplace"),
+            data=data,
+            headers=headers,
+            _client=self,
+            _sid=sid,
+        )
 
 
 class NatsBus:
@@ -79,6 +114,7 @@ class NatsBus:
         self.url = url
         self.jetstream: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_SECONDS)
         self._services: list[Any] = []
+        self._watching = asyncio.create_task(self._watch_reading())
 
     @property
     def connected(self) -> bool:
@@ -137,7 +173,7 @@ class NatsBus:
     async def follow(
         self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
     ) -> AsyncGenerator[Stored, None]:
-        start = from_sequence or await self._start(stream, since)
+        start = from_sequence if from_sequence is not None else await self._start(stream, since)
         async with contextlib.aclosing(follow(self, stream, subject, start)) as messages:
             async for message in messages:
                 yield message
@@ -205,16 +241,33 @@ class NatsBus:
             )
         except (TimeoutError, NatsError, OSError) as error:
             raise TransientError(f"purge of {subject}: {_words(error)}") from error
-        return int(json.loads(answer.data).get("purged", 0))
+        said = json.loads(answer.data)
+        if "error" in said:
+            raise TransientError(f"purge of {subject}: {said['error'].get('description', 'refused')}")
+        return int(said.get("purged", 0))
 
     async def close(self) -> None:
+        self._watching.cancel()
+        # A server that is away makes each of these fail; there is nothing left to lose by then.
+        away = (NatsError, OSError, asyncio.TimeoutError)
         for service in self._services:
-            await service.stop()
+            with contextlib.suppress(*away):
+                await service.stop()
         if self.client.is_connected:
             # Not drain(): it waits for pull subscriptions whose last status messages nobody will read.
-            with contextlib.suppress(NatsError, OSError, asyncio.TimeoutError):
+            with contextlib.suppress(*away):
                 await self.client.flush(timeout=2)
-        await self.client.close()
+        with contextlib.suppress(*away):
+            await self.client.close()
+
+    async def _watch_reading(self) -> None:
+        """nats-py stops reading for good when something in it fails, and stays "connected": connect anew then."""
+        while True:
+            await asyncio.sleep(READING_LOOK_SECONDS)
+            reading = self.client._reading_task
+            if reading is not None and reading.done() and self.client.is_connected:
+                log.error("bus: the client has stopped reading; it connects anew")
+                await self.client._process_op_err(nats.errors.StaleConnectionError())
 
 
 def _concurrent(answer: Any) -> Any:
@@ -264,7 +317,7 @@ class NatsSubscription:
             await asyncio.sleep(min(seconds, 0.2))
             if not self._client.is_connected:
                 raise TransientError("the bus is away")
-        request = {"batch": count, "expires": int(max(seconds, 0.1) * 1e9)}
+        request = {"batch": count, "max_bytes": PULL_BYTES_MAX, "expires": int(max(seconds, 0.1) * 1e9)}
         try:
             await self._client.publish(self._next, json.dumps(request).encode(), self._inbox)
         except (NatsError, OSError) as error:
@@ -302,6 +355,8 @@ class NatsSubscription:
             raise ConsumerMissingError(
                 f"consumer {self._consumer.durable} on {self._consumer.stream.name} is gone; run `thymos provision`"
             )
+        if status not in ("404", "408") and not (status == "409" and description.startswith(_ENDS_A_PULL)):
+            raise TransientError(f"consumer {self._consumer.durable}: {status} {description}")
 
     async def close(self) -> None:
         """Give back what was taken but not handed out, so that nobody waits for its `ack_wait`."""

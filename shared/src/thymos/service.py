@@ -21,21 +21,36 @@ from pydantic import BaseModel, ValidationError
 
 from thymos import config as configuration
 from thymos import nats_bus, subjects
+from thymos.background import cancelled
 from thymos.bus import CONTENT_TYPE_HEADER, Bus, Delivery, Subscription
 from thymos.commands import Command
 from thymos.config import Config
 from thymos.envelope import BATCH_CONTENT_TYPE, Envelope, decode, decode_batch, first_problem
-from thymos.errors import ConfigError, PoisonError, Refusal, RefusalCode, ThymosError, TransientError
+from thymos.errors import (
+    ConfigError,
+    PoisonError,
+    Refusal,
+    RefusalCode,
+    StoreUnavailableError,
+    ThymosError,
+    TransientError,
+)
 from thymos.events import CommandRefused
 from thymos.logs import configure_logging
 from thymos.message import Message
-from thymos.settlement import publish_dead_letter, settled
+from thymos.names import check_agent, check_tenant
+from thymos.settlement import attempt, publish_dead_letter, settled
 from thymos.subjects import Consumer
 from thymos.unit_of_work import BatchHandler, Cause, Handler, ServiceStore, Transaction
 
 log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT = timedelta(seconds=5)
+TRANSACTION_EVENTS_MAX = 10_000
+"""Events of a batch that go into one transaction: the store's thread is free for others in between."""
+REQUESTS_MAX = 64
+"""Requests in hand; more are refused as `unavailable`, so that events have their turn."""
+REPLY_TEXT_MAX = 2_000
 READINESS_PERIOD_SECONDS = 2.0
 CONSUMER_RETRY_SECONDS = 0.5
 SHUTDOWN_SECONDS = 10.0
@@ -134,11 +149,13 @@ async def _run_process(settings: ServiceSettings, build: Callable[[ServiceSettin
         connecting.cancel()
         await service.store.close()
         return
-    bus = await connecting
     try:
-        await run(service, bus, stop)
+        bus = await connecting
+        try:
+            await run(service, bus, stop)
+        finally:
+            await bus.close()
     finally:
-        await bus.close()
         await service.store.close()
 
 
@@ -158,17 +175,21 @@ async def run(service: Service, bus: Bus, stop: asyncio.Event) -> None:
             *(group.create_task(_tick(service, tick)) for tick in service.ticks),
             *(group.create_task(_coroutine(start, bus)) for start in service.background),
         ]
+        relay, *rest = others
         log.info("%s started", service.name)
-        await stop.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SHUTDOWN_SECONDS):
-                await asyncio.gather(*workers)
-        if service.stopping is not None:
-            await service.stopping()
+        try:
+            await stop.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SHUTDOWN_SECONDS):
+                    await asyncio.gather(*workers)
+        finally:
+            if service.stopping is not None:
+                await service.stopping()
+        await cancelled(relay)
         with contextlib.suppress(TransientError):
             await service.store.relay(bus)
-        for task in (*workers, *others):
-            task.cancel()
+        for task in (*workers, *rest):
+            await cancelled(task)
     log.info("%s stopped", service.name)
 
 
@@ -177,12 +198,17 @@ async def _coroutine(start: Callable[[Bus], Awaitable[None]], bus: Bus) -> None:
 
 
 async def _tick(service: Service, tick: Tick) -> None:
+    said = ""
     while True:
         await asyncio.sleep(tick.every.total_seconds())
         try:
             await service.store.tick(tick.name, tick.work)
-        except TransientError as error:
-            log.warning("%s: %s: %s", service.name, tick.name, error)
+            said = ""
+        except Exception as error:
+            if f"{error}" != said:
+                said = f"{error}"
+                bug = not isinstance(error, TransientError)
+                log.error("%s: %s: %s", service.name, tick.name, said, exc_info=error if bug else None)
 
 
 async def _watch_readiness(service: Service, bus: Bus, readiness: Readiness) -> None:
@@ -280,20 +306,27 @@ async def _handle_batch(service: Service, bus: Bus, route: Route, deliveries: Se
         except PoisonError:
             await settled(bus, route.consumer, delivery, partial(_handle, service, route, delivery))
             continue
-        good = [item for item in found if isinstance(item, Envelope)]
         await _bury(bus, route, delivery, [item for item in found if isinstance(item, PoisonError)])
         readable.append(delivery)
-        envelopes.extend(good)
-    try:
-        if envelopes and route.handle_batch is not None:
-            await service.store.handle_batch(_inbox_of(route), envelopes, route.handle_batch)
-    except Exception as error:  # noqa: BLE001  (settled below, message by message, where the culprit shows)
-        log.warning("%s: a batch of %d failed (%s); one by one", service.name, len(readable), error)
+        envelopes.extend(item for item in found if isinstance(item, Envelope))
+        await asyncio.sleep(0)  # requests and acknowledgements go on meanwhile
+    suspicious = any(delivery.attempts > route.consumer.deliver_max for delivery in readable)
+    error = None if suspicious else await attempt(partial(_handle_together, service, route, envelopes), readable)
+    if error is None and not suspicious:
         for delivery in readable:
-            await settled(bus, route.consumer, delivery, partial(_handle_each, service, route, delivery))
+            await delivery.ack(confirm=delivery is readable[-1])
         return
+    log.warning("%s: a batch of %d failed (%s); one by one", service.name, len(readable), error)
     for delivery in readable:
-        await delivery.ack(confirm=delivery is readable[-1])
+        await settled(bus, route.consumer, delivery, partial(_handle_each, service, route, delivery))
+
+
+async def _handle_together(service: Service, route: Route, envelopes: Sequence[Envelope[Message]]) -> None:
+    if route.handle_batch is None:
+        raise TypeError(f"the route of {route.consumer.durable} handles no batches")
+    for start in range(0, len(envelopes), TRANSACTION_EVENTS_MAX):
+        part = envelopes[start : start + TRANSACTION_EVENTS_MAX]
+        await service.store.handle_batch(_inbox_of(route), part, route.handle_batch)
 
 
 def _decode_any(delivery: Delivery) -> list[Envelope[Message] | PoisonError]:
@@ -303,9 +336,21 @@ def _decode_any(delivery: Delivery) -> list[Envelope[Message] | PoisonError]:
 
 
 async def _handle_each(service: Service, route: Route, delivery: Delivery) -> None:
+    """Each event of one message by itself. Raises the first failure that may pass, else the first, once all have had
+    their turn; those that cannot be read are buried already."""
+    problem: Exception | None = None
     for item in _decode_any(delivery):
-        if isinstance(item, Envelope):
+        if not isinstance(item, Envelope):
+            continue
+        try:
             await service.store.handle(_inbox_of(route), item, _one_by_one(route))
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001  (raised below)
+            if problem is None or isinstance(problem, PoisonError):
+                problem = error
+    if problem is not None:
+        raise problem
 
 
 async def _bury(bus: Bus, route: Route, delivery: Delivery, errors: Sequence[PoisonError]) -> None:
@@ -318,7 +363,7 @@ async def _bury(bus: Bus, route: Route, delivery: Delivery, errors: Sequence[Poi
             delivery.body,
             reason=f"{len(errors)} of the batch's events: {errors[0]}",
             attempts=delivery.attempts,
-            key=f"{route.consumer.durable}:{delivery.sequence}",
+            key=f"{route.consumer.durable}:{delivery.sequence}:items",
         )
 
 
@@ -340,8 +385,18 @@ class _Answers:
         self._service = service
         self._readiness = readiness
         self._endpoints = {endpoint.verb: endpoint for endpoint in service.endpoints}
+        self._in_hand = 0
 
     async def answer(self, subject: str, body: bytes) -> bytes:
+        if self._in_hand >= REQUESTS_MAX:
+            return error_reply(Refusal(RefusalCode.UNAVAILABLE, f"{REQUESTS_MAX} requests are in hand", "try again"))
+        self._in_hand += 1
+        try:
+            return await self._told(subject, body)
+        finally:
+            self._in_hand -= 1
+
+    async def _told(self, subject: str, body: bytes) -> bytes:
         try:
             return await self._answer(subject, body)
         except Refusal as refusal:
@@ -359,6 +414,9 @@ class _Answers:
     async def _answer(self, subject: str, body: bytes) -> bytes:
         verb = subject.rsplit(".", 1)[-1]
         where = subjects.address(subject)
+        for name, check in ((where.tenant, check_tenant), (where.agent, check_agent)):
+            if name != subjects.WHOLE_SERVICE:
+                check(name)
         if verb == "ready":
             return reply({"ready": self._readiness.ready, "findings": self._readiness.findings})
         endpoint = self._endpoints[verb]
@@ -387,7 +445,8 @@ def reply(data: Any) -> bytes:
 
 def error_reply(refusal: Refusal) -> bytes:
     """A negative answer."""
-    error = {"code": refusal.code.value, "message": refusal.message, "hint": refusal.hint}
+    message, hint = refusal.message[:REPLY_TEXT_MAX], refusal.hint[:REPLY_TEXT_MAX]
+    error = {"code": refusal.code.value, "message": message, "hint": hint}
     return json.dumps({"ok": False, "error": error}).encode()
 
 

@@ -1,15 +1,19 @@
 """What becomes of a delivered message: one pure decision and the one place that carries it out.
 
-handled                     -> ack, after the effect is stored
+handled                      -> ack, after the effect is stored
 PoisonError, ValidationError -> dead letter with the reason, then terminate
-TransientError              -> retry with backoff; after the last attempt a dead letter
-anything else               -> a bug: logged once with its traceback, then treated as transient
+StoreUnavailableError        -> wait with the message in hand: nothing is given up because a disk is full
+TransientError               -> retry with backoff; after the last attempt a dead letter
+anything else                -> a bug: logged with its traceback, then treated as transient
+
+A message whose handling ends the process never comes to an answer; it is given up after twice as many deliveries.
 """
 
+import asyncio
 import base64
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,7 +24,8 @@ from thymos import subjects
 from thymos.bus import Bus, Delivery
 from thymos.dead_letters import DeadLetter
 from thymos.envelope import CONTENT_TYPE, Envelope
-from thymos.errors import PoisonError, TransientError
+from thymos.errors import PoisonError, StoreUnavailableError, TransientError
+from thymos.names import check_agent, check_tenant
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +33,10 @@ BACKOFF = tuple(timedelta(seconds=s) for s in (0.1, 0.5, 1, 2, 5, 10, 10))
 """Delays before the attempts after the first: together under 30 s, so that one message does not hold its agent long."""
 ORIGINAL_BYTES_MAX = 512 * 1024
 """How much of a dead message is kept: base64 and the envelope must fit one message."""
+ORIGINAL_BYTES_KEPT_AT_LEAST = 16 * 1024
+"""What is kept when the server refuses a letter of full size."""
 UNKNOWN_TENANT = "unknown"
+STORE_RETRY_SECONDS = 2.0
 
 
 class Fate(StrEnum):
@@ -64,15 +72,35 @@ async def settled(
     bus: Bus, consumer: subjects.Consumer, delivery: Delivery, work: Callable[[], Awaitable[None]]
 ) -> Settlement:
     """Run `work` for a delivery and settle it. Raises only what the bus raises while settling, and cancellation."""
-    error: Exception | None = None
-    try:
-        await work()
-    except Exception as caught:  # noqa: BLE001  (every failure is settled here, and only here)
-        error = caught
-    settlement = settle(error, delivery.attempts, consumer.deliver_max)
-    _report(error, settlement, consumer, delivery)
+    if delivery.attempts > 2 * consumer.deliver_max:
+        reason = f"given up: {delivery.attempts - 1} deliveries ended without an answer (does it end the process?)"
+        settlement = Settlement(Fate.DEAD, reason=reason)
+        log.error("%s: message %s on %s: %s", consumer.service, delivery.sequence, delivery.subject, reason)
+    else:
+        error = await attempt(work, [delivery])
+        settlement = settle(error, delivery.attempts, consumer.deliver_max)
+        _report(error, settlement, consumer, delivery)
     await carry_out(bus, consumer, delivery, settlement)
     return settlement
+
+
+async def attempt(work: Callable[[], Awaitable[None]], in_hand: Sequence[Delivery]) -> Exception | None:
+    """Run `work`; how it failed, or None. While the store is unusable the deliveries in hand wait for it."""
+    said = ""
+    while True:
+        try:
+            await work()
+        except StoreUnavailableError as error:
+            if str(error) != said:
+                said = str(error)
+                log.error("waiting, with %d messages in hand: %s", len(in_hand), said)
+            for delivery in in_hand:
+                await delivery.in_progress()
+            await asyncio.sleep(STORE_RETRY_SECONDS)
+        except Exception as error:  # noqa: BLE001  (every failure is settled by the caller, and only there)
+            return error
+        else:
+            return None
 
 
 async def carry_out(bus: Bus, consumer: subjects.Consumer, delivery: Delivery, settlement: Settlement) -> None:
@@ -104,21 +132,27 @@ async def publish_dead_letter(
         handler: `<service>:<what gave up>`.
         key: says which message it was, so that storing it a second time is a duplicate.
     """
-    service = handler.split(":", 1)[0]
     try:
-        where = subjects.address(subject)
-        tenant, agent = where.tenant, where.agent
-    except ValueError:
-        tenant, agent = UNKNOWN_TENANT, subjects.WHOLE_SERVICE
+        await _store_letter(bus, handler, subject, body[:ORIGINAL_BYTES_MAX], reason, attempts, key)
+    except PoisonError as error:
+        kept = body[:ORIGINAL_BYTES_KEPT_AT_LEAST]
+        await _store_letter(bus, handler, subject, kept, f"{reason} (cut: {error})", attempts, key)
+
+
+async def _store_letter(
+    bus: Bus, handler: str, subject: str, original: bytes, reason: str, attempts: int, key: str
+) -> None:
+    service = handler.split(":", 1)[0]
+    tenant, agent = _owner(subject)
     letter = DeadLetter(
-        original=base64.b64encode(body[:ORIGINAL_BYTES_MAX]).decode(),
-        subject=subject,
+        original=base64.b64encode(original).decode(),
+        subject=subject[:500],
         reason=reason[:4096],
         handler=handler,
         attempts=attempts,
     )
     envelope: Envelope[DeadLetter] = Envelope(
-        id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"dead:{handler}:{key}:{reason}")),
+        id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"dead:{handler}:{key}")),
         source=service,
         time=datetime.now(UTC),
         tenant=tenant,
@@ -133,6 +167,19 @@ async def publish_dead_letter(
     )
 
 
+def _owner(subject: str) -> tuple[str, str]:
+    """Tenant and agent of a subject; the unknown tenant when it names none that may exist."""
+    try:
+        where = subjects.address(subject)
+        tenant = check_tenant(where.tenant)
+    except ValueError:
+        return UNKNOWN_TENANT, subjects.WHOLE_SERVICE
+    try:
+        return tenant, check_agent(where.agent)
+    except ValueError:
+        return tenant, subjects.WHOLE_SERVICE
+
+
 def _report(error: Exception | None, settlement: Settlement, consumer: subjects.Consumer, delivery: Delivery) -> None:
     if error is None:
         return
@@ -145,5 +192,5 @@ def _report(error: Exception | None, settlement: Settlement, consumer: subjects.
         delivery.subject,
         settlement.reason,
         settlement.fate,
-        exc_info=error if bug and delivery.attempts == 1 else None,
+        exc_info=error if bug and (delivery.attempts == 1 or settlement.fate is Fate.DEAD) else None,
     )

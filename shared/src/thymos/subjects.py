@@ -51,9 +51,24 @@ class Stream:
 
 TELEMETRY = Stream("THYMOS_TELEMETRY", ("thymos.telemetry.*.*",), Retention.LIMITS, timedelta(days=2), 2048 * MIB, True)
 METRICS = Stream("THYMOS_METRICS", ("thymos.metrics.*.*.*",), Retention.LIMITS, timedelta(days=7), 1024 * MIB, True)
-EVENTS = Stream("THYMOS_EVENTS", ("thymos.event.*.*.*.*",), Retention.LIMITS, None, 16_384 * MIB, False, for_ever=True)
+EVENTS = Stream(
+    "THYMOS_EVENTS",
+    ("thymos.event.*.*.*.*",),
+    Retention.LIMITS,
+    None,
+    16_384 * MIB,
+    False,
+    for_ever=True,
+    duplicate_window=timedelta(hours=1),
+)
 COMMANDS = Stream(
-    "THYMOS_COMMANDS", ("thymos.command.*.*.*.*.*",), Retention.WORK_QUEUE, timedelta(days=7), 256 * MIB, False
+    "THYMOS_COMMANDS",
+    ("thymos.command.*.*.*.*.*",),
+    Retention.WORK_QUEUE,
+    timedelta(days=7),
+    256 * MIB,
+    False,
+    duplicate_window=timedelta(hours=1),
 )
 TASKS = Stream("THYMOS_TASKS", ("thymos.task.*.*.*",), Retention.WORK_QUEUE, timedelta(days=1), 512 * MIB, False)
 DEAD_LETTERS = Stream(

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from thymos.bus import CONTENT_TYPE_HEADER, Bus
 from thymos.envelope import CONTENT_TYPE, Envelope, subject_of
-from thymos.errors import PoisonError, TransientError
+from thymos.errors import PoisonError, StoreUnavailableError, TransientError
 from thymos.message import Message
 from thymos.settlement import publish_dead_letter
 
@@ -31,20 +31,44 @@ T = TypeVar("T")
 Clock = Callable[[], datetime]
 
 INBOX_MAX = 200_000
-"""Handled message ids remembered per consumer; the oldest are forgotten. Beyond the stream's own duplicate window."""
+"""Handled message ids remembered per consumer, at least; more while they are younger than `INBOX_AGE`. A message that
+comes again later than both would be handled again."""
+INBOX_AGE = timedelta(hours=2)
+"""Longer than any stream's duplicate window."""
+INBOX_PRUNE_EVERY = 1_000
 OUTBOX_MAX = 100_000
-"""Unpublished messages a service may hold; beyond it handlers fail as transient until the bus is back."""
+"""Unpublished messages a service may hold; beyond it nothing more is handled until the bus is back."""
 REPLIES_MAX = 100_000
 """Answers remembered by idempotency key; the oldest are forgotten."""
-RELAY_BATCH = 256
+RELAY_BATCH = 64
+RELAY_FORGET_EVERY = 8
+"""Published messages that may be published again after a kill; their ids are known to the stream for an hour."""
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://thymos.invalid/outbox")
+
+_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOTADB,
+}
+"""What is the file's or the disk's fault, not that of the work."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS inbox(
-    position INTEGER PRIMARY KEY AUTOINCREMENT, consumer TEXT NOT NULL, message_id TEXT NOT NULL,
+    position INTEGER PRIMARY KEY AUTOINCREMENT, consumer TEXT NOT NULL, message_id TEXT NOT NULL, at REAL NOT NULL,
     UNIQUE(consumer, message_id));
+CREATE INDEX IF NOT EXISTS inbox_by_age ON inbox(consumer, position);
 CREATE TABLE IF NOT EXISTS outbox(
-    position INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT NOT NULL, message_id TEXT NOT NULL, body BLOB NOT NULL);
+    position INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, subject TEXT NOT NULL,
+    message_id TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS outbox_by_stream ON outbox(stream, position);
 CREATE TABLE IF NOT EXISTS replies(
     position INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, reply BLOB NOT NULL);
 """
@@ -113,8 +137,13 @@ class Transaction:
 
         Raises:
             PoisonError: the message would be too large.
+            ValueError: neither the cause nor the caller says whose it is.
         """
         identity = self.new_id()
+        if not (tenant or self.cause.tenant) or not (agent or self.cause.agent):
+            raise ValueError(
+                f"{message.type_name()}: whose is it? a tick or a batch has no tenant and agent of its own"
+            )
         envelope: Envelope[Message] = Envelope(
             id=identity,
             source=self.source,
@@ -128,8 +157,8 @@ class Transaction:
         )
         subject = subject_of(message, envelope.tenant, envelope.agent)
         self.connection.execute(
-            "INSERT INTO outbox(subject, message_id, body) VALUES (?, ?, ?)",
-            (subject, envelope.message_id, envelope.to_bytes()),
+            "INSERT INTO outbox(stream, subject, message_id, body) VALUES (?, ?, ?, ?)",
+            (message.KIND, subject, envelope.message_id, envelope.to_bytes()),
         )
         return envelope
 
@@ -155,6 +184,8 @@ class ServiceStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{service}-store")
         self._thread.submit(self._open, schema).result()
         self.outbox_filled = asyncio.Event()
+        self._remembered = 0
+        self._relay_said = ""
 
     def _open(self, schema: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,15 +195,17 @@ class ServiceStore:
         self._connection.executescript(schema)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` on the store's thread. Raises TransientError when SQLite is busy, full or cannot write."""
+        """Run `work` on the store's thread. Raises StoreUnavailableError when the file cannot be used right now."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, work)
 
     @staticmethod
     def _translated(work: Callable[[], T]) -> T:
         try:
             return work()
-        except sqlite3.OperationalError as error:
-            raise TransientError(f"the store cannot be used right now: {error}") from error
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _UNAVAILABLE:
+                raise
+            raise StoreUnavailableError(f"the store cannot be used right now: {error}") from error
 
     @contextmanager
     def _transaction(self, cause: Cause) -> Iterator[Transaction]:
@@ -192,7 +225,7 @@ class ServiceStore:
         def work() -> bool:
             with self._transaction(Cause.of(consumer, envelope)) as tx:
                 self._check_outbox()
-                if not self._remember(consumer, envelope.message_id):
+                if not self._remember(consumer, envelope.message_id, tx.now):
                     return False
                 handler(envelope, tx)
             return True
@@ -202,14 +235,14 @@ class ServiceStore:
         return handled
 
     async def handle_batch(self, consumer: str, envelopes: Sequence[Envelope[Message]], handler: BatchHandler) -> int:
-        """Handle those of `envelopes` that are new, in one transaction; returns how many were new."""
+        """Handle those of `envelopes` that are new, in one transaction; returns how many were new. They may be of
+        several tenants and agents: what the handler publishes names its own."""
 
         def work() -> int:
             digest = hashlib.sha256("\n".join(e.message_id for e in envelopes).encode()).hexdigest()
-            first = envelopes[0]
-            with self._transaction(Cause(f"{consumer}|batch|{digest}", first.tenant, first.agent)) as tx:
+            with self._transaction(Cause(f"{consumer}|batch|{digest}", "", "")) as tx:
                 self._check_outbox()
-                fresh = [e for e in envelopes if self._remember(consumer, e.message_id)]
+                fresh = [e for e in envelopes if self._remember(consumer, e.message_id, tx.now)]
                 if fresh:
                     handler(fresh, tx)
             return len(fresh)
@@ -236,12 +269,12 @@ class ServiceStore:
 
         def whole() -> bytes:
             with self._transaction(cause) as tx:
+                self._check_outbox()
                 if idempotency_key is None:
                     return work(tx)
                 known = tx.connection.execute("SELECT reply FROM replies WHERE key = ?", (idempotency_key,)).fetchone()
                 if known:
                     return bytes(known[0])
-                self._check_outbox()
                 reply = work(tx)
                 position = tx.connection.execute(
                     "INSERT INTO replies(key, reply) VALUES (?, ?)", (idempotency_key, reply)
@@ -253,39 +286,78 @@ class ServiceStore:
         self.outbox_filled.set()
         return reply
 
-    def _remember(self, consumer: str, message_id: str) -> bool:
+    def _remember(self, consumer: str, message_id: str, now: datetime) -> bool:
+        """Note a message as handled; False when it was before."""
         cursor = self._connection.execute(
-            "INSERT OR IGNORE INTO inbox(consumer, message_id) VALUES (?, ?)", (consumer, message_id)
+            "INSERT OR IGNORE INTO inbox(consumer, message_id, at) VALUES (?, ?, ?)",
+            (consumer, message_id, now.timestamp()),
         )
         if cursor.rowcount == 0:
             return False
-        if cursor.lastrowid and cursor.lastrowid % 1_000 == 0:
-            self._connection.execute(
-                "DELETE FROM inbox WHERE consumer = ? AND position <= ?", (consumer, cursor.lastrowid - INBOX_MAX)
-            )
+        self._remembered += 1
+        if self._remembered % INBOX_PRUNE_EVERY == 0:
+            self._prune(now)
         return True
 
+    def _prune(self, now: datetime) -> None:
+        """Forget what is both old and not among each consumer's latest."""
+        for (consumer,) in self._connection.execute("SELECT DISTINCT consumer FROM inbox").fetchall():
+            self._connection.execute(
+                "DELETE FROM inbox WHERE consumer = ? AND at < ? AND position <= "
+                "(SELECT position FROM inbox WHERE consumer = ? ORDER BY position DESC LIMIT 1 OFFSET ?)",
+                (consumer, (now - INBOX_AGE).timestamp(), consumer, INBOX_MAX),
+            )
+
     def _check_outbox(self) -> None:
-        row = self._connection.execute("SELECT max(position) - min(position) FROM outbox").fetchone()
+        row = self._connection.execute(
+            "SELECT (SELECT max(position) FROM outbox) - (SELECT min(position) FROM outbox)"
+        ).fetchone()
         if (row[0] or 0) >= OUTBOX_MAX:
-            raise TransientError(f"{OUTBOX_MAX} messages wait for the bus; nothing more is taken until it is back")
+            raise StoreUnavailableError(
+                f"{OUTBOX_MAX} messages wait for the bus; nothing more is handled until it takes them"
+            )
 
     async def relay(self, bus: Bus) -> int:
-        """Publish what the outbox holds, in order; returns how many. Raises TransientError when the bus is away."""
+        """Publish what the outbox holds, in order per stream: a stream that takes nothing holds up no other.
+
+        Returns how many were published. Raises TransientError when some were not; the first reason.
+        """
+        streams = await self.run(lambda: self._connection.execute("SELECT DISTINCT stream FROM outbox").fetchall())
+        results = await asyncio.gather(
+            *(self._relay_stream(bus, stream) for (stream,) in streams), return_exceptions=True
+        )
+        for failed in results:
+            if isinstance(failed, BaseException):
+                raise failed
+        return sum(count for count in results if isinstance(count, int))
+
+    async def _relay_stream(self, bus: Bus, stream: str) -> int:
         rows = await self.run(
             lambda: self._connection.execute(
-                "SELECT position, subject, message_id, body FROM outbox ORDER BY position LIMIT ?", (RELAY_BATCH,)
+                "SELECT position, subject, message_id, body FROM outbox WHERE stream = ? ORDER BY position LIMIT ?",
+                (stream, RELAY_BATCH),
             ).fetchall()
         )
-        done = 0
+        done: list[tuple[int]] = []
         try:
             for position, subject, message_id, body in rows:
                 await self._publish(bus, subject, message_id, body)
-                done = position
+                done.append((position,))
+                if len(done) == RELAY_FORGET_EVERY:
+                    await self._forget(done)
+                    done = []
         finally:
             if done:
-                await self.run(lambda: self._connection.execute("DELETE FROM outbox WHERE position <= ?", (done,)))
+                await self._forget(done)
         return len(rows)
+
+    async def _forget(self, positions: Sequence[tuple[int]]) -> None:
+        def work() -> None:
+            with self._connection:
+                self._connection.execute("BEGIN")
+                self._connection.executemany("DELETE FROM outbox WHERE position = ?", positions)
+
+        await self.run(work)
 
     async def _publish(self, bus: Bus, subject: str, message_id: str, body: bytes) -> None:
         try:
@@ -298,17 +370,24 @@ class ServiceStore:
             )
 
     async def run_relay(self, bus: Bus, pause: timedelta = timedelta(milliseconds=200)) -> None:
-        """Publish for ever: at once when something was put into the outbox, and again after `pause` when the bus
-        was away."""
+        """Publish for ever: at once when something was put into the outbox, and again after `pause` when some of it
+        could not be published."""
         while True:
             self.outbox_filled.clear()
             try:
                 if await self.relay(bus):
                     continue
+                self._say("")
                 await self.outbox_filled.wait()
             except TransientError as error:
-                log.warning("%s: %s", self.service, error)
+                self._say(str(error))
                 await asyncio.sleep(pause.total_seconds())
+
+    def _say(self, problem: str) -> None:
+        """Log a problem of the relay once, not at every try."""
+        if problem and problem != self._relay_said:
+            log.warning("%s: %s", self.service, problem)
+        self._relay_said = problem
 
     async def close(self) -> None:
         """Close the file; work that was begun is finished first."""

@@ -13,9 +13,10 @@ import pytest_asyncio
 from thymos import subjects, unit_of_work
 from thymos.bus import PublishAck
 from thymos.envelope import Envelope, decode
-from thymos.errors import PoisonError, TransientError
+from thymos.errors import PoisonError, StoreUnavailableError, TransientError
 from thymos.events import BranchDeleted
 from thymos.message import Message
+from thymos.tasks import TaskAssigned
 from thymos.telemetry import TaskStarted
 from thymos.testing import MemoryBus
 from thymos.unit_of_work import Cause, ServiceStore, Transaction
@@ -50,8 +51,8 @@ def record(envelope: Envelope[Message], tx: Transaction) -> None:
     """A handler: one row of state, two messages."""
     assert isinstance(envelope.data, TaskStarted)
     tx.connection.execute("INSERT INTO seen(task) VALUES (?)", (envelope.data.task_id,))
-    tx.publish(deleted(f"{envelope.data.task_id}-a"))
-    tx.publish(deleted(f"{envelope.data.task_id}-b"))
+    for name in ("a", "b"):
+        tx.publish(deleted(f"{envelope.data.task_id}-{name}"), tenant=envelope.tenant, agent=envelope.agent)
 
 
 def record_all(envelopes: Sequence[Envelope[Message]], tx: Transaction) -> None:
@@ -146,6 +147,37 @@ async def test_a_batch_that_fails_leaves_nothing_behind(store: ServiceStore) -> 
     with pytest.raises(ZeroDivisionError):
         await store.handle_batch(CONSUMER, [message("1"), message("2")], crash)
     assert [await count(store, table) for table in ("seen", "inbox", "outbox")] == [0, 0, 0]
+
+
+async def test_in_a_batch_whoever_publishes_says_whose_it_is(store: ServiceStore) -> None:
+    def forgetful(envelopes: Sequence[Envelope[Message]], tx: Transaction) -> None:
+        del envelopes
+        tx.publish(deleted("b"))
+
+    with pytest.raises(ValueError, match="whose is it"):
+        await store.handle_batch(CONSUMER, [message()], forgetful)
+
+
+# --- what is remembered ---------------------------------------------------------------------------------------------
+
+
+async def test_what_is_young_is_remembered_however_much_comes_and_whoever_it_is_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "INBOX_MAX", 2)
+    monkeypatch.setattr(unit_of_work, "INBOX_PRUNE_EVERY", 1)
+    now = [NOW]
+    store = ServiceStore(tmp_path / "store.db", "memory-repository", SCHEMA, clock=lambda: now[0])
+    await store.handle("QUIET:durable", message("first"), record)
+    await store.handle_batch("BUSY:durable", [message(str(n)) for n in range(20)], record_all)
+    assert not await store.handle("QUIET:durable", message("first"), record)
+    assert not await store.handle("BUSY:durable", message("0"), record)
+
+    now[0] += unit_of_work.INBOX_AGE + timedelta(seconds=1)
+    assert await store.handle("BUSY:durable", message("new"), record)
+    assert await store.handle("BUSY:durable", message("0"), record), "old, and not among the latest two"
+    assert not await store.handle("QUIET:durable", message("first"), record), "old, but among its consumer's latest"
+    await store.close()
 
 
 # --- what is published ----------------------------------------------------------------------------------------------
@@ -368,3 +400,46 @@ async def test_a_busy_file_is_transient(store: ServiceStore) -> None:
     other.execute("ROLLBACK")
     other.close()
     assert await store.handle(CONSUMER, message(), record) is True
+
+
+class PickyBus(MemoryBus):
+    """A bus whose task stream is full."""
+
+    async def publish(
+        self, subject: str, body: bytes, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> PublishAck:
+        if subject.startswith("thymos.task."):
+            raise TransientError("maximum bytes exceeded")
+        return await super().publish(subject, body, message_id, headers)
+
+
+async def test_a_stream_that_takes_nothing_holds_up_no_other(store: ServiceStore) -> None:
+    def fill(envelope: Envelope[Message], tx: Transaction) -> None:
+        del envelope
+        for number in range(unit_of_work.RELAY_BATCH + 1):
+            tx.publish(TaskAssigned(task_id=str(number), branch="main", input="x"))
+        tx.publish(deleted("b"))
+
+    bus = PickyBus()
+    await store.handle(CONSUMER, message(), fill)
+    with pytest.raises(TransientError, match="maximum bytes"):
+        await store.relay(bus)
+    assert len(await published(bus)) == 1
+    assert await count(store, "outbox") == unit_of_work.RELAY_BATCH + 1
+
+
+async def test_a_full_disk_is_the_stores_fault_and_a_wrong_statement_is_not(store: ServiceStore) -> None:
+    def fill(envelope: Envelope[Message], tx: Transaction) -> None:
+        del envelope
+        tx.connection.execute("INSERT INTO seen(task) VALUES (?)", ("x" * 1_000_000,))
+
+    def mistake(envelope: Envelope[Message], tx: Transaction) -> None:
+        del envelope
+        tx.connection.execute("SELECT * FROM nowhere")
+
+    pages = await store.run(lambda: int(store._connection.execute("PRAGMA page_count").fetchone()[0]))
+    await store.run(lambda: store._connection.execute(f"PRAGMA max_page_count = {pages + 1}"))
+    with pytest.raises(StoreUnavailableError, match="full"):
+        await store.handle(CONSUMER, message(), fill)
+    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        await store.handle(CONSUMER, message(), mistake)
