@@ -82,7 +82,7 @@ def finished(task: str, outcome: Outcome = Outcome.SUCCEEDED, **data: Any) -> Ta
 def sent(data: M, identity: str | None = None, **fields: Any) -> Envelope[M]:
     return Envelope[Any](
         id=identity or f"e{next(_numbers)}",
-        source="customers",
+        source=fields.pop("source", "customers"),
         time=fields.pop("time", None) or datetime.now(UTC),
         tenant=TENANT,
         agent=fields.pop("agent", AGENT),
@@ -264,7 +264,8 @@ async def test_a_baseline_freezes_and_a_good_mark_begins_the_next(nats: NatsBus,
         assert (first.data.samples, first.data.failures, first.data.metrics.task.success_rate) == (300, 30, 0.9)
         good = CommitMarkedGood(branch="main", commit="c1", samples=20, restart_baseline=True)
         gone = BranchDeleted(branch="experiment-1-a", from_commit="c1")
-        await publish(nats, sent(finished("x", branch="experiment-1-a", experiment_id="1", arm="a")))
+        arm = finished("x", branch="experiment-1-a", experiment_id="1", arm="a")
+        await publish(nats, sent(arm, source=subjects.WORKTREE_SCALER))
         await rows_until(nats, 301)
         await publish(nats, sent(good), sent(gone))
         await _until_branches_are(nats, ["main"])

@@ -15,6 +15,7 @@ from metrics_collector.collector import Collector, Emission
 from metrics_collector.event_time import SECOND_US, from_us, to_us
 from metrics_collector.fleet import FleetLimits
 from metrics_collector.window import Limits
+from thymos import subjects
 from thymos.envelope import Envelope
 from thymos.events import BaselineFrozen
 from thymos.message import Message
@@ -47,8 +48,11 @@ def sent(data: Message, agent: str = "support", seconds_ago: float = 0.0) -> Env
 
 
 def finished(task: str, outcome: Outcome = Outcome.SUCCEEDED, ago: float = 0.0, **data: Any) -> Envelope[Message]:
+    """An outcome: of an experiment's arm as its grader says it, else as anybody does."""
     agent = data.pop("agent", "support")
-    return sent(TaskFinished(task_id=task, outcome=outcome, **data), agent, ago)
+    source = data.pop("source", subjects.WORKTREE_SCALER if "experiment_id" in data else "test")
+    said = sent(TaskFinished(task_id=task, outcome=outcome, **data), agent, ago)
+    return said.model_copy(update={"source": source})
 
 
 def rows(emissions: list[Emission]) -> list[OutcomeRow]:
@@ -125,6 +129,17 @@ def test_an_answer_that_awaits_its_grade_is_a_response_and_no_outcome(db: sqlite
     grade = collector.observe(db, [finished("t1", Outcome.FAILED, latency_ms=40.0)], NOW)
     assert [row.outcome for row in rows(grade)] == [Outcome.FAILED]
     assert main_metrics(collector, db).task.failed == 1
+
+
+def test_an_arm_cannot_grade_itself(db: sqlite3.Connection) -> None:
+    collector = Collector()
+    arm: dict[str, Any] = {"branch": "experiment-1-bold", "experiment_id": "1", "arm": "bold"}
+    boast = collector.observe(db, [finished("t1", latency_ms=40.0, source="raw-client", **arm)], NOW)
+    assert rows(boast) == [], "it says that it succeeded and awaits no grade: an answer all the same"
+    (answered,) = collector.metrics(db, "default", "support", NOW, "experiment-1-bold")
+    assert (answered.task.total, answered.response.latency.mean_ms) == (0, 40.0)
+    grade = collector.observe(db, [finished("t1", Outcome.FAILED, latency_ms=40.0, **arm)], NOW)
+    assert [row.outcome for row in rows(grade)] == [Outcome.FAILED]
 
 
 def test_a_late_outcome_keeps_its_row_and_leaves_the_window_alone(db: sqlite3.Connection) -> None:

@@ -19,6 +19,7 @@ from metrics_collector.schedule import LOAD_CHANGED_US
 from metrics_collector.state import State, Work
 from metrics_collector.summary import summarise, view
 from metrics_collector.window import MAIN, Beat, Timing, WindowKey
+from thymos import subjects
 from thymos.envelope import Envelope
 from thymos.events import BaselineFrozen
 from thymos.message import Message
@@ -187,17 +188,18 @@ class Collector:
     def _finished(self, work: Work, envelope: Envelope[Message], data: TaskFinished, at_us: int) -> Counted | None:
         """An answer that awaits its grade, or an outcome; an outcome that was counted before changes nothing."""
         keys = _keys(envelope, data)
-        if not data.awaits_grade:
+        is_answer = _awaits_grade(envelope.source, data)
+        if not is_answer:
             scope = (data.experiment_id or "", keys[-1].arm or data.branch)
             if not store.count_once(work.connection, envelope.tenant, envelope.agent, *scope, data.task_id):
                 return None
-        kind = Kind.ANSWER if data.awaits_grade else Kind.OUTCOME
+        kind = Kind.ANSWER if is_answer else Kind.OUTCOME
         sample = _finished_sample(data, at_us)
         timings: list[Timing] = []
         for key in keys:
             self._state.end_task(work, key, sample.key)
             timings.append(self._state.place(work, key, kind, sample).timing)
-        if data.awaits_grade:
+        if is_answer:
             return None
         named = WindowKey(envelope.tenant, envelope.agent, data.branch, data.experiment_id or "", data.arm or "")
         return Counted(named, data, sample, on_time=timings[0] in (Timing.IN_WINDOW, Timing.PAST))
@@ -233,6 +235,14 @@ def _keys(envelope: Envelope[Message], data: TaskFinished | TaskStarted) -> list
     if not (data.experiment_id and data.arm):
         return [branch]
     return [branch, WindowKey(envelope.tenant, envelope.agent, data.branch, data.experiment_id, data.arm)]
+
+
+def _awaits_grade(source: str, data: TaskFinished) -> bool:
+    """Whether it is an answer only. An experiment's outcome is what its grader says: an arm does not grade itself,
+    whatever it calls its answer. Experiments run scenarios, which worktree-scaler grades; there is no live mode, whose
+    outcomes would come from the customers' side.
+    """
+    return data.awaits_grade or (data.experiment_id is not None and source != subjects.WORKTREE_SCALER)
 
 
 def _task(data: TaskFinished | TaskStarted) -> str:

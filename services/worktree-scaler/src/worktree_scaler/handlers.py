@@ -133,7 +133,7 @@ class Handlers:
                     self._on_heartbeat(envelope, beat, tx)
                 case TaskStarted() as started:
                     scenario_runs.on_started(envelope, started, tx)
-                case TaskFinished(awaits_grade=True) as answer:
+                case TaskFinished() as answer if envelope.source != subjects.WORKTREE_SCALER:
                     experiment_id = scenario_runs.on_answer(envelope, answer, tx)
                     answered.update([experiment_id] if experiment_id else [])
         for experiment_id in sorted(answered):

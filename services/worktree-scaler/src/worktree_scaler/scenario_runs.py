@@ -282,7 +282,10 @@ def on_started(envelope: Envelope[Message], data: TaskStarted, tx: Transaction) 
 
 
 def on_answer(envelope: Envelope[Message], answer: TaskFinished, tx: Transaction) -> str | None:
-    """Grade an answer and publish its outcome; the experiment's id when there may be something to hand out."""
+    """Grade an answer and publish its outcome; the experiment's id when there may be something to hand out.
+
+    Every assignment awaits a grade, so what answers it is graded, whether or not the agent says that it awaits one.
+    """
     one = _ours(envelope, answer, tx)
     if one is None or one.stage not in OPEN:
         return None

@@ -1,0 +1,72 @@
+"""A scenario being run: what agents say about its tasks, and what is published of it."""
+
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from thymos.commands import RunScenario
+from thymos.envelope import Envelope, decode
+from thymos.events import Arm
+from thymos.message import Message
+from thymos.telemetry import Outcome, TaskFinished
+from thymos.unit_of_work import _SCHEMA, Cause, Transaction
+from worktree_scaler import scenario_runs, store
+from worktree_scaler.handlers import Handlers
+from worktree_scaler.scenario_file import ScenarioTask
+from worktree_scaler.settings import ScalerSettings
+
+NOW = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
+TASKS = {"t1": ScenarioTask("t1", "a question", "right", "digest")}
+
+
+class Run:
+    """One scenario of one task at two arms, and agents that talk about it; time passes as the test says."""
+
+    def __init__(self, settings: ScalerSettings) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection.executescript(_SCHEMA + store.SCHEMA + scenario_runs.SCHEMA)
+        self.handlers = Handlers(settings, lambda: None)
+        self.now = NOW
+        self.serial = 0
+
+    def transaction(self, tenant: str = "", agent: str = "") -> Transaction:
+        self.serial += 1
+        return Transaction(self.connection, self.now, "worktree-scaler", Cause(str(self.serial), tenant, agent))
+
+    def begin(self, tenant: str = "default", agent: str = "support") -> None:
+        arms = [Arm(name="control", branch="e-control", control=True), Arm(name="bold", branch="e-bold")]
+        command = RunScenario(experiment_id="e", arms=arms, task_ids=["t1"], seed=1, task_timeout_seconds=30)
+        scenario_runs.begin(command, TASKS, "exact", self.transaction(tenant, agent))
+        self.outcomes()
+
+    def says(self, data: Message, source: str = "w1", tenant: str = "default", after: float = 0) -> None:
+        self.now += timedelta(seconds=after)
+        envelope: Envelope[Message] = Envelope(
+            id=f"m{self.serial}", source=source, time=self.now, tenant=tenant, agent="support", data=data
+        )
+        self.handlers.on_telemetry([envelope], self.transaction())
+
+    def outcomes(self) -> list[tuple[str, Outcome]]:
+        """(tenant, outcome) of what was graded or ended since the last time."""
+        rows = self.connection.execute("SELECT body, subject FROM outbox ORDER BY position").fetchall()
+        self.connection.execute("DELETE FROM outbox")
+        said = [decode(body, subject) for body, subject in rows]
+        return [(one.tenant, one.data.outcome) for one in said if isinstance(one.data, TaskFinished)]
+
+
+def answer(output: str, **data: Any) -> TaskFinished:
+    where = {"branch": "e-bold", "experiment_id": "e", "arm": "bold"}
+    return TaskFinished(task_id="t1", outcome=Outcome.SUCCEEDED, output=output, **where, **data)
+
+
+def test_an_answer_is_graded_whatever_its_flag_says_and_the_grade_is_not(settings: ScalerSettings) -> None:
+    run = Run(settings)
+    run.begin()
+    run.says(answer("wrong", awaits_grade=False), source="raw-client")
+
+    assert run.outcomes() == [("default", Outcome.FAILED)]
+
+    other = Run(settings)
+    other.begin()
+    other.says(answer("right"), source="worktree-scaler")
+    assert other.outcomes() == [], "what this service itself has said is no answer"
