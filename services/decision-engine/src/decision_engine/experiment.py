@@ -77,7 +77,6 @@ class Experiment:
     running_at: datetime | None = None
     answers: Mapping[str, Mapping[str, Answer]] = field(default_factory=dict)
     graded: int | None = None
-    graded_at: datetime | None = None
     look: ExperimentVerdict | None = None
     verdict: Verdict | None = None
     winner: str | None = None
@@ -229,9 +228,10 @@ def _measured(experiment: Experiment, fact: MetricsOutcomes, now: datetime) -> E
 
 
 def _scenario_finished(experiment: Experiment, fact: events.ScenarioFinished, now: datetime) -> Experiment:
+    del now
     if fact.experiment_id != experiment.id or experiment.graded is not None:
         return experiment
-    return replace(experiment, graded=fact.graded, graded_at=now)
+    return replace(experiment, graded=fact.graded)
 
 
 def _branch_merged(experiment: Experiment, fact: events.BranchMerged, now: datetime) -> Experiment:
@@ -302,8 +302,6 @@ def wake_at(experiment: Experiment, policy: Policy) -> datetime | None:
     times = [experiment.deadline]
     if experiment.phase is Phase.PENDING:
         times.append(learning_until(experiment, policy))
-    if experiment.phase is Phase.RUNNING and experiment.graded_at is not None:
-        times.append(experiment.graded_at + policy.late_outcomes_timeout)
     if is_leaving(experiment):
         times.append(experiment.release_until)
     return min((at for at in times if at is not None), default=experiment.opened_at)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from datetime import datetime
 from fractions import Fraction
 
 from pydantic import JsonValue
@@ -15,7 +14,7 @@ from decision_engine.evidence import ratio_text
 from decision_engine.evidence_plan import EvidencePlan
 from decision_engine.experiment import Experiment
 from decision_engine.ids import distinct, shuffled
-from decision_engine.pairing import ArmOutcome, AssignedTask, PairStatus, status_of_outcome
+from decision_engine.pairing import MEASURED, ArmOutcome, AssignedTask, PairStatus, status_of_outcome
 from decision_engine.policy import Policy
 from thymos.events import ArmReport, Evidence, ExperimentTask
 
@@ -42,11 +41,11 @@ def plan_of(experiment: Experiment, policy: Policy, tasks: Iterable[ExperimentTa
     )
 
 
-def measured(experiment: Experiment, now: datetime, policy: Policy, ended: str = "") -> Experiment:
+def measured(experiment: Experiment, ended: str = "") -> Experiment:
     """The experiment with the verdict on everything that was measured so far."""
     if experiment.plan is None:
         return experiment
-    over = is_over(experiment, now, policy)
+    over = is_over(experiment)
     outcomes = {
         arm.name: {
             task_id: ArmOutcome(status_of_outcome(answer.outcome), answer.latency_us)
@@ -62,12 +61,21 @@ def measured(experiment: Experiment, now: datetime, policy: Policy, ended: str =
     return replace(experiment, look=look)
 
 
-def is_over(experiment: Experiment, now: datetime, policy: Policy) -> bool:
-    """Whether the scenario has ended and its outcomes are all here, or have had their time to come."""
-    if experiment.graded is None or experiment.graded_at is None:
+def is_over(experiment: Experiment) -> bool:
+    """Whether the scenario has ended and every outcome that it graded is here: what is not here is unmeasured.
+
+    Graded outcomes that are still on their way are waited for as long as the experiment may take. A cancelled outcome
+    is not a graded one, nor is one of another task or arm.
+    """
+    if experiment.graded is None or experiment.plan is None:
         return False
-    answers = sum(len(of_arm) for of_arm in experiment.answers.values())
-    return answers >= experiment.graded or now >= experiment.graded_at + policy.late_outcomes_timeout
+    planned = {task.task_id for task in experiment.plan.tasks}
+    here = sum(
+        task_id in planned and status_of_outcome(answer.outcome) in MEASURED
+        for arm in experiment.arms
+        for task_id, answer in experiment.answers.get(arm.name, {}).items()
+    )
+    return here >= experiment.graded
 
 
 def reports(experiment: Experiment) -> list[ArmReport]:

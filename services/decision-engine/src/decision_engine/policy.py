@@ -33,7 +33,6 @@ class Policy:
         approval_timeout: how long a question to a person stands.
         release_timeout: the longest wait for worktrees to stop before their branches are deleted.
         cleanup_timeout: the longest that a finished experiment may take to remove what it made.
-        late_outcomes_timeout: how long outcomes may lag behind the end of the scenario.
     """
 
     versioning: Versioning
@@ -45,7 +44,6 @@ class Policy:
     approval_timeout: timedelta = timedelta(hours=24)
     release_timeout: timedelta = timedelta(seconds=30)
     cleanup_timeout: timedelta = timedelta(minutes=2)
-    late_outcomes_timeout: timedelta = timedelta(seconds=15)
 
     @property
     def alpha(self) -> Fraction:

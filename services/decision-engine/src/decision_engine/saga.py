@@ -186,7 +186,7 @@ def _running(experiment: Experiment, now: datetime, policy: Policy) -> Step | No
 def timed_out(experiment: Experiment, now: datetime, policy: Policy) -> Step:
     """A running experiment has used up its time: inconclusive, whatever it looked like."""
     said = f"no verdict within {policy.versioning.experiment_timeout}"
-    ended = measurement.measured(experiment, now, policy, ended=said)
+    ended = measurement.measured(experiment, ended=said)
     if ended.look is not None and ended.look.verdict is not Verdict.CONTINUE:
         said = f"{said}: {ended.look.reason}"
     return _leave(experiment, Trigger.EXPIRED, Verdict.INCONCLUSIVE, said, now, policy)

@@ -32,7 +32,13 @@ from thymos.telemetry import Outcome
 
 M = TypeVar("M", bound=Message)
 BEGIN = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
-OUTCOMES = {"1": Outcome.SUCCEEDED, "0": Outcome.FAILED, "e": Outcome.ERRORED, "t": Outcome.TIMED_OUT}
+OUTCOMES = {
+    "1": Outcome.SUCCEEDED,
+    "0": Outcome.FAILED,
+    "e": Outcome.ERRORED,
+    "t": Outcome.TIMED_OUT,
+    "c": Outcome.CANCELLED,
+}
 """How outcomes are written in tests: one letter each."""
 
 
