@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from decision_engine import engine
 from decision_engine.phases import TRANSITIONS, IllegalTransition, Phase, Trigger, diagram, next_phase
 from decision_engine.testing import OUTCOMES, Story, policy
 from thymos import commands, events
@@ -152,10 +153,12 @@ def test_variants_that_change_nothing_are_not_tested() -> None:
     assert len(deleted(story)) == 1, "the control's branch was there"
 
 
-def test_a_broken_environment_is_an_error_and_not_a_rollback() -> None:
+@pytest.mark.parametrize("first", ["control", "learn-from-success"])
+def test_a_broken_environment_is_an_error_and_not_a_rollback(first: str) -> None:
     story = Story().runs()
     six = story.tasks()[:6]
-    story.arm("control", dict.fromkeys(six, "e")).arm("learn-from-success", dict.fromkeys(six, "e"))
+    for arm in (first, "learn-from-success" if first == "control" else "control"):
+        story.arm(arm, dict.fromkeys(six, "e"))
 
     assert closed(story.cleans_up()).verdict is Verdict.ERROR
 
@@ -253,8 +256,8 @@ def test_every_phase_ends_by_itself_when_nobody_answers(phase: str) -> None:
     assert closed(story).verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR)
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_every_phase_can_be_aborted_and_leaves_nothing(phase: str) -> None:
+@pytest.mark.parametrize("phase", [phase for phase in PHASES if phase != "merging"])
+def test_every_phase_before_the_merge_can_be_aborted_and_leaves_nothing(phase: str) -> None:
     story = PHASES[phase]()
     experiment = story.experiment()
     story.happens(commands.AbortExperiment(experiment_id=experiment.id, by="ada", reason="enough"))
@@ -266,6 +269,43 @@ def test_every_phase_can_be_aborted_and_leaves_nothing(phase: str) -> None:
     assert event.verdict is Verdict.ABORTED
     assert "ada" in event.reason
     assert deleted(story) >= experiment.seen
+
+
+def test_a_merge_that_was_asked_for_cannot_be_aborted() -> None:
+    story = Story().runs().pairs(WON, LOST)
+    abort = commands.AbortExperiment(experiment_id=story.experiment().id, by="ada")
+    refused = engine.why_refused(story.state, abort, story.now, story.policy)
+    story.happens(abort).merges().cleans_up()
+
+    assert refused is not None
+    assert refused[0] == "conflict"
+    event = closed(story)
+    assert (event.verdict, event.winner) == (Verdict.MERGE, "learn-from-success")
+
+
+def test_a_merge_that_comes_true_during_the_clean_up_is_a_merge() -> None:
+    story = Story().runs().pairs(WON, LOST).passes(minutes=6)
+    assert story.experiment().phase is Phase.ERROR
+
+    story.merges().cleans_up()
+
+    event = closed(story)
+    assert (event.verdict, event.winner) == (Verdict.MERGE, "learn-from-success")
+    reference = story.state.watch.reference
+    assert reference is not None
+    assert "control" in reference.origin
+    assert story.state.figures.merged == 1
+
+
+def test_a_merge_that_comes_true_after_the_end_is_still_watched_against_the_control() -> None:
+    story = Story().runs().pairs(WON, LOST).passes(minutes=6).passes(minutes=3).passes(minutes=3)
+    assert closed(story).verdict is Verdict.ERROR
+
+    story.merges()
+
+    reference = story.state.watch.reference
+    assert reference is not None
+    assert "control" in reference.origin
 
 
 def test_branches_that_show_up_after_the_end_are_deleted_too() -> None:

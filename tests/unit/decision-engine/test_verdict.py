@@ -122,8 +122,17 @@ def test_a_broken_limit_rolls_back_at_once() -> None:
     assert "error_rate limit broken: 3 errors in 3 tasks" in verdict.reason
 
 
-def test_limits_do_not_wait_for_the_control() -> None:
-    assert look(plan_of(100, limits=SEED_LIMITS), a="", b="eee").verdict is Verdict.ROLLBACK
+def test_limits_count_tasks_whose_control_is_known() -> None:
+    """In an outage of the environment the order in which the arms are heard must not decide."""
+    plan = plan_of(100, limits=SEED_LIMITS)
+    assert look(plan, a="", b="eeeeee").verdict is Verdict.CONTINUE
+    assert look(plan, a="11", b="eeeeee").verdict is Verdict.CONTINUE
+    assert look(plan, a="111", b="eeeeee").verdict is Verdict.ROLLBACK
+    assert look(plan, a="eeeeee", b="eeeeee").verdict is Verdict.ERROR
+
+
+def test_limits_do_not_wait_for_the_pairs_before() -> None:
+    assert look(plan_of(100, limits=SEED_LIMITS), a=".111", b=".eee").verdict is Verdict.ROLLBACK
 
 
 def test_if_the_control_breaks_a_limit_too_it_is_the_environment() -> None:

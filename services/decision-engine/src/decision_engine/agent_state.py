@@ -34,6 +34,8 @@ METRICS_MAX = 64
 STRATEGIES_MAX = 32
 CLOSED_MAX = 500
 """Closed experiments whose late branches are still recognised."""
+GIVEN_UP_MAX = 20
+"""Closed experiments whose merge may still come true."""
 WORKTREES_MAX = 4_096
 CALM_LEVEL = 100
 """A drop began where the baseline's detector was last below 1/100 of its alarm."""
@@ -58,7 +60,9 @@ class Figures:
 class AgentState:
     """One agent. `since_calm` counts main's outcomes since the drop (if there is one) began to count; `shown` holds
     digests of scenario tasks whose content came by in live traffic; `proven` and `orphans` are commits and branches
-    that are yet to be announced or deleted. `clock` is the time of its last step: it never goes back."""
+    that are yet to be announced or deleted; `given_up` holds the control's (failures, outcomes) of closed experiments
+    whose merge was asked for and never answered: it may still come true. `clock` is the time of its last step: it
+    never goes back."""
 
     tenant: str
     agent: str
@@ -72,6 +76,7 @@ class AgentState:
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
     experiments_opened: int = 0
     closed: tuple[str, ...] = ()
+    given_up: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     cooldowns: Mapping[str, datetime] = field(default_factory=dict)
     refusals: Mapping[str, str] = field(default_factory=dict)
     approvals: Mapping[str, Approval] = field(default_factory=dict)
@@ -135,10 +140,9 @@ def evolve(state: AgentState, fact: Message, correlation_id: str | None, now: da
     state = _of_agent(state, fact, policy)
     if isinstance(fact, events.CommandRefused):
         return _refused(state, fact, correlation_id)
-    if isinstance(fact, events.BranchMerged):
-        state = _main_merged(state, fact)
     moved = {name: saga_state.evolve(experiment, fact, now) for name, experiment in state.experiments.items()}
-    return replace(state, experiments=moved)
+    state = replace(state, experiments=moved)
+    return _main_merged(state, fact) if isinstance(fact, events.BranchMerged) else state
 
 
 def _of_agent(state: AgentState, fact: Message, policy: Policy) -> AgentState:  # noqa: C901  (one flat table)
@@ -264,8 +268,9 @@ def _branch_created(state: AgentState, fact: events.BranchCreated) -> AgentState
 def _main_merged(state: AgentState, fact: events.BranchMerged) -> AgentState:
     if fact.commit == fact.previous_commit:
         return state
-    experiment = state.experiments.get(fact.experiment_id or "")
-    control = measurement.control_counts(experiment) if experiment is not None else None
+    identity = fact.experiment_id or ""
+    experiment = state.experiments.get(identity)
+    control = measurement.control_counts(experiment) if experiment is not None else state.given_up.get(identity)
     before = state.watch.reference
     figures = replace(state.figures, branches_merged=state.figures.branches_merged + 1)
     state = replace(state, watch=watch.merged(state.watch, fact, control), figures=figures)
@@ -316,5 +321,14 @@ def closed(state: AgentState, experiment: Experiment) -> AgentState:
         improvement=figures.improvement + (gained or 0),
     )
     left = {name: known for name, known in state.experiments.items() if name != experiment.id}
+    state = replace(state, given_up=_with_given_up(state.given_up, experiment))
     ids = (*state.closed, experiment.id)[-CLOSED_MAX:]
     return restarted(replace(state, experiments=left, closed=ids, figures=counted))
+
+
+def _with_given_up(known: Mapping[str, tuple[int, int]], experiment: Experiment) -> Mapping[str, tuple[int, int]]:
+    look = experiment.look
+    if experiment.merged or not experiment.merge_sent or look is None:
+        return known
+    control = measurement.control_counts(replace(experiment, winner=look.winner))
+    return known if control is None else dict(list({**known, experiment.id: control}.items())[-GIVEN_UP_MAX:])

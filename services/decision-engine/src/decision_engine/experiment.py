@@ -117,8 +117,8 @@ class Experiment:
 
     @property
     def abortable(self) -> bool:
-        """Whether an abort still changes anything."""
-        return (self.phase, Trigger.ABORT) in TRANSITIONS and not self.merged
+        """Whether an abort still changes anything: not once memory-repository was asked to merge."""
+        return (self.phase, Trigger.ABORT) in TRANSITIONS and not self.merge_sent and not self.merged
 
     @property
     def rows(self) -> tuple[int, int] | None:
@@ -236,9 +236,15 @@ def _scenario_finished(experiment: Experiment, fact: events.ScenarioFinished, no
 
 def _branch_merged(experiment: Experiment, fact: events.BranchMerged, now: datetime) -> Experiment:
     del now
-    if fact.experiment_id != experiment.id:
+    if fact.experiment_id != experiment.id or fact.target != "main" or experiment.merged_commit is not None:
         return experiment
-    return replace(experiment, merged_commit=fact.commit)
+    merged = replace(experiment, merged_commit=fact.commit)
+    if experiment.phase not in LEAVING:
+        return merged
+    # It was given up, and the merge came true all the same: what is on main counts.
+    winner = next((arm.name for arm in experiment.arms if arm.branch == fact.source), None)
+    reason = f"merged after all as {fact.commit} ({experiment.reason})"
+    return replace(merged, merged=True, verdict=Verdict.MERGE, winner=winner, reason=reason)
 
 
 def _conflicted(experiment: Experiment, fact: events.MergeConflicted, now: datetime) -> Experiment:

@@ -8,7 +8,8 @@ and effects between arms (shared memory, rate limits) are not covered, hence the
 
 Merging needs E >= K/alpha_j, the success criteria and at least `min_pairs` pairs. Rolling an arm back because
 it is proven worse needs a harm e-value of 1/alpha and the same number of pairs; a broken limit rolls it back
-at once. An arm that is out stays out. Source: design notes, section "Evidence".
+at once. A challenger breaks a limit only by tasks whose control is known: in an outage both fail, whichever is
+heard first. An arm that is out stays out. Source: design notes, section "Evidence".
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from decision_engine.pairing import (
     PENDING,
     ArmOutcome,
     PairCount,
+    PairStatus,
     count_pairs,
     distinct_tasks,
 )
@@ -134,10 +136,11 @@ def decide(
     """
     control = outcomes.get(plan.control, {})
     control_broken = _broken_limit(plan, control)
+    answered = {task_id for task_id, outcome in control.items() if outcome.status is not PairStatus.PENDING}
     evidence = {
         arm: ArmEvidence.of(
             count_pairs(plan.tasks, control, outcomes.get(arm, {}), deadline_us=plan.deadline_us),
-            _broken_limit(plan, outcomes.get(arm, {})),
+            _broken_limit(plan, {task: it for task, it in outcomes.get(arm, {}).items() if task in answered}),
             _unequal_task_sets(plan, {plan.control: control, arm: outcomes.get(arm, {})}),
         )
         for arm in plan.challengers
