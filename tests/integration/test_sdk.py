@@ -216,8 +216,13 @@ with thymos.connect_sync(sys.argv[1]) as bus:
 
 async def test_a_forked_child_neither_hangs_nor_breaks_its_parent(nats: NatsBus, nats_server: NatsServer) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKING, nats_server.url)
-    async with asyncio.timeout(30):
-        assert await process.wait() == 0
+    try:
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert [o.task_id for o in await outcomes(nats, 1)] == ["in the parent"]
 
 
