@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+import sqlite3
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from decision_engine import engine, store
@@ -18,9 +20,16 @@ from thymos.message import Message
 from thymos.metrics import MetricsChanged, MetricsOutcomes
 from thymos.unit_of_work import Transaction
 
+log = logging.getLogger(__name__)
+
 TICK = timedelta(milliseconds=500)
 BEHIND = timedelta(seconds=5)
 """A message older than this means that the service is catching up; deadlines wait until that is over."""
+BEHIND_MAX = timedelta(seconds=60)
+"""The longest that they wait in one go: messages may be old because a producer's clock is slow, and stay so."""
+AFTER_FAILURE = timedelta(minutes=1)
+"""An agent whose deadlines could not be handled is tried again after this."""
+AGENTS_BEHIND_MAX = 10_000
 
 HEARD = (
     MetricsChanged,
@@ -45,22 +54,53 @@ HEARD = (
 """What changes something here; other events, our own among them, pass by."""
 
 
-@dataclass
-class CatchingUp:
-    """Until when the service takes itself to be behind: after its start, and after each old message."""
+@dataclass(frozen=True)
+class Pause:
+    """Deadlines wait until `until`, which old messages put off, but not beyond `BEHIND_MAX` after `since`."""
 
-    until: datetime | None = None
+    since: datetime
+    until: datetime
 
-    def saw(self, happened_at: datetime, now: datetime) -> None:
-        """A message was handled."""
-        if self.until is None or now - happened_at > BEHIND:
-            self.until = now + BEHIND
+    @staticmethod
+    def begun(now: datetime) -> Pause:
+        """A pause that begins now."""
+        return Pause(now, now + BEHIND)
 
     def is_over(self, now: datetime) -> bool:
         """Whether deadlines may be judged by the clock."""
-        if self.until is None:
-            self.until = now + BEHIND
-        return now >= self.until
+        return now >= min(self.until, self.since + BEHIND_MAX)
+
+
+@dataclass
+class CatchingUp:
+    """Until when the service takes itself to be behind: with all agents after its start, later with each by itself, so
+    that one producer's slow clock stops no other's deadlines, and its own agent's for a bounded time only."""
+
+    start: Pause | None = None
+    agents: dict[tuple[str, str], Pause] = field(default_factory=dict)
+
+    def begin(self, now: datetime) -> Pause:
+        """The pause after the service's start, which is when this is called first."""
+        self.start = self.start or Pause.begun(now)
+        return self.start
+
+    def saw(self, agent: tuple[str, str], happened_at: datetime, now: datetime) -> None:
+        """A message of a (tenant, agent) was handled."""
+        start = self.begin(now)
+        if now - happened_at <= BEHIND:
+            return
+        if not start.is_over(now):
+            self.start = replace(start, until=now + BEHIND)
+        known = self.agents.get(agent)
+        went_on = known is not None and now < known.until
+        self.agents[agent] = replace(known, until=now + BEHIND) if known and went_on else Pause.begun(now)
+        if len(self.agents) > AGENTS_BEHIND_MAX:
+            self.agents = {name: pause for name, pause in self.agents.items() if now < pause.until}
+
+    def is_over(self, agent: tuple[str, str], now: datetime) -> bool:
+        """Whether the deadlines of a (tenant, agent) may be judged by the clock."""
+        known = self.agents.get(agent)
+        return self.begin(now).is_over(now) and (known is None or known.is_over(now))
 
 
 @dataclass(frozen=True)
@@ -84,14 +124,27 @@ class Handlers:
 
     def on_tick(self, tx: Transaction) -> None:
         """Deadlines that have passed; what is still on the bus comes first, it may be what they wait for."""
-        if not self.catching_up.is_over(tx.now):
-            return
+        self.catching_up.begin(tx.now)
         for tenant, agent in store.due(tx.connection, tx.now):
+            if self.catching_up.is_over((tenant, agent), tx.now):
+                self._on_deadline(tx, tenant, agent)
+
+    def _on_deadline(self, tx: Transaction, tenant: str, agent: str) -> None:
+        """One agent's deadlines; if they fail, the other agents' do not wait for them."""
+        tx.connection.execute("SAVEPOINT deadline")
+        try:
             self._run(tx, tenant, agent, Input(f"tick|{tx.now.isoformat()}"), tx.now)
+        except sqlite3.Error:
+            raise  # it is the file's fault, not the agent's
+        except Exception:  # whatever it is, it is this agent's alone
+            log.exception("agent %s of tenant %s: its deadlines could not be handled", agent, tenant)
+            tx.connection.execute("ROLLBACK TO deadline")
+            store.postpone(tx.connection, tenant, agent, tx.now + AFTER_FAILURE)
+        tx.connection.execute("RELEASE deadline")
 
     def _step(self, envelope: Envelope[Message], tx: Transaction) -> None:
         given = Input(envelope.id, envelope.data, envelope.correlation_id)
-        self.catching_up.saw(envelope.time, tx.now)
+        self.catching_up.saw((envelope.tenant, envelope.agent), envelope.time, tx.now)
         self._run(tx, envelope.tenant, envelope.agent, given, envelope.time)
 
     def _run(self, tx: Transaction, tenant: str, agent: str, given: Input, happened_at: datetime) -> None:

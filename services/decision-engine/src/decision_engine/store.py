@@ -68,6 +68,11 @@ def due(connection: sqlite3.Connection, now: datetime) -> list[tuple[str, str]]:
     return [(tenant, agent) for tenant, agent in rows]
 
 
+def postpone(connection: sqlite3.Connection, tenant: str, agent: str, until: datetime) -> None:
+    """Look at an agent no sooner than this, although its time has come."""
+    connection.execute("UPDATE agents SET wake_at = ? WHERE tenant = ? AND agent = ?", (_utc(until), tenant, agent))
+
+
 def figures(connection: sqlite3.Connection, tenant: str, agent: str) -> Iterator[Figures]:
     """The figures of one agent, or of all of the tenant's."""
     where, values = _whose(tenant, agent)
