@@ -145,6 +145,20 @@ def test_a_registered_predicate_is_asked_about_mains_metrics() -> None:
     assert asked[0].load == 0.4
 
 
+def test_a_predicate_that_raises_is_not_met_and_the_agent_goes_on() -> None:
+    custom = rule("mine", {"type": "Custom", "evaluator": "shop:broken"}, SCALE)
+    configured = Versioning.model_validate({"rules": [custom, rule("other")]})
+    story = Story(Policy(configured, configured.rules, scenario(10), {"shop:broken": lambda _measured: 1 / 0 > 0}))
+
+    metrics(story, BUSY)
+    metrics(story, BUSY)
+
+    (made,) = story.decisions("mine")
+    assert made.verdict == "refused"
+    assert made.not_done[0].why == "shop:broken raised ZeroDivisionError: it counts as not met"
+    assert story.decisions("other")[0].verdict == "done"
+
+
 def test_a_branch_that_only_looks_good_is_not_merged() -> None:
     story = Story()
     metrics(story, AgentMetrics(task=TaskMetrics(success_rate=0.5, error_rate=0.0), sample_count=100))
@@ -166,6 +180,25 @@ def test_without_ab_testing_a_drop_makes_a_snapshot_and_a_branch_and_no_more() -
     assert created.branch.startswith("experiment-")
     assert len(story.sent(commands.CreateSnapshot)) == 1
     assert not story.state.experiments
+
+
+def test_without_ab_testing_a_strategy_makes_one_branch() -> None:
+    change = commands.MemoryChange(op="put", id="m1", content="refunds take five days")
+    story = Story(policy(auto_ab_testing_enabled=False)).memory_begins()
+    story.happens(commands.ProposeStrategy(name="refunds", description="say it", changes=[change])).main("1" * 10)
+
+    assert len(story.sent(commands.CreateBranch)) == 1
+    assert story.state.strategies == ()
+
+
+def test_without_ab_testing_one_drop_makes_one_branch() -> None:
+    story = Story(policy(auto_ab_testing_enabled=False)).memory_begins().baseline(failures=15, samples=300)
+    while not story.sent(commands.CreateBranch):
+        story.main("0")
+    for _ in range(10):
+        story.passes(hours=1).main("1")
+
+    assert len(story.sent(commands.CreateBranch)) == 1
 
 
 def test_without_a_scenario_a_drop_is_refused_with_what_to_do() -> None:

@@ -192,7 +192,15 @@ def custom(settings: config.Custom, situation: Situation) -> list[Finding]:
     """A registered predicate says so of main's metrics."""
     metrics = situation.state.metrics.get(MAIN)
     predicate = situation.policy.predicates.get(settings.evaluator)
-    if metrics is None or predicate is None or not predicate(metrics):
+    if metrics is None or predicate is None:
+        return []
+    try:
+        holds = bool(predicate(metrics))
+    except Exception as error:  # noqa: BLE001  (foreign code; the agent goes on without it)
+        # its words may differ at every look, and a refusal is published whenever they do
+        said = f"{settings.evaluator} raised {type(error).__name__}: it counts as not met"
+        return [Finding(MAIN, f"{settings.evaluator} cannot be told", failed=said)]
+    if not holds:
         return []
     shown = metrics.model_dump(mode="json", exclude_none=True)
     return [Finding(MAIN, f"{settings.evaluator} holds", {"metrics": shown})]

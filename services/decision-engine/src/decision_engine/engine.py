@@ -24,6 +24,7 @@ from decision_engine.finding import (
     DropChallengers,
     Effect,
     EndExperiment,
+    Finding,
     MergeWinner,
     OpenExperiment,
     RollBackMain,
@@ -35,7 +36,7 @@ from decision_engine.phases import Phase, Trigger
 from decision_engine.policy import Policy
 from decision_engine.rules import DONE, DRY_RUN, WITHHELD, Decision, decide, evaluate, remembered
 from thymos import commands, events
-from thymos.config import MergeBranch, Rollback
+from thymos.config import CreateBranch, MergeBranch, Rollback
 from thymos.events import Verdict
 from thymos.message import Message
 from thymos.metrics import MetricsOutcomes
@@ -323,6 +324,14 @@ def _carry_out(work: _Work, decision: Decision) -> None:
     work.state = replace(work.state, cooldowns=cooldowns)
     for effect in decision.plan.effects:
         _do(work, effect, decision.id)
+    if isinstance(decision.rule.action, CreateBranch):
+        _used_up(work, decision.finding)
+
+
+def _used_up(work: _Work, finding: Finding) -> None:
+    """What a branch was created for does not call for another, whether or not an experiment was opened with it."""
+    kept = tuple(known for known in work.state.strategies if known.name != finding.strategy)
+    work.state = agent_state.restarted(replace(work.state, strategies=kept))
 
 
 def _do(work: _Work, effect: Effect, decision_id: str) -> None:

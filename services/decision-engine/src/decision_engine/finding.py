@@ -15,7 +15,8 @@ from thymos.message import Message
 class Finding:
     """A condition holds: on which branch, why in words, and the numbers it was seen in.
 
-    `experiment_id` is set where it is about an experiment, `strategy` where a proposed strategy is.
+    `experiment_id` is set where it is about an experiment, `strategy` where a proposed strategy is. `failed` says why
+    the condition could not be told, which is no ground for anything; "" else.
     """
 
     branch: str
@@ -23,6 +24,7 @@ class Finding:
     inputs: Mapping[str, JsonValue] = field(default_factory=dict)
     experiment_id: str | None = None
     strategy: str | None = None
+    failed: str = ""
 
 
 @dataclass(frozen=True)

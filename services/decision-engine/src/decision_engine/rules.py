@@ -154,6 +154,8 @@ def evaluate(situation: Situation, cause: str) -> tuple[Decision, ...]:
 def decide(rule: Rule, finding: Finding, situation: Situation, decision_id: str) -> Decision:
     """What one rule makes of one finding, before other rules are looked at."""
     kind = _kind(rule)
+    if finding.failed:
+        return Decision(decision_id, rule, finding, REFUSED, None, finding.failed)
     if not getattr(situation.policy.versioning, kind.switch):
         return Decision(decision_id, rule, finding, REFUSED, None, f"{kind.switch} is false")
     if _is_cooling(rule, finding, situation):
