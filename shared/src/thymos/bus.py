@@ -120,7 +120,12 @@ class Bus(Protocol):
     async def publish(
         self, subject: str, body: bytes, message_id: str, headers: Mapping[str, str] | None = None
     ) -> PublishAck:
-        """Store a message. Raises TransientError when it is not known to be stored."""
+        """Store a message.
+
+        Raises:
+            PoisonError: it is larger than the server takes, headers included.
+            TransientError: it is not known to be stored.
+        """
 
     async def subscribe(self, consumer: Consumer) -> Subscription:
         """Pull from a durable that exists. Raises ConsumerMissingError, TransientError."""
@@ -152,7 +157,8 @@ class Bus(Protocol):
         """What waits for a durable; None when it does not exist. Raises TransientError."""
 
     async def purge(self, stream: Stream, subject: str) -> int:
-        """Forget the messages on a subject; returns how many."""
+        """Forget the messages on a subject; returns how many. Raises TransientError, also for a stream that is kept
+        for ever."""
 
     async def close(self) -> None:
         """Flush and disconnect."""

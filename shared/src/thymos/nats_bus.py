@@ -39,6 +39,8 @@ PUBLISH_TIMEOUT_SECONDS = 5.0
 ACK_TIMEOUT_SECONDS = 5.0
 PULL_GRACE_SECONDS = 1.0
 READING_LOOK_SECONDS = 2.0
+HEADER_BYTES = 12
+"""The version line and the end of a header block."""
 RECONNECT_SECONDS = 0.25
 PULL_BYTES_MAX = 8 * 1024 * 1024
 """Bytes on their way at once: the server cuts a client off that has more than 64 MiB waiting for it."""
@@ -125,6 +127,10 @@ class NatsBus:
         self, subject: str, body: bytes, message_id: str, headers: Mapping[str, str] | None = None
     ) -> PublishAck:
         all_headers = {**(headers or {}), bus.MESSAGE_ID_HEADER: message_id}
+        # nats-py looks at the body alone; with the headers too large the server would hang up on us.
+        size = len(body) + sum(len(name) + len(value) + 4 for name, value in all_headers.items()) + HEADER_BYTES
+        if size > self.client.max_payload:
+            raise PoisonError(f"{size} bytes on {subject}; the server takes at most {self.client.max_payload}")
         try:
             ack = await self.jetstream.publish(subject, body, timeout=PUBLISH_TIMEOUT_SECONDS, headers=all_headers)
         except NatsError as error:
