@@ -15,7 +15,7 @@ from thymos.bus import QueueDepth
 from thymos.commands import ReserveWorktrees, RunScenario
 from thymos.envelope import Envelope, decode
 from thymos.errors import Refusal
-from thymos.events import Arm
+from thymos.events import Arm, ExperimentClosed, Verdict
 from thymos.message import Message
 from thymos.telemetry import AgentHeartbeat
 from thymos.unit_of_work import _SCHEMA, Cause, Transaction
@@ -189,7 +189,7 @@ def test_a_released_experiment_is_drained_cleaned_and_told_once() -> None:
     world.reserve("arm")
     (row,) = world.look().starts
     world.beat(row.worktree_id, in_flight=1, branch="arm")
-    reservations.release("e", world.transaction(), "decided", None)
+    reservations.release("default", "support", "e", world.transaction(), "decided", None)
     assert world.look().signs == [(row.worktree_id, Sign.DRAIN)]
     todo = world.look(exited={row.worktree_id: 0})
     assert [branch.branch for branch in todo.clean] == ["arm"]
@@ -198,6 +198,23 @@ def test_a_released_experiment_is_drained_cleaned_and_told_once() -> None:
 
     assert world.told() == ["worktrees.released"]
     assert world.look().clean == []
+
+
+def test_anothers_experiment_of_the_same_id_is_nobody_elses() -> None:
+    world = World()
+    world.ready_fleet()
+    world.reserve("arm")
+    closed = ExperimentClosed(experiment_id="e", phase="Closed", verdict=Verdict.INCONCLUSIVE)
+    for tenant, agent in (("other", "support"), ("default", "other")):
+        stranger = Envelope[Message](
+            id=f"{tenant}-{agent}", source="cli", time=NOW, tenant=tenant, agent=agent, data=closed
+        )
+        Handlers(world.settings, lambda: None).on_event(stranger, world.transaction())
+        assert not reservations.release(tenant, agent, "e", world.transaction(), "theirs", None)
+    assert len(world.look().starts) == 1, "the arm keeps its worktree"
+    command = ReserveWorktrees(experiment_id="e", arms=[Arm(name="arm", branch="arm")])
+    theirs = Transaction(world.connection, NOW, "worktree-scaler", Cause("theirs", "other", "support"))
+    reservations.grant(command, world.settings.policy, theirs)
 
 
 def test_a_scenario_is_handed_only_to_reserved_arms() -> None:

@@ -68,8 +68,10 @@ class Handlers:
                 self._agent_with_command(tx)
                 reservations.grant(command, self._settings.policy, tx)
             case ReleaseWorktrees() as command:
-                if not reservations.release(command.experiment_id, tx, command.reason or "released", envelope.id):
-                    tx.publish(WorktreesReleased(experiment_id=command.experiment_id, branches=[]))
+                whose = (tx.tenant, tx.agent, command.experiment_id)
+                if not reservations.release(*whose, tx, command.reason or "released", envelope.id):
+                    nothing = WorktreesReleased(experiment_id=command.experiment_id, branches=[])
+                    tx.publish(nothing, tenant=tx.tenant, agent=tx.agent)
             case ScaleWorktree() as command:
                 self._scale(command, tx)
             case RunScenario() as command:
@@ -119,14 +121,15 @@ class Handlers:
             case BranchDeleted(branch=branch):
                 store.release_fleet(tx.connection, Branch(envelope.tenant, envelope.agent, branch))
             case ExperimentClosed(experiment_id=experiment_id):
-                reservations.release(experiment_id, tx, "its experiment is closed", envelope.id)
+                whose = (envelope.tenant, envelope.agent, experiment_id)
+                reservations.release(*whose, tx, "its experiment is closed", envelope.id)
         self._notify()
 
     # --- telemetry ------------------------------------------------------------------------------------------
 
     def on_telemetry(self, envelopes: Sequence[Envelope[Message]], tx: Transaction) -> None:
         """Heartbeats, tasks begun, and answers to grade; then whatever there is room for is handed out."""
-        answered: set[str] = set()
+        answered: set[int] = set()
         for envelope in envelopes:
             match envelope.data:
                 case AgentHeartbeat() as beat:
@@ -134,10 +137,10 @@ class Handlers:
                 case TaskStarted() as started:
                     scenario_runs.on_started(envelope, started, tx)
                 case TaskFinished() as answer if envelope.source != subjects.WORKTREE_SCALER:
-                    experiment_id = scenario_runs.on_answer(envelope, answer, tx)
-                    answered.update([experiment_id] if experiment_id else [])
-        for experiment_id in sorted(answered):
-            scenario_runs.hand_out(experiment_id, tx)
+                    run_id = scenario_runs.on_answer(envelope, answer, tx)
+                    answered.update([] if run_id is None else [run_id])
+        for run_id in sorted(answered):
+            scenario_runs.hand_out(run_id, tx)
 
     def _on_heartbeat(self, envelope: Envelope[Message], beat: AgentHeartbeat, tx: Transaction) -> None:
         worktree_id = beat.worktree_id or f"{envelope.tenant}.{envelope.agent}.external"

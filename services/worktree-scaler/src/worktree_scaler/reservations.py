@@ -17,6 +17,9 @@ from worktree_scaler.scaling import ScalingPolicy, ScalingSignal, reserve
 from worktree_scaler.settings import MAIN
 from worktree_scaler.store import Branch, text
 
+_WHOSE = "tenant = ? AND agent = ? AND experiment_id = ?"
+"""An experiment's id is its agent's alone: another's may be the same."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -38,7 +41,9 @@ def grant(command: ReserveWorktrees, policy: ScalingPolicy, tx: Transaction) -> 
         branch is taken.
     """
     experiment_id = command.experiment_id
-    if tx.connection.execute("SELECT 1 FROM reservations WHERE experiment_id = ?", (experiment_id,)).fetchone():
+    if tx.connection.execute(
+        f"SELECT 1 FROM reservations WHERE {_WHOSE}", (tx.tenant, tx.agent, experiment_id)
+    ).fetchone():
         raise Refusal(RefusalCode.CONFLICT, f"experiment {experiment_id} has reserved its worktrees before")
     branches = [arm.branch for arm in command.arms]
     if len(set(branches)) != len(branches):
@@ -62,7 +67,8 @@ def grant(command: ReserveWorktrees, policy: ScalingPolicy, tx: Transaction) -> 
             text(command.deadline) if command.deadline else None, tx.cause.correlation_id,
         ),
     )  # fmt: skip
-    tx.publish(WorktreesReserved(experiment_id=experiment_id, branches=branches))
+    reserved = WorktreesReserved(experiment_id=experiment_id, branches=branches)
+    tx.publish(reserved, tenant=tx.tenant, agent=tx.agent)
 
 
 def check_arms(command: RunScenario, tx: Transaction) -> None:
@@ -77,21 +83,18 @@ def check_arms(command: RunScenario, tx: Transaction) -> None:
             )
 
 
-def release(experiment_id: str, tx: Transaction, reason: str, released_by: str | None) -> bool:
-    """Let an experiment's fleets end and its scenario with them. False when it has no reservation."""
-    scenario_runs.stop(experiment_id, tx, reason)
-    row = tx.connection.execute(
-        "SELECT tenant, agent, branches FROM reservations WHERE experiment_id = ? AND released = 0",
-        (experiment_id,),
-    ).fetchone()
+def release(tenant: str, agent: str, experiment_id: str, tx: Transaction, reason: str, released_by: str | None) -> bool:
+    """Let the fleets of an agent's experiment end and its scenario with them. False when it has no reservation."""
+    whose = (tenant, agent, experiment_id)
+    scenario_runs.stop(*whose, tx, reason)
+    row = tx.connection.execute(f"SELECT branches FROM reservations WHERE {_WHOSE} AND released = 0", whose).fetchone()
     if row is None:
         return False
-    tenant, agent, branches = row
-    for branch in json.loads(branches):
+    for branch in json.loads(row[0]):
         store.release_fleet(tx.connection, Branch(tenant, agent, branch))
     tx.connection.execute(
-        "UPDATE reservations SET released = 1, released_by = coalesce(released_by, ?) WHERE experiment_id = ?",
-        (released_by, experiment_id),
+        f"UPDATE reservations SET released = 1, released_by = coalesce(released_by, ?) WHERE {_WHOSE}",
+        (released_by, *whose),
     )
     return True
 
@@ -99,18 +102,20 @@ def release(experiment_id: str, tx: Transaction, reason: str, released_by: str |
 def release_overdue(tx: Transaction) -> None:
     """No worktree outlives its experiment, also when nobody says that it is over."""
     rows = tx.connection.execute(
-        "SELECT experiment_id FROM reservations WHERE released = 0 AND deadline IS NOT NULL AND deadline <= ?",
+        "SELECT tenant, agent, experiment_id FROM reservations"
+        " WHERE released = 0 AND deadline IS NOT NULL AND deadline <= ?",
         (text(tx.now),),
     ).fetchall()
-    for (experiment_id,) in rows:
-        release(experiment_id, tx, "the reservation's deadline has passed", None)
+    for tenant, agent, experiment_id in rows:
+        release(tenant, agent, experiment_id, tx, "the reservation's deadline has passed", None)
 
 
 def take_ended(tx: Transaction) -> list[Ended]:
     """Remove and return the reservations whose fleets are all gone."""
     rows = tx.connection.execute(
-        "SELECT experiment_id, tenant, agent, branches, correlation_id, released_by FROM reservations r"
-        " WHERE released = 1 AND NOT EXISTS (SELECT 1 FROM fleets f WHERE f.experiment_id = r.experiment_id)"
+        "SELECT tenant, agent, experiment_id, branches, correlation_id, released_by FROM reservations r"
+        " WHERE released = 1 AND NOT EXISTS (SELECT 1 FROM fleets f WHERE f.tenant = r.tenant AND f.agent = r.agent"
+        " AND f.experiment_id = r.experiment_id)"
     ).fetchall()
-    tx.connection.executemany("DELETE FROM reservations WHERE experiment_id = ?", [(row[0],) for row in rows])
-    return [Ended(ex, t, a, json.loads(branches), c, by) for ex, t, a, branches, c, by in rows]
+    tx.connection.executemany(f"DELETE FROM reservations WHERE {_WHOSE}", [row[:3] for row in rows])
+    return [Ended(ex, t, a, json.loads(branches), c, by) for t, a, ex, branches, c, by in rows]

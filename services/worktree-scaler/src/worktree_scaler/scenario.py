@@ -11,6 +11,8 @@ Each task goes to each arm once. A task at an arm is an *assignment*, with one t
 - a deadline that passes while the arm's agent is alive is a time-out: the agent's fault
 - a task that was lost with its process, or never begun because there was none, and not redelivered before the
   deadline, is *cancelled*: unmeasured, not wrong
+- so is one that was lost, begun again and cut short by the deadline it was handed out with: the dead process had
+  taken of its time
 - whatever comes after an end is ignored: an outcome is final
 """
 
@@ -143,6 +145,13 @@ def deadline_after_begin(handed: datetime, begun_at: datetime, task_timeout: tim
     """When a task that was begun must be answered: its own time-out counts from its begin, never beyond the deadline
     it was handed out with."""
     return min(handed, begun_at + task_timeout)
+
+
+def at_deadline(agent_is_alive: bool, was_lost: bool, deadline: datetime, handed: datetime) -> Happening:
+    """What it means that an open task's deadline passes. A living agent is to blame, unless an earlier process had the
+    task first and took from its time: then the deadline is the one it was handed out with."""
+    cut_short = was_lost and deadline >= handed
+    return Happening.DEADLINE_ALIVE if agent_is_alive and not cut_short else Happening.DEADLINE_GONE
 
 
 def graded_outcome(reported: Outcome, grade: Grade) -> Outcome:

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -29,6 +30,7 @@ from worktree_scaler.scenario import (
     ArmProgress,
     Happening,
     Stage,
+    at_deadline,
     deadline_after_begin,
     following,
     graded_outcome,
@@ -40,16 +42,17 @@ from worktree_scaler.store import moment, text
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs(
-    experiment_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, agent TEXT NOT NULL, seed INTEGER NOT NULL,
-    task_timeout_seconds REAL NOT NULL, arms TEXT NOT NULL, grader TEXT NOT NULL, correlation_id TEXT,
-    finished INTEGER NOT NULL DEFAULT 0);
+    run_id INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, agent TEXT NOT NULL, experiment_id TEXT NOT NULL,
+    seed INTEGER NOT NULL, task_timeout_seconds REAL NOT NULL, arms TEXT NOT NULL, grader TEXT NOT NULL,
+    correlation_id TEXT, finished INTEGER NOT NULL DEFAULT 0, UNIQUE(tenant, agent, experiment_id));
 CREATE TABLE IF NOT EXISTS run_tasks(
-    experiment_id TEXT NOT NULL, position INTEGER NOT NULL, task_id TEXT NOT NULL, input TEXT NOT NULL,
-    expect TEXT NOT NULL, PRIMARY KEY(experiment_id, position));
-CREATE UNIQUE INDEX IF NOT EXISTS run_tasks_by_id ON run_tasks(experiment_id, task_id);
+    run_id INTEGER NOT NULL, position INTEGER NOT NULL, task_id TEXT NOT NULL, input TEXT NOT NULL,
+    expect TEXT NOT NULL, PRIMARY KEY(run_id, position));
+CREATE UNIQUE INDEX IF NOT EXISTS run_tasks_by_id ON run_tasks(run_id, task_id);
 CREATE TABLE IF NOT EXISTS assignments(
-    experiment_id TEXT NOT NULL, arm TEXT NOT NULL, position INTEGER NOT NULL, stage TEXT NOT NULL,
-    deadline TEXT NOT NULL, worktree_id TEXT, outcome TEXT, PRIMARY KEY(experiment_id, arm, position));
+    run_id INTEGER NOT NULL, arm TEXT NOT NULL, position INTEGER NOT NULL, stage TEXT NOT NULL,
+    handed_deadline TEXT NOT NULL, deadline TEXT NOT NULL, was_lost INTEGER NOT NULL DEFAULT 0, worktree_id TEXT,
+    outcome TEXT, PRIMARY KEY(run_id, arm, position));
 CREATE INDEX IF NOT EXISTS assignments_open ON assignments(deadline) WHERE stage IN ('out', 'begun', 'lost');
 """
 _OPEN_SQL = ", ".join(f"'{stage}'" for stage in sorted(OPEN))
@@ -59,11 +62,13 @@ RUNS_KEPT = 50
 
 @dataclass(frozen=True)
 class Run:
-    """One scenario being run. `arms` maps an arm's name to its branch."""
+    """One scenario being run, known by its own number: an experiment's id is its agent's alone. `arms` maps an arm's
+    name to its branch."""
 
-    experiment_id: str
+    run_id: int
     tenant: str
     agent: str
+    experiment_id: str
     seed: int
     task_timeout: timedelta
     arms: Mapping[str, str]
@@ -74,7 +79,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One task at one arm."""
+    """One task at one arm. It was handed out with `handed_deadline`; `deadline` is the one that counts now. Once
+    `was_lost`, a process that had begun it has ended."""
 
     run: Run
     arm: str
@@ -83,7 +89,9 @@ class Assignment:
     input: JsonValue
     expect: JsonValue
     stage: Stage
+    handed_deadline: datetime
     deadline: datetime
+    was_lost: bool
 
 
 # --- beginning and handing out ------------------------------------------------------------------------------
@@ -96,7 +104,7 @@ def begin(command: RunScenario, tasks: Mapping[str, ScenarioTask], grader: str, 
         Refusal: the experiment's scenario runs already, a task is not in the scenario, or an arm or
         task comes twice.
     """
-    if load(tx.connection, command.experiment_id) is not None:
+    if find(tx.connection, tx.tenant, tx.agent, command.experiment_id) is not None:
         raise Refusal(RefusalCode.CONFLICT, f"the scenario of experiment {command.experiment_id} was started before")
     unknown = [task_id for task_id in command.task_ids if task_id not in tasks]
     if unknown:
@@ -107,73 +115,88 @@ def begin(command: RunScenario, tasks: Mapping[str, ScenarioTask], grader: str, 
     if len(arms) != len(command.arms):
         raise Refusal(RefusalCode.INVALID, "two arms have the same name")
     _forget_oldest(tx.connection)
-    tx.connection.execute(
-        "INSERT INTO runs(experiment_id, tenant, agent, seed, task_timeout_seconds, arms, grader, correlation_id)"
+    cursor = tx.connection.execute(
+        "INSERT INTO runs(tenant, agent, experiment_id, seed, task_timeout_seconds, arms, grader, correlation_id)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            command.experiment_id, tx.tenant, tx.agent, command.seed, command.task_timeout_seconds,
+            tx.tenant, tx.agent, command.experiment_id, command.seed, command.task_timeout_seconds,
             json.dumps(arms), grader, tx.cause.correlation_id,
         ),
     )  # fmt: skip
+    run_id = cursor.lastrowid or 0
     tx.connection.executemany(
-        "INSERT INTO run_tasks(experiment_id, position, task_id, input, expect) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO run_tasks(run_id, position, task_id, input, expect) VALUES (?, ?, ?, ?, ?)",
         (
-            (
-                command.experiment_id,
-                at,
-                task_id,
-                json.dumps(tasks[task_id].input),
-                json.dumps(tasks[task_id].expect),
-            )
+            (run_id, at, task_id, json.dumps(tasks[task_id].input), json.dumps(tasks[task_id].expect))
             for at, task_id in enumerate(command.task_ids)
         ),
     )
-    tx.publish(ScenarioStarted(experiment_id=command.experiment_id, tasks=len(command.task_ids)))
-    hand_out(command.experiment_id, tx)
+    tx.publish(
+        ScenarioStarted(experiment_id=command.experiment_id, tasks=len(command.task_ids)),
+        tenant=tx.tenant,
+        agent=tx.agent,
+    )
+    hand_out(run_id, tx)
 
 
 def _forget_oldest(connection: sqlite3.Connection) -> None:
     old = connection.execute(
-        "SELECT experiment_id FROM runs WHERE finished = 1 ORDER BY rowid DESC LIMIT -1 OFFSET ?",
+        "SELECT run_id FROM runs WHERE finished = 1 ORDER BY run_id DESC LIMIT -1 OFFSET ?",
         (RUNS_KEPT,),
     ).fetchall()
     for table in ("assignments", "run_tasks", "runs"):
-        connection.executemany(f"DELETE FROM {table} WHERE experiment_id = ?", old)
+        connection.executemany(f"DELETE FROM {table} WHERE run_id = ?", old)
 
 
-def load(connection: sqlite3.Connection, experiment_id: str) -> Run | None:
-    """One run."""
-    row = connection.execute(
-        "SELECT tenant, agent, seed, task_timeout_seconds, arms, grader, correlation_id, finished FROM runs"
-        " WHERE experiment_id = ?",
-        (experiment_id,),
-    ).fetchone()
+_RUN_COLUMNS = (
+    "run_id, tenant, agent, experiment_id, seed, task_timeout_seconds, arms, grader, correlation_id, finished"
+)
+
+
+def find(connection: sqlite3.Connection, tenant: str, agent: str, experiment_id: str) -> Run | None:
+    """The run of an agent's experiment."""
+    return _run(
+        connection.execute(
+            f"SELECT {_RUN_COLUMNS} FROM runs WHERE tenant = ? AND agent = ? AND experiment_id = ?",
+            (tenant, agent, experiment_id),
+        ).fetchone()
+    )
+
+
+def _load(connection: sqlite3.Connection, run_id: int) -> Run | None:
+    return _run(connection.execute(f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone())
+
+
+def _run(row: Sequence[Any] | None) -> Run | None:
     if row is None:
         return None
-    tenant, agent, seed, seconds, arms, grader, correlation_id, finished = row
-    timeout = timedelta(seconds=seconds)
-    return Run(experiment_id, tenant, agent, seed, timeout, json.loads(arms), grader, correlation_id, bool(finished))
+    number, tenant, agent, experiment_id, seed, seconds, arms, grader, correlation_id, finished = row
+    timeout, branches = timedelta(seconds=seconds), json.loads(arms)
+    return Run(
+        number, tenant, agent, experiment_id, seed, timeout, branches, grader, correlation_id, bool(finished)
+    )  # fmt: skip
 
 
-def hand_out(experiment_id: str, tx: Transaction) -> None:
+def hand_out(run_id: int, tx: Transaction) -> None:
     """Give every arm of a run the tasks it has room for; announce the end when there are none left
     anywhere.
     """
-    run = load(tx.connection, experiment_id)
+    run = _load(tx.connection, run_id)
     if run is None or run.finished:
         return
-    task_ids = _task_ids(tx.connection, experiment_id)
+    task_ids = _task_ids(tx.connection, run_id)
     progress = _progress(tx.connection, run)
     for one in hand_outs(task_ids, progress, run.seed, run.task_timeout, tx.now):
         tx.connection.execute(
-            "INSERT INTO assignments(experiment_id, arm, position, stage, deadline) VALUES (?, ?, ?, ?, ?)",
-            (experiment_id, one.arm, one.position, Stage.OUT, text(one.deadline)),
+            "INSERT INTO assignments(run_id, arm, position, stage, handed_deadline, deadline)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (run_id, one.arm, one.position, Stage.OUT, text(one.deadline), text(one.deadline)),
         )
         task = TaskAssigned(
             task_id=one.task_id,
             branch=run.arms[one.arm],
-            input=_input(tx.connection, experiment_id, one.position),
-            experiment_id=experiment_id,
+            input=_input(tx.connection, run_id, one.position),
+            experiment_id=run.experiment_id,
             arm=one.arm,
             deadline=one.deadline,
             awaits_grade=True,
@@ -183,16 +206,14 @@ def hand_out(experiment_id: str, tx: Transaction) -> None:
         _finish(run, tx, "every task has its outcome")
 
 
-def _task_ids(connection: sqlite3.Connection, experiment_id: str) -> Sequence[str]:
-    rows = connection.execute(
-        "SELECT task_id FROM run_tasks WHERE experiment_id = ? ORDER BY position", (experiment_id,)
-    )
+def _task_ids(connection: sqlite3.Connection, run_id: int) -> Sequence[str]:
+    rows = connection.execute("SELECT task_id FROM run_tasks WHERE run_id = ? ORDER BY position", (run_id,))
     return [row[0] for row in rows]
 
 
-def _input(connection: sqlite3.Connection, experiment_id: str, position: int) -> JsonValue:
+def _input(connection: sqlite3.Connection, run_id: int, position: int) -> JsonValue:
     row = connection.execute(
-        "SELECT input FROM run_tasks WHERE experiment_id = ? AND position = ?", (experiment_id, position)
+        "SELECT input FROM run_tasks WHERE run_id = ? AND position = ?", (run_id, position)
     ).fetchone()
     value: JsonValue = json.loads(row[0])
     return value
@@ -200,20 +221,18 @@ def _input(connection: sqlite3.Connection, experiment_id: str, position: int) ->
 
 def _progress(connection: sqlite3.Connection, run: Run) -> list[ArmProgress]:
     rows = connection.execute(
-        f"SELECT arm, max(position) + 1, sum(stage IN ({_OPEN_SQL})) FROM assignments WHERE experiment_id = ?"
-        " GROUP BY arm",
-        (run.experiment_id,),
+        f"SELECT arm, max(position) + 1, sum(stage IN ({_OPEN_SQL})) FROM assignments WHERE run_id = ? GROUP BY arm",
+        (run.run_id,),
     )
     at = {arm: (next_position, outstanding) for arm, next_position, outstanding in rows}
     return [ArmProgress(arm, *at.get(arm, (0, 0))) for arm in run.arms]
 
 
 def _finish(run: Run, tx: Transaction, reason: str) -> None:
-    tx.connection.execute("UPDATE runs SET finished = 1 WHERE experiment_id = ?", (run.experiment_id,))
+    tx.connection.execute("UPDATE runs SET finished = 1 WHERE run_id = ?", (run.run_id,))
     rows = tx.connection.execute(
-        "SELECT outcome = 'cancelled', count(*) FROM assignments WHERE experiment_id = ? AND outcome IS NOT NULL"
-        " GROUP BY 1",
-        (run.experiment_id,),
+        "SELECT outcome = 'cancelled', count(*) FROM assignments WHERE run_id = ? AND outcome IS NOT NULL GROUP BY 1",
+        (run.run_id,),
     )
     counts = {bool(cancelled): count for cancelled, count in rows}
     tx.publish(
@@ -234,23 +253,24 @@ def _finish(run: Run, tx: Transaction, reason: str) -> None:
 
 def _find(connection: sqlite3.Connection, run: Run, arm: str, task_id: str) -> Assignment | None:
     row = connection.execute(
-        "SELECT t.position, t.input, t.expect, a.stage, a.deadline FROM run_tasks t JOIN assignments a"
-        " ON a.experiment_id = t.experiment_id AND a.position = t.position"
-        " WHERE t.experiment_id = ? AND t.task_id = ? AND a.arm = ?",
-        (run.experiment_id, task_id, arm),
+        "SELECT t.position, t.input, t.expect, a.stage, a.handed_deadline, a.deadline, a.was_lost FROM run_tasks t"
+        " JOIN assignments a ON a.run_id = t.run_id AND a.position = t.position"
+        " WHERE t.run_id = ? AND t.task_id = ? AND a.arm = ?",
+        (run.run_id, task_id, arm),
     ).fetchone()
     if row is None:
         return None
-    position, given, expect, stage, deadline = row
+    position, given, expect, stage, handed, deadline, lost = row
     return Assignment(
-        run, arm, position, task_id, json.loads(given), json.loads(expect), Stage(stage), moment(deadline)
+        run, arm, position, task_id, json.loads(given), json.loads(expect), Stage(stage), moment(handed),
+        moment(deadline), bool(lost),
     )  # fmt: skip
 
 
 def _store(one: Assignment, stage: Stage, outcome: Outcome | None, tx: Transaction) -> None:
     tx.connection.execute(
-        "UPDATE assignments SET stage = ?, outcome = ? WHERE experiment_id = ? AND arm = ? AND position = ?",
-        (stage, outcome, one.run.experiment_id, one.arm, one.position),
+        "UPDATE assignments SET stage = ?, outcome = ? WHERE run_id = ? AND arm = ? AND position = ?",
+        (stage, outcome, one.run.run_id, one.arm, one.position),
     )
 
 
@@ -258,31 +278,31 @@ def _ours(envelope: Envelope[Message], data: TaskStarted | TaskFinished, tx: Tra
     """The assignment that an agent's message is about; None when it is about none, or comes from elsewhere."""
     if data.experiment_id is None or data.arm is None:
         return None
-    run = load(tx.connection, data.experiment_id)
-    if run is None or (run.tenant, run.agent) != (envelope.tenant, envelope.agent):
-        return None
-    if run.arms.get(data.arm) != data.branch:
+    run = find(tx.connection, envelope.tenant, envelope.agent, data.experiment_id)
+    if run is None or run.arms.get(data.arm) != data.branch:
         return None
     return _find(tx.connection, run, data.arm, data.task_id)
 
 
 def on_started(envelope: Envelope[Message], data: TaskStarted, tx: Transaction) -> None:
-    """An agent begins a task: its time-out counts from here, and the worktree it would be lost with is
-    known.
+    """An agent begins a task: its time-out counts from here, and the worktree it would be lost with is known. One that
+    was lost with its process begins anew; one that is begun already (the same news again) keeps its time.
     """
     one = _ours(envelope, data, tx)
     if one is None or one.stage not in OPEN:
         return
-    deadline = deadline_after_begin(one.deadline, envelope.time, one.run.task_timeout)
+    deadline = one.deadline
+    if one.stage is not Stage.BEGUN:
+        deadline = deadline_after_begin(one.handed_deadline, envelope.time, one.run.task_timeout)
     _store(one, following(one.stage, Happening.BEGIN), None, tx)
     tx.connection.execute(
-        "UPDATE assignments SET deadline = ?, worktree_id = ? WHERE experiment_id = ? AND arm = ? AND position = ?",
-        (text(deadline), envelope.source, one.run.experiment_id, one.arm, one.position),
+        "UPDATE assignments SET deadline = ?, worktree_id = ? WHERE run_id = ? AND arm = ? AND position = ?",
+        (text(deadline), envelope.source, one.run.run_id, one.arm, one.position),
     )
 
 
-def on_answer(envelope: Envelope[Message], answer: TaskFinished, tx: Transaction) -> str | None:
-    """Grade an answer and publish its outcome; the experiment's id when there may be something to hand out.
+def on_answer(envelope: Envelope[Message], answer: TaskFinished, tx: Transaction) -> int | None:
+    """Grade an answer and publish its outcome; the run's number when there may be something to hand out.
 
     Every assignment awaits a grade, so what answers it is graded, whether or not the agent says that it awaits one.
     """
@@ -299,13 +319,15 @@ def on_answer(envelope: Envelope[Message], answer: TaskFinished, tx: Transaction
         correlation_id=one.run.correlation_id,
         causation_id=envelope.id,
     )
-    return one.run.experiment_id
+    return one.run.run_id
 
 
 def on_process_lost(worktree_id: str, tx: Transaction) -> None:
-    """A process ended: what it had begun is lost, until another begins it again."""
+    """A process ended: what it had begun is lost, until another begins it again. Until then it has the time it was
+    handed out with."""
     tx.connection.execute(
-        "UPDATE assignments SET stage = ? WHERE worktree_id = ? AND stage = ?",
+        "UPDATE assignments SET stage = ?, was_lost = 1, deadline = handed_deadline"
+        " WHERE worktree_id = ? AND stage = ?",
         (following(Stage.BEGUN, Happening.LOSE), worktree_id, Stage.BEGUN),
     )
 
@@ -316,24 +338,24 @@ def settle_overdue(tx: Transaction, has_agent: Mapping[tuple[str, str, str], boo
     Args:
         has_agent: by (tenant, agent, branch), whether a ready agent works there now.
     """
-    touched: set[str] = set()
+    touched: set[int] = set()
     for one in list(_overdue(tx)):
         alive = has_agent.get((one.run.tenant, one.run.agent, one.run.arms[one.arm]), False)
-        _end(one, Happening.DEADLINE_ALIVE if alive else Happening.DEADLINE_GONE, tx)
-        touched.add(one.run.experiment_id)
-    for experiment_id in sorted(touched):
-        hand_out(experiment_id, tx)
+        _end(one, at_deadline(alive, one.was_lost, one.deadline, one.handed_deadline), tx)
+        touched.add(one.run.run_id)
+    for run_id in sorted(touched):
+        hand_out(run_id, tx)
 
 
 def _overdue(tx: Transaction) -> Iterator[Assignment]:
     rows = tx.connection.execute(
-        "SELECT a.experiment_id, a.arm, t.task_id FROM assignments a JOIN run_tasks t"
-        " ON t.experiment_id = a.experiment_id AND t.position = a.position"
+        "SELECT a.run_id, a.arm, t.task_id FROM assignments a JOIN run_tasks t"
+        " ON t.run_id = a.run_id AND t.position = a.position"
         f" WHERE a.stage IN ({_OPEN_SQL}) AND a.deadline <= ? ORDER BY a.deadline LIMIT 500",
         (text(tx.now),),
     ).fetchall()
-    for experiment_id, arm, task_id in rows:
-        run = load(tx.connection, experiment_id)
+    for run_id, arm, task_id in rows:
+        run = _load(tx.connection, run_id)
         one = _find(tx.connection, run, arm, task_id) if run else None
         if one is not None:
             yield one
@@ -364,13 +386,14 @@ def _end(one: Assignment, happening: Happening, tx: Transaction) -> None:
     )
 
 
-def stop(experiment_id: str, tx: Transaction, reason: str) -> None:
-    """End a run whose experiment is over: what is open stays without an outcome, for nobody waits for it."""
-    run = load(tx.connection, experiment_id)
+def stop(tenant: str, agent: str, experiment_id: str, tx: Transaction, reason: str) -> None:
+    """End the run of an agent's experiment that is over: what is open stays without an outcome, for nobody waits for
+    it."""
+    run = find(tx.connection, tenant, agent, experiment_id)
     if run is None or run.finished:
         return
     tx.connection.execute(
-        f"UPDATE assignments SET stage = ? WHERE experiment_id = ? AND stage IN ({_OPEN_SQL})",
-        (following(Stage.OUT, Happening.RELEASE), experiment_id),
+        f"UPDATE assignments SET stage = ? WHERE run_id = ? AND stage IN ({_OPEN_SQL})",
+        (following(Stage.OUT, Happening.RELEASE), run.run_id),
     )
     _finish(run, tx, reason)

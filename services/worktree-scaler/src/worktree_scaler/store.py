@@ -27,9 +27,9 @@ CREATE TABLE IF NOT EXISTS fleets(
     tenant TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL, desired INTEGER NOT NULL,
     releasing INTEGER NOT NULL DEFAULT 0, experiment_id TEXT, PRIMARY KEY(tenant, agent, branch));
 CREATE TABLE IF NOT EXISTS reservations(
-    experiment_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, agent TEXT NOT NULL, branches TEXT NOT NULL,
-    deadline TEXT,
-    correlation_id TEXT, released_by TEXT, released INTEGER NOT NULL DEFAULT 0);
+    tenant TEXT NOT NULL, agent TEXT NOT NULL, experiment_id TEXT NOT NULL, branches TEXT NOT NULL, deadline TEXT,
+    correlation_id TEXT, released_by TEXT, released INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY(tenant, agent, experiment_id));
 CREATE TABLE IF NOT EXISTS overrides(
     tenant TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL, count INTEGER NOT NULL, until TEXT
     NOT NULL,
