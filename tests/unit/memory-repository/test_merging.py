@@ -190,3 +190,17 @@ def test_a_branch_that_keeps_taking_in_main_stays_readable_and_cheap(forked: Mem
         assert (done.changed, done.changes) == (True, 1)
     assert contents(forked, "idea") == {**contents(forked), "own": "idea's"}
     assert forked.verify().ok
+
+
+def test_a_decision_for_ours_is_recorded_although_nothing_changes(forked: MemoryRepository) -> None:
+    forked.commit([Modify("c", content="main")])
+    before = forked.commit([Modify("c", content="idea")], branch="idea").commit
+    head = forked.log(limit=1)[0]
+    plan = forked.merge("idea", strategy=Strategy.OURS, dry_run=True)
+    assert (plan.changed, plan.open, len(plan.conflicts)) == (False, False, 1)
+    done = forked.merge("idea", strategy=Strategy.OURS)
+    assert (done.changed, done.changes, done.commit.state_id) == (True, 0, head.state_id)
+    again = forked.merge("idea", strategy=Strategy.THEIRS)
+    assert (again.changed, again.conflicts, again.bases) == (False, (), (before.id,))
+    assert contents(forked)["c"] == "main", "what was decided stays decided"
+    assert forked.verify().ok

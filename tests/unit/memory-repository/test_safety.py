@@ -174,3 +174,12 @@ def test_the_limits_of_text_merging_hold_against_hostile_texts(memory: MemoryRep
     memory.commit([Modify("m", content="a\n" * 30_000)])
     memory.commit([Modify("m", content="b\n" * 30_000)], branch="idea")
     assert memory.merge("idea").open
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63), 10**5_000], ids=["2^63", "-2^63", "10^5000"])
+def test_integers_beyond_64_bits_are_refused_whatever_their_length(memory: MemoryRepository, number: int) -> None:
+    with pytest.raises(Refusal, match=r"an integer of [0-9]+ bits") as caught:
+        memory.commit([Put(Memory("a", "x", fields={"deep": [{"n": number}]}))])
+    assert caught.value.code is RefusalCode.INVALID
+    memory.commit([Put(Memory("a", "x", fields={"n": 2**63 - 1, "m": 1 - 2**63}))])
+    assert memory.get("a").memory.fields == {"n": 2**63 - 1, "m": 1 - 2**63}

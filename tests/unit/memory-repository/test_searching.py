@@ -3,7 +3,7 @@
 import pytest
 
 from memory_repository import Delete, Memory, MemoryRepository, Modify, Put
-from memory_repository.searching import Hits
+from memory_repository.searching import CANDIDATES_MAX, Hits
 from thymos.errors import Refusal
 
 ARTICLES = [
@@ -30,6 +30,14 @@ def test_any_word_of_the_query_finds_and_more_of_them_rank_higher(desk: MemoryRe
 
 def test_the_texts_in_the_fields_are_found_too(desk: MemoryRepository) -> None:
     assert found(desk.search("REIMBURSEMENT?")) == ["refunds"]
+
+
+def test_a_kind_is_found_behind_any_number_of_better_matches(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory(f"n{n}", "apple apple apple")) for n in range(CANDIDATES_MAX + 1)])
+    memory.commit(
+        [Put(Memory("wanted", "apple and so many more words that it ranks behind all others", kind="answer"))]
+    )
+    assert found(memory.search("apple", kind="answer")) == ["wanted"]
 
 
 def test_kind_and_limit_narrow_the_answer(desk: MemoryRepository) -> None:

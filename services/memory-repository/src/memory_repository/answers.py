@@ -148,7 +148,7 @@ def merge(request: requests.Merge, tx: Transaction) -> requests.MergeAnswer:
             source=request.source, target=request.target, strategy=request.strategy, reason=request.reason
         )
         handlers.publish_merge(tx, repo, command, done)
-    merged = "merged" if done.changed or (done.dry_run and done.changes) else "unchanged"
+    merged = "merged" if done.changed or (done.dry_run and (done.changes or done.conflicts)) else "unchanged"
     return requests.MergeAnswer(
         result="conflicts" if done.open else merged,
         commit=done.commit.id,

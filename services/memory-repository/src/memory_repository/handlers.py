@@ -83,7 +83,8 @@ def publish_commit(
 
 
 def publish_merge(tx: Transaction, repo: Repository, command: commands.MergeBranch, done: merging.Merge) -> None:
-    """A branch was merged; `commit` equals `previous_commit` when it held everything already."""
+    """A branch was merged; `commit` equals `previous_commit` when it held everything already. A commit that only
+    records how conflicts were decided has the `state_id` of the one before."""
     if done.changed:
         publish_commit(tx, repo, command.target, done.commit, command.experiment_id)
     tx.publish(

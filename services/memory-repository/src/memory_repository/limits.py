@@ -24,13 +24,14 @@ AUTHOR_BYTES_MAX = 800
 """200 characters of the longest encoding: what the contract allows."""
 REASON_BYTES_MAX = 16 * 1024
 """4,096 characters of the longest encoding: what the contract allows."""
+INTEGER_MAX = 2**63
+"""Integers in `fields` lie below this and above its negative: what every reader of JSON and every store holds."""
 META_BYTES_MAX = 256 * 1024
 QUERY_BYTES_MAX = 16 * 1024
 QUERY_TERMS_MAX = 64
 """Distinct words of a query that are looked for; the words after them are ignored."""
 RESULTS_MAX = 100
 PAGE_MAX = 1_000
-PARENTS_MAX = 16
 ANCESTOR_STEPS_MAX = 10_000
 """How far `main~n` walks."""
 WORKTREES_MAX = 1_000
@@ -123,7 +124,8 @@ def check_page(limit: int, most: int = PAGE_MAX) -> int:
 
 
 def check_json(what: str, value: Any, depth: int = 0) -> None:
-    """Refuse (invalid) a value that is not plain JSON: only finite numbers, text keys, valid text, 16 levels."""
+    """Refuse (invalid) a value that is not plain JSON: only finite numbers, integers of 64 bits, text keys, valid text,
+    16 levels."""
     if depth >= FIELDS_DEPTH_MAX:
         raise invalid(f"{what} is nested more than {FIELDS_DEPTH_MAX} levels deep")
     if isinstance(value, Mapping):
@@ -146,6 +148,8 @@ def _check_number(what: str, value: Any) -> None:
         raise invalid(f"{what} holds a {type(value).__name__}, which is not JSON")
     if isinstance(value, float) and not math.isfinite(value):
         raise invalid(f"{what} holds {value}; only finite numbers are JSON")
+    if isinstance(value, int) and not -INTEGER_MAX < value < INTEGER_MAX:
+        raise invalid(f"{what} holds an integer of {value.bit_length()} bits", "at most 63 bits; write it as text")
 
 
 def _check(what: str, pattern: re.Pattern[str], rule: str, name: str) -> str:

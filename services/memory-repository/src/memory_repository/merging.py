@@ -26,7 +26,8 @@ class Merge:
     Attributes:
         source: the commit that was merged.
         previous: the target's head before.
-        commit: the target's head now: a new merge commit, or `previous` when nothing changed or there are conflicts.
+        commit: the target's head now: a new merge commit, or `previous` when there was nothing to merge or to decide,
+            or conflicts are open.
         bases: the merge bases' ids, several after criss-cross merges.
         changes: memories that differ, or in a dry run would differ, from `previous`.
         conflicts: what collided; with a strategy or resolutions that decide them, what they decided.
@@ -45,7 +46,8 @@ class Merge:
 
     @property
     def changed(self) -> bool:
-        """Whether a merge commit was made."""
+        """Whether a merge commit was made. It may hold the same memories as `previous` (`changes` is 0): then it
+        records how conflicts were decided, so that they do not come back."""
         return self.commit.no != self.previous.no
 
 
@@ -87,7 +89,7 @@ def merge(
     if theirs.no in bases:
         return Merge(theirs, ours, ours, base_ids, 0, dry_run=dry_run)
     plan = _plan(repo, bases, ours, theirs, strategy, resolutions or {})
-    if plan.open or dry_run or not plan.on_ours:
+    if plan.open or dry_run or not (plan.on_ours or plan.conflicts):
         size, found = len(plan.on_ours), tuple(plan.conflicts)
         return Merge(theirs, ours, ours, base_ids, size, found, open=plan.open, dry_run=dry_run)
     facts = {"strategy": str(strategy), "source": source, "conflicts": len(plan.conflicts), **(meta or {})}

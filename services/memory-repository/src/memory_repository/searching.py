@@ -2,7 +2,7 @@
 
 The index finds candidates (all versions that hold a word of the query); the view says which of them are visible; BM25
 over those ranks them (ranking.py). Up to 1,000 visible candidates the result is exact; beyond that the index's own
-rank picks the 1,000, and a word's frequency counts within them.
+rank picks the 1,000, and a word's frequency counts within them. A search for one kind has candidates of that kind only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Hits:
 
 
 def search(repo: Repository, query: str, ref: str = MAIN, limit: int = 10, kind: str | None = None) -> Hits:
-    """Find memories that hold any word of `query` in their content or in the text values of their fields.
+    """Find memories that hold any word of `query` in their content or in the text values of their fields; with `kind`,
+    only memories of that kind.
 
     The query is plain words; nothing in it is syntax. Raises Refusal (not_found, invalid, too_large).
     """
@@ -50,21 +51,20 @@ def search(repo: Repository, query: str, ref: str = MAIN, limit: int = 10, kind:
     if not terms:
         return Hits(commit, ())
     view = timeline.view_of(repo.db, commit.place)
-    found = {memory.id: memory for memory in _candidates(repo, view, terms)}
+    found = {memory.id: memory for memory in _candidates(repo, view, terms, kind)}
     documents = {name: memory_words(memory.content, memory.fields) for name, memory in found.items()}
     scores = bm25(terms, documents, commit.memories, commit.words / max(1, commit.memories))
     ranked = sorted(scores, key=lambda name: (-scores[name], name))
-    best = [name for name in ranked if kind is None or found[name].kind == kind][:limit]
-    return Hits(commit, tuple(Hit(found[name], _writer(repo, view, name), scores[name]) for name in best))
+    return Hits(commit, tuple(Hit(found[name], _writer(repo, view, name), scores[name]) for name in ranked[:limit]))
 
 
-def _candidates(repo: Repository, view: View, terms: list[str]) -> list[Memory]:
+def _candidates(repo: Repository, view: View, terms: list[str], kind: str | None) -> list[Memory]:
     # Words hold letters and digits only, so that a quoted word cannot end its quotes.
     words = " OR ".join(f'"{term}"' for term in terms)
     rows = repo.db.execute(
         "SELECT v.version_id, v.memory_id FROM version_words w CROSS JOIN version v ON v.version_id = w.rowid"
-        " WHERE version_words MATCH ? ORDER BY w.rank, v.version_id",
-        (f'repo : "{versions.index_name(repo.id)}" AND words : ({words})',),
+        " WHERE version_words MATCH ? AND (? IS NULL OR v.kind = ?) ORDER BY w.rank, v.version_id",
+        (f'repo : "{versions.index_name(repo.id)}" AND words : ({words})', kind, kind),
     )
     found: list[Memory] = []
     for version, memory_id in rows:
