@@ -64,6 +64,9 @@ def finished(recorded: Mapping[str, Any], measured: Mapping[str, Any]) -> TaskFi
         ValidationError: what we know of where the outcome belongs is wrong.
     """
     fields = {**recorded, **measured}
+    if unknown := sorted(clean(name, ID_MAX) for name in recorded if name not in TaskFinished.model_fields):
+        known = ", ".join(sorted(TaskFinished.model_fields.keys() - _PLACE))
+        log.warning("task %s: nothing is known by %s; fields are %s", measured["task_id"], ", ".join(unknown), known)
     for name, length_max in (("input", TEXT_MAX), ("output", TEXT_MAX), ("error", ERROR_MAX)):
         if fields.get(name) is not None:
             fields[name] = clean(fields[name], length_max)

@@ -330,7 +330,7 @@ class Worker:
     # --- signs of life ---------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        beats = 0
+        beats, used = 0, Usage.now()
         while True:
             await self._say(
                 AgentHeartbeat(
@@ -340,9 +340,10 @@ class Worker:
                     capacity=self._place.capacity,
                 )
             )
-            if beats % SAMPLE_EVERY_BEATS == 0:
-                await self._say(_sample(self._place))
             beats += 1
+            if beats % SAMPLE_EVERY_BEATS == 0:
+                before, used = used, Usage.now()
+                await self._say(sample(self._place, before, used))
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _say(self, message: Message) -> None:
@@ -379,22 +380,33 @@ def _text(value: Any) -> str | None:
     return None if value is None else clean(value, TEXT_MAX)
 
 
-def _sample(place: Workplace) -> ResourceSampled:
-    """This process's use since it began: CPU seconds per second of wall clock, peak resident memory."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    elapsed = max(time.monotonic() - _BEGAN, 1e-3)
-    memory_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+@dataclass(frozen=True)
+class Usage:
+    """What this process has used so far: seconds of processor, bytes of memory at the most, at a moment in seconds."""
+
+    cpu_seconds: float
+    memory_bytes: int
+    at_seconds: float
+
+    @staticmethod
+    def now() -> "Usage":
+        """As the operating system counts it."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, time.monotonic())
+
+
+def sample(place: Workplace, before: Usage, now: Usage) -> ResourceSampled:
+    """The use between two looks; fractions are of the whole machine."""
+    elapsed_seconds = max(now.at_seconds - before.at_seconds, 1e-3)
+    total_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return ResourceSampled(
-        cpu_fraction=(usage.ru_utime + usage.ru_stime) / elapsed / (os.cpu_count() or 1),
-        memory_bytes=memory_bytes,
-        memory_fraction=min(1.0, memory_bytes / total),
+        cpu_fraction=(now.cpu_seconds - before.cpu_seconds) / elapsed_seconds / (os.cpu_count() or 1),
+        memory_bytes=now.memory_bytes,
+        memory_fraction=min(1.0, now.memory_bytes / total_bytes),
         branch=place.branch,
         worktree_id=place.worktree_id,
     )
-
-
-_BEGAN = time.monotonic()
 
 
 async def _run_process(place: Workplace, function: Function) -> None:

@@ -80,3 +80,9 @@ def test_a_quality_of_one_number_is_that_of_the_output() -> None:
 )
 def test_how_a_task_ended(error: BaseException | None, success: bool | None, outcome: Outcome) -> None:
     assert outcome_of(error, success) is outcome
+
+
+def test_a_misspelt_field_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    finished({"cost": 0.1}, {"task_id": "t", "outcome": Outcome.SUCCEEDED, "branch": "main"})
+    assert "nothing is known by cost; fields are" in caplog.text
+    assert "cost_usd" in caplog.text
