@@ -144,6 +144,23 @@ def test_a_stored_tally_is_read_back_whole(given_outcomes: list[ArmOutcome], lim
     assert OutcomeTally.from_json(json.loads(json.dumps(tally.to_json()))) == tally
 
 
+def test_two_tallies_together_are_the_tally_of_both() -> None:
+    fast, slow = ArmOutcome(PairStatus.SUCCESS, 5_000_000), ArmOutcome(PairStatus.FAILURE, 30_000_000)
+    both = tally_of([fast, slow, ERROR], SEED)
+
+    assert tally_of([fast], SEED).plus(tally_of([slow, ERROR], SEED)) == both
+    assert tally_of([], SEED).plus(both) == both
+
+
+def test_an_endless_row_of_slow_tasks_stays_short_enough_to_store() -> None:
+    product = LatencyProduct(10, 100)
+    for _ in range(3_000):
+        product = product.after(100)
+
+    assert max(product.products).bit_length() < 4_300
+    assert max(product.plus(product).products) == max(product.products)
+
+
 def test_something_else_is_not_a_stored_tally() -> None:
     with pytest.raises(ValueError, match="not a stored tally"):
         OutcomeTally.from_json({"tasks": "3"})

@@ -1,6 +1,9 @@
 """The watch over main, told as stories: good commits, rollbacks, a world that changed, and calls for a person."""
 
-from decision_engine import watch
+from dataclasses import replace
+
+from decision_engine import engine, watch
+from decision_engine.limits import FailureLimits
 from decision_engine.testing import Story, policy
 from decision_engine.watch import Watch
 from thymos import commands, events
@@ -187,7 +190,7 @@ def test_cancelled_tasks_say_nothing() -> None:
     row = story._row("1", "task", 1.0, "c2").model_copy(update={"outcome": Outcome.CANCELLED})
     story.happens(MetricsOutcomes(branch="main", rows=[row]))
 
-    assert story.state.watch.trials == ()
+    assert not story.state.watch.counts
 
 
 def test_an_unknown_baseline_is_no_reference() -> None:
@@ -203,3 +206,71 @@ def test_the_history_is_bounded() -> None:
         main = watch.commit_created(main, fact)
 
     assert len(main.history) == watch.HISTORY_MAX
+
+
+def test_the_newest_good_commit_is_never_forgotten() -> None:
+    story = watched()
+    for number in range(watch.HISTORY_MAX + 50):
+        story.commits(f"k{number}")
+    story.main("0" * 12, f"k{watch.HISTORY_MAX + 49}")
+
+    assert len(story.state.watch.history) == watch.HISTORY_MAX
+    assert [rollback.target_commit for rollback in rollbacks(story)] == ["c1"]
+
+
+def test_a_rollback_that_nobody_answers_is_asked_for_once_more_and_then_a_person_is_called() -> None:
+    story = watched().commits("bad").main("0" * 12, "bad")
+    assert engine.wake_at(story.state, story.policy) == story.now + story.policy.merge_timeout
+    story.passes(minutes=4)
+    assert len(rollbacks(story)) == 1
+
+    story.passes(minutes=1)
+    assert [rollback.target_commit for rollback in rollbacks(story)] == ["c1", "c1"]
+
+    for _ in range(5):
+        story.passes(minutes=5).main("0", "bad")
+    assert len(rollbacks(story)) == 2
+    (asked,) = story.sent(events.ApprovalRequested)
+    assert "not answered" in asked.reason
+
+    story.happens(commands.ApproveDecision(decision_id=asked.decision_id, by="ada")).rolls_back("revert")
+    assert len(rollbacks(story)) == 3
+    assert (story.state.watch.sent_to, story.state.watch.unanswered) == (None, 0)
+
+
+def test_every_outcome_of_the_suspects_counts_however_many_there_are() -> None:
+    """No window slides over them: evidence over the latest outcomes only would be no e-value."""
+    story = Story(policy(auto_rollback_enabled=False)).memory_begins().commits("c1").main("0" * 30 + "0001" * 150, "c1")
+    story.commits("c2").main("0" * 3, "c2")
+
+    figures = watch.read(story.state.watch, story.policy.limits, story.policy.alpha).figures
+    assert (figures["outcomes"], figures["failures"], figures["first_row"], figures["last_row"]) == (633, 483, 1, 633)
+
+
+def test_outcomes_of_forgotten_suspects_still_count() -> None:
+    story = Story(policy(auto_rollback_enabled=False)).memory_begins().commits("c1").main("e" * 5, "c1")
+    for number in range(watch.HISTORY_MAX):
+        story.commits(f"k{number}")
+
+    assert story.state.watch.suspects[0] == "k1"
+    assert set(story.state.watch.counts) == {"k1"}, "as many counts as suspects, at most"
+    assert watch.read(story.state.watch, story.policy.limits, story.policy.alpha).figures["errors"] == 5
+
+
+def test_other_limits_weigh_the_times_anew_and_keep_the_counts() -> None:
+    strict, mild = FailureLimits(max_response_time_us=10_000), FailureLimits(max_response_time_us=90_000)
+    story = watched().commits("c2").main("1" * 4, "c2", latency_ms=50.0)
+
+    for limits in (strict, mild):
+        figures = watch.read(story.state.watch, limits, story.policy.alpha).figures
+        assert figures["outcomes"] == 4
+        assert figures["readings"]["response_time"]["e_value"] == "1/1"  # type: ignore[call-overload,index]
+
+
+def test_after_very_many_outcomes_counting_begins_anew() -> None:
+    story = watched().commits("c2").main("1", "c2")
+    count = story.state.watch.counts["c2"]
+    full = replace(count, tally=replace(count.tally, tasks=watch.COUNTED_MAX))
+    story.state = replace(story.state, watch=replace(story.state.watch, counts={"c2": full}))
+
+    assert story.main("1", "c2").state.watch.counts["c2"].tally.tasks == 1

@@ -305,7 +305,7 @@ def _refused(state: AgentState, fact: events.CommandRefused, correlation_id: str
     is_rollback = fact.command == commands.RollbackBranch.type_name()
     if is_rollback and state.watch.sent_to is not None and correlation_id == state.watch.sent_by:
         held = f"memory-repository refused the rollback: {fact.reason}"
-        return replace(state, watch=replace(state.watch, sent_to=None, sent_by=None, held=held))
+        return replace(state, watch=replace(watch.answered(state.watch), held=held))
     return state
 
 

@@ -91,6 +91,20 @@ def record_rollback(history: Sequence[MainCommit], restored_commit: str, revert_
     return (*history[: place + 1], *taken_back, MainCommit(revert_commit, history[place].state_id))
 
 
+def bounded(history: Sequence[MainCommit], most: int) -> History:
+    """The newest `most` commits, in order; the newest good ones of two states are never forgotten, so that main can
+    always go back: one of the two differs from any head. `most` is at least 3.
+    """
+    if len(history) <= most:
+        return tuple(history)
+    forced: dict[str, int] = {}
+    for place, known in reversed(list(enumerate(history))):
+        if is_good(known) and len(forced) < 2:
+            forced.setdefault(known.state_id, place)
+    others = [place for place in range(len(history)) if place not in forced.values()]
+    return tuple(history[place] for place in sorted([*forced.values(), *others[len(forced) - most :]]))
+
+
 def newly_good(history: Sequence[MainCommit], limits: FailureLimits) -> tuple[str, ...]:
     """The commits that prove themselves by the outcomes in `history` and are not marked good yet, oldest
     first.

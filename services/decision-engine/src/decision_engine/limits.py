@@ -28,6 +28,8 @@ CLIP_AT_LIMITS = 10
 
 _BETS = (1, 2, 4, 8)  # sixteenths: c = 1/16, 1/8, 1/4, 1/2
 _ONE = 1 << 128
+_CEILING = _ONE << 4096
+"""Where products stop growing: far beyond every threshold, and short enough to be stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,26 @@ class LatencyProduct:
         time_us = min(max(latency_us, 0), self.clip_us)
         slower_us, unit = time_us - self.max_response_time_us, 16 * self.max_response_time_us
         one, two, four, eight = (
-            product * (unit + bet * slower_us) // unit for product, bet in zip(self.products, _BETS, strict=True)
+            min(_CEILING, product * (unit + bet * slower_us) // unit)
+            for product, bet in zip(self.products, _BETS, strict=True)
         )
         return replace(
             self,
             products=(one, two, four, eight),
             tasks=self.tasks + 1,
             total_us=self.total_us + time_us,
+        )
+
+    def plus(self, other: LatencyProduct) -> LatencyProduct:
+        """The products over the tasks of both, which are different ones of the same limit."""
+        one, two, four, eight = (
+            min(_CEILING, mine * theirs // _ONE) for mine, theirs in zip(self.products, other.products, strict=True)
+        )
+        return replace(
+            self,
+            products=(one, two, four, eight),
+            tasks=self.tasks + other.tasks,
+            total_us=self.total_us + other.total_us,
         )
 
     def value(self) -> Fraction:
@@ -128,6 +143,23 @@ class OutcomeTally:
             not_successes=self.not_successes + (outcome.status is not PairStatus.SUCCESS),
             latency=latency,
         )
+
+    def plus(self, other: OutcomeTally) -> OutcomeTally:
+        """The tally over the outcomes of both, which are different ones under the same limits."""
+        mine, theirs = self.latency, other.latency
+        return OutcomeTally(
+            tasks=self.tasks + other.tasks,
+            errors=self.errors + other.errors,
+            not_successes=self.not_successes + other.not_successes,
+            latency=mine.plus(theirs) if mine and theirs else mine or theirs,
+        )
+
+    def under(self, limits: FailureLimits) -> OutcomeTally:
+        """The tally as these limits read it: times that were weighed against another limit do not count."""
+        fresh, latency = OutcomeTally.start(limits).latency, self.latency
+        known = latency and (latency.max_response_time_us, latency.clip_us)
+        wanted = fresh and (fresh.max_response_time_us, fresh.clip_us)
+        return self if known == wanted else replace(self, latency=fresh)
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers and lists, for storing; `from_json` reads them back."""

@@ -29,7 +29,7 @@ class Policy:
         scenario: the agent's held-out tasks; empty if it takes part in no experiments.
         predicates: evaluators of `Custom` conditions, by name.
         seed: the seed of the whole run; mixed into each experiment's own.
-        merge_timeout: the longest wait for memory-repository's answer to a merge.
+        merge_timeout: the longest wait for memory-repository's answer to a merge or a rollback.
         approval_timeout: how long a question to a person stands.
         release_timeout: the longest wait for worktrees to stop before their branches are deleted.
         cleanup_timeout: the longest that a finished experiment may take to remove what it made.

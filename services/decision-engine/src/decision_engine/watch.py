@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import reduce
 
 from pydantic import JsonValue
 
@@ -27,13 +29,14 @@ from decision_engine.good_commits import (
     MainCommit,
     MainOutcome,
     RollbackTarget,
+    bounded,
     is_good,
     record_outcome,
     record_rollback,
     rollback_target,
 )
 from decision_engine.intervals import failure_limit_per_mille
-from decision_engine.limits import FailureLimits, LimitReading, first_crossed, read_limits, read_watch, tally_of
+from decision_engine.limits import FailureLimits, LimitReading, OutcomeTally, first_crossed, read_limits, read_watch
 from decision_engine.pairing import MEASURED, ArmOutcome, PairStatus, status_of_outcome
 from thymos import events
 from thymos.metrics import OutcomeRow
@@ -41,8 +44,11 @@ from thymos.metrics import OutcomeRow
 MAIN = "main"
 HISTORY_MAX = 200
 """Commits of main that are remembered; the oldest are forgotten first."""
-TRIALS_MAX = 500
-"""Outcomes of suspects that are remembered."""
+COUNTED_MAX = 5_000
+"""Outcomes of suspects after which counting begins anew: a fresh e-process at a place fixed in advance, so that exact
+evidence stays cheap where main is left alone although it fails."""
+UNANSWERED_MAX = 2
+"""Rollbacks that may be asked for in vain before a person has to agree to the next."""
 EARLY_MAX = 200
 """Outcomes that are kept until the event of their commit comes in."""
 
@@ -57,7 +63,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Trial:
-    """One outcome of a task that was begun on a suspect."""
+    """One outcome of a task on main, and the commit it was begun on."""
 
     commit: str
     outcome: ArmOutcome
@@ -65,17 +71,32 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Count:
+    """What tasks that were begun on a suspect came to, all of them; first and last row."""
+
+    tally: OutcomeTally
+    first_row: int
+    last_row: int
+
+    def plus(self, other: Count) -> Count:
+        """Both together."""
+        first, last = min(self.first_row, other.first_row), max(self.last_row, other.last_row)
+        return Count(self.tally.plus(other.tally), first, last)
+
+
+@dataclass(frozen=True)
 class Watch:
     """Main as far as it is known. `merges` maps the commits of experiments' merges to the experiments.
 
-    `rollbacks` counts rollbacks since a commit last proved itself; `sent_to` is the target of a rollback that decision
-    `sent_by` asked for and that is not there yet, `held` why main is left alone until its head moves. `crash` is why
+    `counts` holds the suspects' outcomes by commit. `rollbacks` counts rollbacks since a commit last proved itself;
+    `sent_to` is the target of a rollback that decision `sent_by` asked for at `sent_at` and that is not there yet,
+    `unanswered` how many were asked for in vain, `held` why main is left alone until its head moves. `crash` is why
     main's agent does not stay up.
     """
 
     history: History = ()
     merges: Mapping[str, str] = field(default_factory=dict)
-    trials: tuple[Trial, ...] = ()
+    counts: Mapping[str, Count] = field(default_factory=dict)
     early: tuple[Trial, ...] = ()
     reference: Reference | None = None
     detector: DropDetector | None = None
@@ -83,6 +104,8 @@ class Watch:
     rollbacks: int = 0
     sent_to: str | None = None
     sent_by: str | None = None
+    sent_at: datetime | None = None
+    unanswered: int = 0
     held: str | None = None
 
     @property
@@ -136,7 +159,7 @@ def merged(watch: Watch, fact: events.BranchMerged, control: tuple[int, int] | N
         return watch
     grown = _append(watch, fact.commit, fact.state_id)
     if fact.experiment_id is not None:
-        grown = replace(grown, merges=_bounded({**grown.merges, fact.commit: fact.experiment_id}))
+        grown = replace(grown, merges=_newest({**grown.merges, fact.commit: fact.experiment_id}))
     if control is not None:
         failures, outcomes = control
         origin = f"the control of experiment {fact.experiment_id}: {failures} failures in {outcomes} outcomes"
@@ -158,9 +181,42 @@ def rolled_back(watch: Watch, fact: events.BranchRolledBack) -> Watch:
         taken_back = tuple(replace(known, rolled_back=True) for known in before)
         history = (*taken_back, MainCommit(fact.revert_commit, state))
     head = replace(history[-1], outcomes=outcomes, state_id=fact.state_id or history[-1].state_id)
-    kept = tuple(trial for trial in watch.trials if trial.commit == fact.revert_commit)
-    fresh = replace(watch, history=(*history[:-1], head)[-HISTORY_MAX:], trials=kept, rollbacks=watch.rollbacks + 1)
-    return replace(fresh, sent_to=None, sent_by=None, held=None, crash=None, detector=_detector(watch.reference))
+    kept = {commit: count for commit, count in watch.counts.items() if commit == fact.revert_commit}
+    history = bounded((*history[:-1], head), HISTORY_MAX)
+    fresh = replace(answered(watch), history=history, counts=kept, rollbacks=watch.rollbacks + 1, unanswered=0)
+    return replace(fresh, held=None, crash=None, detector=_detector(watch.reference))
+
+
+def rollback_sent(watch: Watch, target: str, decision_id: str, now: datetime) -> Watch:
+    """A rollback of main was asked for."""
+    return replace(watch, sent_to=target, sent_by=decision_id, sent_at=now)
+
+
+def answered(watch: Watch) -> Watch:
+    """The rollback that was asked for is no longer waited for."""
+    return replace(watch, sent_to=None, sent_by=None, sent_at=None)
+
+
+def answer_due(watch: Watch, wait: timedelta) -> datetime | None:
+    """Until when an answer to the rollback is waited for; None when there is none to wait for."""
+    return None if watch.sent_to is None or watch.sent_at is None else watch.sent_at + wait
+
+
+def overdue(watch: Watch, now: datetime, wait: timedelta) -> Watch:
+    """A rollback that nobody answered in time is given up, and so decided anew."""
+    due = answer_due(watch, wait)
+    if due is None or now < due:
+        return watch
+    return replace(answered(watch), unanswered=watch.unanswered + 1)
+
+
+def why_a_person(watch: Watch) -> str:
+    """Why a further rollback needs a person's consent, or ""."""
+    if watch.rollbacks:
+        return "main was rolled back already since a commit last proved itself: a person has to look"
+    if watch.unanswered >= UNANSWERED_MAX:
+        return f"{watch.unanswered} rollbacks were asked for and not answered: a person has to look"
+    return ""
 
 
 def marked_good(watch: Watch, fact: events.CommitMarkedGood) -> Watch:
@@ -169,7 +225,7 @@ def marked_good(watch: Watch, fact: events.CommitMarkedGood) -> Watch:
         return watch
     if all(known.commit != fact.commit for known in watch.history):
         unknown = MainCommit(fact.commit, fact.commit, declared_good=True)
-        return replace(watch, history=(unknown, *watch.history)[-HISTORY_MAX:])
+        return replace(watch, history=bounded((unknown, *watch.history), HISTORY_MAX))
     history = tuple(
         replace(known, declared_good=True) if known.commit == fact.commit else known for known in watch.history
     )
@@ -198,7 +254,8 @@ def crashed(watch: Watch, fact: events.WorktreeFailed) -> Watch:
 
 def accepted(watch: Watch) -> Watch:
     """Main stays as it is by a person's word: counting begins anew."""
-    return replace(watch, trials=(), crash=None, held=None, rollbacks=0, detector=_detector(watch.reference))
+    cleared = replace(watch, counts={}, crash=None, held=None, rollbacks=0, unanswered=0)
+    return replace(cleared, detector=_detector(watch.reference))
 
 
 def _append(watch: Watch, commit: str, state_id: str | None, *, declared_good: bool = False) -> Watch:
@@ -209,11 +266,24 @@ def _append(watch: Watch, commit: str, state_id: str | None, *, declared_good: b
         return replace(watch, history=renamed if state_id else watch.history)
     was_open = bool(watch.suspects)
     added = MainCommit(commit, state, declared_good=declared_good)
-    grown = replace(watch, history=(*watch.history, added)[-HISTORY_MAX:], held=None)
-    return grown if was_open else replace(grown, detector=_detector(watch.reference), trials=())
+    history = bounded((*watch.history, added), HISTORY_MAX)
+    if not was_open:
+        return replace(watch, history=history, held=None, detector=_detector(watch.reference), counts={})
+    return replace(watch, history=history, held=None, counts=_of_remembered(watch.counts, history))
 
 
-def _bounded(merges: Mapping[str, str]) -> dict[str, str]:
+def _of_remembered(counts: Mapping[str, Count], history: History) -> Mapping[str, Count]:
+    """The counts with those of forgotten suspects in the oldest remembered one: what proves it proves them too."""
+    suspects = suspects_of(history)
+    forgotten = [count for commit, count in counts.items() if commit not in suspects]
+    if not forgotten or not suspects:
+        return counts
+    kept = {commit: count for commit, count in counts.items() if commit in suspects}
+    together = reduce(Count.plus, ([kept[suspects[0]], *forgotten] if suspects[0] in kept else forgotten))
+    return {**kept, suspects[0]: together}
+
+
+def _newest(merges: Mapping[str, str]) -> dict[str, str]:
     return dict(list(merges.items())[-HISTORY_MAX:])
 
 
@@ -254,7 +324,7 @@ def _count(watch: Watch, trial: Trial, limits: FailureLimits, alpha: Fraction) -
     failed = trial.outcome.status is not PairStatus.SUCCESS
     if trial.commit in watch.suspects:
         detector = watch.detector.after(failed) if watch.detector else None
-        watch = replace(watch, trials=(*watch.trials, trial)[-TRIALS_MAX:], detector=detector)
+        watch = replace(watch, counts=_with(watch.counts, trial, limits), detector=detector)
     counted = MainOutcome(
         success=not failed,
         error=trial.outcome.status is PairStatus.ERROR,
@@ -267,11 +337,20 @@ def _count(watch: Watch, trial: Trial, limits: FailureLimits, alpha: Fraction) -
     return (replace(_settled(watch), rollbacks=0), proven) if proven else (watch, ())
 
 
+def _with(counts: Mapping[str, Count], trial: Trial, limits: FailureLimits) -> Mapping[str, Count]:
+    if sum(count.tally.tasks for count in counts.values()) >= COUNTED_MAX:
+        counts = {}
+    known = counts.get(trial.commit)
+    before = known.tally.under(limits) if known is not None else OutcomeTally.start(limits)
+    first = known.first_row if known is not None else trial.row
+    return {**counts, trial.commit: Count(before.after(trial.outcome), first, trial.row)}
+
+
 def _settled(watch: Watch) -> Watch:
     """After a commit became good: what is laid at its door no longer counts against later ones."""
     suspects = watch.suspects
-    trials = tuple(trial for trial in watch.trials if trial.commit in suspects)
-    return replace(watch, trials=trials, detector=_detector(watch.reference), crash=watch.crash if suspects else None)
+    counts = {commit: count for commit, count in watch.counts.items() if commit in suspects}
+    return replace(watch, counts=counts, detector=_detector(watch.reference), crash=watch.crash if suspects else None)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -280,7 +359,8 @@ def _settled(watch: Watch) -> Watch:
 def read(watch: Watch, limits: FailureLimits, alpha: Fraction) -> Reading:
     """The watch as it stands."""
     suspects = watch.suspects
-    tally = tally_of([trial.outcome for trial in watch.trials], limits)
+    counts = watch.counts.values()
+    tally = reduce(OutcomeTally.plus, (count.tally.under(limits) for count in counts), OutcomeTally.start(limits))
     readings: list[LimitReading] = list(read_limits(limits, tally, alpha))
     if watch.reference is not None:
         readings.insert(0, read_watch(tally, watch.reference.limit_per_mille))
@@ -299,8 +379,8 @@ def read(watch: Watch, limits: FailureLimits, alpha: Fraction) -> Reading:
         "outcomes": tally.tasks,
         "failures": tally.not_successes,
         "errors": tally.errors,
-        "first_row": watch.trials[0].row if watch.trials else None,
-        "last_row": watch.trials[-1].row if watch.trials else None,
+        "first_row": min((count.first_row for count in counts), default=None),
+        "last_row": max((count.last_row for count in counts), default=None),
         "readings": {
             reading.name: {
                 "e_value": None if reading.e_value is None else ratio_text(reading.e_value),
