@@ -24,6 +24,7 @@ from decision_engine.finding import (
     RollBackMain,
     Send,
 )
+from decision_engine.ids import digest_of
 from decision_engine.phases import Phase
 from decision_engine.watch import MAIN
 from thymos import commands, config
@@ -77,13 +78,12 @@ def rollback(settings: config.Rollback, finding: Finding, situation: Situation, 
         return Refused(f"main is held: {main.held}")
     found = watch.read(main, policy.limits, policy.alpha).target
     target = settings.target_commit or found.commit
+    based_on = f"main at {main.head}"
     if target is None:
-        return Plan((AcceptMain(),), frozenset({MAIN}), "leave main as it is", found.reason)
-    ask = ""
-    if main.rollbacks:
-        ask = "main was rolled back already since a commit last proved itself: a person has to look"
+        return Plan((AcceptMain(),), frozenset({MAIN}), "leave main as it is", found.reason, based_on)
     effect_on_main = RollBackMain(target, finding.reason, finding.inputs)
-    return Plan((effect_on_main,), frozenset({MAIN}), f"roll main back to {target}", ask)
+    ask = watch.why_a_person(main)
+    return Plan((effect_on_main,), frozenset({MAIN}), f"roll main back to {target}", ask, based_on)
 
 
 def _rollback_elsewhere(settings: config.Rollback, finding: Finding, branch: str) -> Plan | Refused:
@@ -152,8 +152,10 @@ def create_branch(
     """Open an experiment; or, with a branch name or without A/B testing, a snapshot and a branch and no more."""
     if finding.experiment_id is not None:
         return Refused(f"experiment {finding.experiment_id} is looking into it already")
-    if finding.strategy is not None and all(known.name != finding.strategy for known in situation.state.strategies):
+    strategy = next((known for known in situation.state.strategies if known.name == finding.strategy), None)
+    if finding.strategy is not None and strategy is None:
         return Refused(f"strategy {finding.strategy} is not waiting any more")
+    based_on = "" if strategy is None else f"strategy {strategy.name} {digest_of(strategy.model_dump(mode='json'))}"
     versioning = situation.policy.versioning
     touches = frozenset({MAIN})
     if settings.branch_name is None and versioning.auto_ab_testing_enabled:
@@ -167,13 +169,13 @@ def create_branch(
             strategy=finding.strategy,
             learn=finding.strategy is None,
         )
-        return Plan((opened,), touches, "open an experiment")
+        return Plan((opened,), touches, "open an experiment", based_on=based_on)
     branch = settings.branch_name or f"experiment-{decision_id}"
     reason = (settings.description or finding.reason)[:4096]
     metrics = situation.state.metrics.get(MAIN)
     snapshot = commands.CreateSnapshot(branch=MAIN, reason=reason, metrics=metrics)
     created = commands.CreateBranch(branch=branch, from_ref=MAIN, reason=reason)
-    return Plan((Send(snapshot), Send(created)), touches, f"take a snapshot and create {branch}")
+    return Plan((Send(snapshot), Send(created)), touches, f"take a snapshot and create {branch}", based_on=based_on)
 
 
 def cannot_open(situation: Situation) -> Refused | None:

@@ -34,7 +34,19 @@ from decision_engine.good_commits import GOOD_RUN
 from decision_engine.ids import mint, seed_of
 from decision_engine.phases import Phase, Trigger
 from decision_engine.policy import Policy
-from decision_engine.rules import DONE, DRY_RUN, WITHHELD, Decision, decide, evaluate, remembered
+from decision_engine.rules import (
+    APPROVALS_MAX,
+    DONE,
+    DRY_RUN,
+    WITHHELD,
+    Decision,
+    as_approved,
+    decide,
+    evaluate,
+    remembered,
+    to_approve,
+    without_rule,
+)
 from thymos import commands, events
 from thymos.config import CreateBranch, MergeBranch, Rollback
 from thymos.events import Verdict
@@ -43,7 +55,6 @@ from thymos.metrics import MetricsOutcomes
 
 STEPS_MAX = 64
 """Saga steps that may follow one input; an experiment takes six from its opening to its end."""
-APPROVALS_MAX = 32
 MARKED_MAX = 20
 
 
@@ -106,6 +117,8 @@ def step(state: AgentState, given: Input, now: datetime, policy: Policy) -> Resu
     if given.message is not None:
         work.state = agent_state.evolve(state, given.message, given.correlation_id, now, policy)
         _on_command(work, given.message)
+    given_up = watch.overdue(work.state.watch, now, policy.merge_timeout)
+    work.state = replace(work.state, watch=given_up)
     _measure(work, given.message)
     _announce(work)
     _expire_approvals(work)
@@ -188,16 +201,19 @@ def _answered(work: _Work, command: commands.ApproveDecision) -> None:
     if approval is None:
         return
     _forget_approval(work, approval)
-    rule = next((rule for rule in work.policy.rules if rule.name == approval.rule), None)
-    if rule is None or command.answer != "approved":
-        if approval.finding.branch == watch.MAIN and approval.finding.experiment_id is None:
+    if command.answer != "approved":
+        if approval.rolls_back_main:
             _accept_main(work)
         return
-    again = decide(rule, approval.finding, work.situation, approval.decision_id)
-    if again.verdict in (DONE, WITHHELD) and again.plan is not None:
-        again = replace(again, verdict=DONE, why="")
+    rule = next((rule for rule in work.policy.rules if rule.name == approval.rule), None)
+    if rule is None:
+        work.publish(without_rule(approval, work.now))
+        return
+    again = as_approved(decide(rule, approval.finding, work.situation, approval.decision_id), approval)
     work.publish(again.message(work.situation))
     _carry_out(work, again)
+    if again.verdict != DONE:
+        _may_ask_again(work, approval.key)
 
 
 def _accept_main(work: _Work) -> None:
@@ -213,8 +229,20 @@ def _forget_approval(work: _Work, approval: Approval) -> None:
 def _expire_approvals(work: _Work) -> None:
     for approval in list(work.state.approvals.values()):
         if work.now >= approval.expires_at:
-            _forget_approval(work, approval)
-            work.publish(events.ApprovalGiven(decision_id=approval.decision_id, by="nobody", answer="expired"))
+            _unanswered(work, approval)
+            work.state = replace(work.state, cooldowns={**work.state.cooldowns, approval.rule: work.now})
+
+
+def _unanswered(work: _Work, approval: Approval) -> None:
+    _forget_approval(work, approval)
+    _may_ask_again(work, approval.key)
+    work.publish(events.ApprovalGiven(decision_id=approval.decision_id, by="nobody", answer="expired"))
+
+
+def _may_ask_again(work: _Work, key: str) -> None:
+    """What was asked in vain is not taken for said already."""
+    left = {known: why for known, why in work.state.refusals.items() if known != key}
+    work.state = replace(work.state, refusals=left)
 
 
 def _announce(work: _Work) -> None:
@@ -364,7 +392,7 @@ def _roll_back_main(work: _Work, effect: RollBackMain, decision_id: str) -> None
         evidence=dict(effect.evidence),
     )
     work.publish(command, decision_id)
-    main = replace(work.state.watch, sent_to=effect.target, sent_by=decision_id)
+    main = watch.rollback_sent(work.state.watch, effect.target, decision_id, work.now)
     aborted = {
         name: replace(known, abort_reason=known.abort_reason or f"main is rolled back to {effect.target}")
         for name, known in work.state.experiments.items()
@@ -373,11 +401,20 @@ def _roll_back_main(work: _Work, effect: RollBackMain, decision_id: str) -> None
 
 
 def _ask(work: _Work, decision: Decision) -> None:
-    """Keep a withheld decision until a person answers; the oldest question gives way when there are too many."""
+    """Keep a withheld decision until a person answers; when there are too many, the oldest question of the lowest rule
+    gives way to one of a higher rule, and is asked again when there is room."""
+    waiting = work.state.approvals.values()
+    if any(known.key == decision.key for known in waiting):
+        return
+    if len(waiting) >= APPROVALS_MAX:
+        lowest = min(waiting, key=lambda known: known.priority)
+        if lowest.priority >= decision.rule.priority:
+            _may_ask_again(work, decision.key)
+            return
+        _unanswered(work, lowest)
     expires = work.now + work.policy.approval_timeout
-    approval = Approval(decision.id, decision.rule.name, decision.finding, expires)
-    kept = dict(list(work.state.approvals.items())[-(APPROVALS_MAX - 1) :])
-    work.state = replace(work.state, approvals={**kept, decision.id: approval})
+    approval = to_approve(decision, expires)
+    work.state = replace(work.state, approvals={**work.state.approvals, decision.id: approval})
     words = decision.plan.words if decision.plan else decision.rule.action.type
     reason = f"{words}? {decision.finding.reason} ({decision.why})"
     work.publish(
@@ -414,4 +451,5 @@ def wake_at(state: AgentState, policy: Policy) -> datetime | None:
     """When the agent has to be looked at again although nothing happened, or None."""
     times = [saga_state.wake_at(experiment, policy) for experiment in state.experiments.values()]
     times += [approval.expires_at for approval in state.approvals.values()]
+    times.append(watch.answer_due(state.watch, policy.merge_timeout))
     return min((at for at in times if at is not None), default=None)

@@ -29,12 +29,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Approval:
-    """A decision that waits for a person; when approved, the rule's action is planned anew on the same finding."""
+    """A decision that waits for a person; when approved, the rule's action is planned anew on the same finding, and
+    carried out if it is still what was asked: `words` and `based_on` of the plan. `key` is the decision's, `priority`
+    the rule's; `rolls_back_main` says whether the plan held a rollback of main."""
 
     decision_id: str
     rule: str
     finding: Finding
     expires_at: datetime
+    key: str = ""
+    priority: int = 0
+    words: str = ""
+    based_on: str = ""
+    rolls_back_main: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,12 +104,18 @@ Effect = Send | OpenExperiment | MergeWinner | DropChallengers | EndExperiment |
 @dataclass(frozen=True)
 class Plan:
     """What an action would do. `touches` are the branches it acts on, and the experiment; `ask` is why a person has to
-    agree, or ""."""
+    agree, or "". `based_on` names what the plan is for and nothing else: main's head, or what a strategy changes."""
 
     effects: tuple[Effect, ...]
     touches: frozenset[str]
     words: str
     ask: str = ""
+    based_on: str = ""
+
+    @property
+    def rolls_back_main(self) -> bool:
+        """Whether it is a rollback of main that is planned."""
+        return any(isinstance(effect, RollBackMain) for effect in self.effects)
 
 
 @dataclass(frozen=True)

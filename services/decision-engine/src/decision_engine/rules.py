@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from pydantic import JsonValue
 
 from decision_engine.actions import ACTIONS, ActionKind
+from decision_engine.agent_state import AgentState
 from decision_engine.conditions import CONDITIONS, Situation
-from decision_engine.finding import EndExperiment, Finding, Plan, Refused
+from decision_engine.finding import Approval, EndExperiment, Finding, Plan, Refused
 from decision_engine.ids import mint
 from thymos import config
 from thymos.config import Rule, Versioning
@@ -28,6 +29,8 @@ DRY_RUN: Final = "dry_run"
 REFUSED: Final = "refused"
 HIGH, MIDDLE, LOW = 300, 200, 100
 AS_OFTEN_AS_NEEDED = timedelta(0)
+APPROVALS_MAX = 32
+"""Questions of one agent that may wait for a person at a time, besides those of experiments."""
 DECIDES = (config.MergeBranch, config.Rollback, config.DeleteBranch)
 """The actions that end an experiment or merge its winner."""
 
@@ -147,8 +150,20 @@ def evaluate(situation: Situation, cause: str) -> tuple[Decision, ...]:
         for rule in rules
         for finding in CONDITIONS[type(rule.condition)](rule.condition, situation)
     ]
-    decided = _exclude(found)
+    decided = [_unless_full(decision, state) for decision in _exclude(found)]
     return tuple(replace(d, repeated=state.refusals.get(d.key) == d.why and d.verdict != DONE) for d in decided)
+
+
+def _unless_full(decision: Decision, state: AgentState) -> Decision:
+    """A question is asked later while there are too many, unless one of a lower rule can give way to it."""
+    waiting = state.approvals.values()
+    asks = decision.verdict == WITHHELD and decision.finding.experiment_id is None
+    was_asked = state.refusals.get(decision.key) == decision.why or any(known.key == decision.key for known in waiting)
+    if not asks or was_asked or len(waiting) < APPROVALS_MAX:
+        return decision
+    if min(known.priority for known in waiting) < decision.rule.priority:
+        return decision
+    return replace(decision, verdict=REFUSED, why=f"{APPROVALS_MAX} questions wait for a person already")
 
 
 def decide(rule: Rule, finding: Finding, situation: Situation, decision_id: str) -> Decision:
@@ -159,7 +174,8 @@ def decide(rule: Rule, finding: Finding, situation: Situation, decision_id: str)
     if not getattr(situation.policy.versioning, kind.switch):
         return Decision(decision_id, rule, finding, REFUSED, None, f"{kind.switch} is false")
     if _is_cooling(rule, finding, situation):
-        return Decision(decision_id, rule, finding, REFUSED, None, f"{rule.name} rests after it did something")
+        why = f"{rule.name} rests after it did something or asked in vain"
+        return Decision(decision_id, rule, finding, REFUSED, None, why)
     plan = kind.plan(rule.action, finding, situation, decision_id)
     if isinstance(plan, Refused):
         return Decision(decision_id, rule, finding, REFUSED, None, plan.why)
@@ -168,6 +184,49 @@ def decide(rule: Rule, finding: Finding, situation: Situation, decision_id: str)
     if rule.mode == "approve" or plan.ask:
         return Decision(decision_id, rule, finding, WITHHELD, plan, plan.ask or "a person has to approve it")
     return Decision(decision_id, rule, finding, DONE, plan)
+
+
+def to_approve(decision: Decision, expires_at: datetime) -> Approval:
+    """The question whether a withheld decision is to be carried out."""
+    plan = decision.plan
+    return Approval(
+        decision.id,
+        decision.rule.name,
+        decision.finding,
+        expires_at,
+        key=decision.key,
+        priority=decision.rule.priority,
+        words=plan.words if plan else "",
+        based_on=plan.based_on if plan else "",
+        rolls_back_main=plan is not None and plan.rolls_back_main,
+    )
+
+
+def as_approved(again: Decision, approval: Approval) -> Decision:
+    """What was approved is done, and nothing else: `again` is the decision on the same finding as it would be now."""
+    plan = again.plan
+    if plan is None or again.verdict not in (DONE, WITHHELD):
+        return again
+    if (plan.words, plan.based_on) == (approval.words, approval.based_on):
+        return replace(again, verdict=DONE, why="")
+    asked, now = (f"{what.words} [{what.based_on}]".removesuffix(" []") for what in (approval, plan))
+    return replace(again, verdict=REFUSED, why=f"approved was: {asked}; since then it has become: {now}")
+
+
+def without_rule(approval: Approval, now: datetime) -> DecisionMade:
+    """What was approved cannot be done: its rule is not configured any more."""
+    why = f"there is no rule {approval.rule} any more"
+    found = approval.finding
+    return DecisionMade(
+        decision_id=approval.decision_id,
+        rule=approval.rule,
+        inputs={"branch": found.branch, "found": dict(found.inputs), "now": now.isoformat()},
+        verdict=REFUSED,
+        actions=[],
+        not_done=[NotDone(action=approval.words or approval.rule, why=why)],
+        mode="approve",
+        reason=f"{found.reason}; not done: {approval.words} ({why})"[:4096],
+    )
 
 
 def _is_cooling(rule: Rule, finding: Finding, situation: Situation) -> bool:
