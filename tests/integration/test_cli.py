@@ -26,6 +26,9 @@ preparing_timeout = "20s"
 [agents.support]
 command = ["{python}", "{agent}"]
 scenario = "scenario.jsonl"
+
+[agents.broken]
+command = ["{python}", "-c", "raise SystemExit(3)"]
 """
 SCENARIO = "".join(
     json.dumps({"task_id": f"s{n}", "input": f"question {n}", "expect": f"answer {n}"}) + "\n" for n in range(3)
@@ -122,6 +125,19 @@ def test_a_healthy_suite_has_no_findings(thymos: CommandLine) -> None:
     assert "all is well" in thymos.done("doctor").errors
 
 
+def test_an_agent_that_crashes_is_a_finding_and_stands_among_the_agents(thymos: CommandLine) -> None:
+    thymos.common[-1] = "default"  # whose agents the configuration's are
+    said = thymos.until(lambda said: "broken: 1 worktree failed" in said.output, "doctor", "--json")
+    (finding,) = next(check for check in said.json["checks"] if check["name"] == "agents")["findings"]
+    assert "exit code 3" in finding["what"]
+    assert "agents/" in finding["mend"]
+    agents = {each["agent"]: each for each in thymos.done("agents", "--json").json}
+    assert agents["broken"]["worktrees"] == {"failed": 1}
+    assert [each["phase"] for each in agents["broken"]["crashed"]] == ["failed"]
+    assert (agents["support"]["backend"], agents["support"]["crashed"]) == ("process", [])
+    assert "1 failed" in thymos.done("agents").output
+
+
 def test_provisioning_again_changes_nothing(thymos: CommandLine) -> None:
     changes = thymos.done("provision", "--json").json
     assert {change["action"] for change in changes} == {"unchanged"}
@@ -131,8 +147,8 @@ def test_provisioning_again_changes_nothing(thymos: CommandLine) -> None:
 def test_tasks_that_are_published_are_measured(thymos: CommandLine) -> None:
     sent = thymos.done("publish", "task", "support", "--success", "--latency-ms", "12", "--json").json
     assert sent["subject"].endswith(".support")
-    thymos.done("publish", "task", "support", "--failure", "--task-id", "t2")
-    thymos.done("publish", "task", "support", "--failure", "--task-id", "t2")
+    thymos.done("publish", "task", "support", "--failure", "--latency-ms", "9", "--task-id", "t2")
+    thymos.done("publish", "task", "support", "--failure", "--latency-ms", "9", "--task-id", "t2")
     counted = thymos.until(
         lambda said: said.code == 0 and said.json[0]["task"]["total"] == 2, "metrics", "support", "--json"
     )

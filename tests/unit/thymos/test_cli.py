@@ -4,24 +4,28 @@ import importlib.metadata
 import io
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from thymos import subjects
 from thymos.cli import _options_last, exit_codes, options, run, verbs
-from thymos.cli.checks import storage_check
+from thymos.cli.checks import crash_finding, storage_check
 from thymos.cli.event_lines import envelope_of
 from thymos.cli.exit_codes import UsageError
+from thymos.cli.fleet import crashing, joined, read_fleet
 from thymos.cli.options import Where, duration, moment
 from thymos.cli.output import cell, one_line
 from thymos.cli.watch import event_names
 from thymos.client import Client
 from thymos.errors import ConfigError, PoisonError, Refusal, RefusalCode, TransientError, UnavailableError
 from thymos.events import Verdict
+from thymos.requests import AgentFleet, AgentSummary, AgentWorktree
 from thymos.testing import MemoryBus
 
 NOBODY = "nats://127.0.0.1:1"
+HOME = Path("/var/lib/thymos")
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +216,60 @@ def test_a_folder_that_is_not_there_is_a_finding_only_if_it_was_named(tmp_path: 
     assert storage_check(away, named=False).findings == ()
     assert "cannot be written" in storage_check(away, named=True).findings[0].what
     assert storage_check(tmp_path, named=True).findings == ()
+
+
+# --- the fleet -----------------------------------------------------------------------------------------------------
+
+
+def worktree(phase: str, *, agent: str = "support", crashes: int = 0, reason: str = "") -> AgentWorktree:
+    return AgentWorktree(
+        worktree_id=f"{phase}{crashes}", agent=agent, branch="main", backend="process", phase=phase,
+        since=datetime(2026, 3, 1, tzinfo=UTC), in_flight=0, capacity=1, crashes=crashes, reason=reason,
+    )  # fmt: skip
+
+
+def test_a_worktree_crashes_until_it_has_come_up() -> None:
+    phases = [("failed", 5), ("waiting", 1), ("starting", 1), ("starting", 0), ("ready", 2), ("draining", 0)]
+    crashed = crashing([worktree(phase, crashes=crashes) for phase, crashes in phases])
+    assert [(each.phase, each.crashes) for each in crashed] == phases[:3]
+
+
+def test_an_agent_that_crashes_is_found_with_its_reason_and_its_log() -> None:
+    found = crash_finding([worktree("waiting", crashes=1), worktree("failed", crashes=5, reason="crash loop")], 3, HOME)
+    assert found.what == "support: 1 worktree failed on main: crash loop (exit code 3)"
+    assert found.mend == f"see its log {HOME}/agents/failed5.log"
+    unstartable = crash_finding([worktree("failed", crashes=5)], None, HOME)
+    assert "`thymos config check FILE` says whether its program is there" in unstartable.mend
+
+
+def test_the_fleet_is_what_either_service_knows() -> None:
+    fleet = AgentFleet(
+        agent="broken", backend="process", worktrees={"failed": 1}, branches=["main"], in_flight=0, capacity=1
+    )
+    heard = AgentSummary(agent="support", branches=["main", "tryout"])
+    members = joined([heard], [fleet], [worktree("failed", agent="broken", reason="crash loop")])
+    assert [(each.agent, each.worktrees, each.trouble) for each in members] == [
+        ("broken", "1 failed", "crash loop"),
+        ("support", None, ""),
+    ]
+    assert members[1].as_json()["branches"] == ["main", "tryout"]
+    assert members[0].as_json()["worktrees"] == {"failed": 1}
+
+
+async def test_one_service_that_is_away_is_a_note_and_both_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    bus = MemoryBus()
+    with pytest.raises(UnavailableError):
+        await read_fleet(Client(bus, "acme", "cli"))
+    fleet = {"agent": "support", "backend": "process", "worktrees": {}, "branches": [], "in_flight": 0, "capacity": 0}
+
+    async def scaler(subject: str, _: bytes) -> bytes:
+        data = {"agents": [fleet]} if subject.endswith("agents") else {"worktrees": []}
+        return json.dumps({"ok": True, "data": data}).encode()
+
+    asked = (subjects.request_subject(subjects.WORKTREE_SCALER, "acme", "_", verb) for verb in ("agents", "worktrees"))
+    await bus.serve(subjects.WORKTREE_SCALER, {subject: subject for subject in asked}, scaler)
+    assert [each.agent for each in await read_fleet(Client(bus, "acme", "cli"))] == ["support"]
+    assert "metrics-collector does not answer" in capsys.readouterr().err
 
 
 # --- lines of events -----------------------------------------------------------------------------------------------

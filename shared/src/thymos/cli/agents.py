@@ -11,8 +11,8 @@ from thymos.cli.options import HERE, Json, Where, agent_name
 from thymos.cli.output import emit, table
 
 if TYPE_CHECKING:
+    from thymos.cli.fleet import Member
     from thymos.metrics import AgentMetrics
-    from thymos.requests import AgentSummary
 
 
 def register(app: App) -> None:
@@ -22,28 +22,20 @@ def register(app: App) -> None:
 
 
 async def agents(*, json: Json = False, where: Where = HERE) -> None:
-    """The fleet: every agent that was heard of, and how its main branch does."""
-    from thymos import subjects
-    from thymos.requests import AgentsAnswer, ListAgents
+    """The fleet: every agent that is configured or was heard of, how its main branch does, and its worktrees."""
+    from thymos.cli.fleet import read_fleet
 
-    found: list[AgentSummary] = []
     async with where.client() as client:
-        request = ListAgents()
-        while True:
-            page = await client.ask_as(
-                AgentsAnswer, subjects.METRICS_COLLECTOR, subjects.WHOLE_SERVICE, "agents", request
-            )
-            found += page.agents
-            if page.next_after is None:
-                break
-            request = ListAgents(after=page.next_after)
+        found = await read_fleet(client)
     if json:
-        emit(found)
+        emit([each.as_json() for each in found])
         return
     now = datetime.now(UTC)
+    columns = ["agent", "seen", "branches", "success", "errors", "p95 ms", "load", "trend", "samples", "worktrees"]
+    trouble = any(each.crashed for each in found)
     table(
-        ("agent", "seen", "branches", "success", "errors", "p95 ms", "load", "trend", "samples"),
-        [(a.agent, _ago(a.last_seen, now), len(a.branches), *_summary(a.main)) for a in found],
+        [*columns, "trouble"] if trouble else columns,
+        [_row(each, now, trouble) for each in found],
         empty=f"no agent of tenant {where.tenant_name()!r} was heard of yet; `thymos publish task` reports one",
     )
 
@@ -70,6 +62,12 @@ async def metrics(agent: str, /, *, branch: str | None = None, json: Json = Fals
     columns = [metric.branch for metric in answer.metrics]
     rows = [_rows(metric) for metric in answer.metrics]
     table(("metric", *columns), [(name, *(row[name] for row in rows)) for name in rows[0]] if rows else [])
+
+
+def _row(member: Member, now: datetime, trouble: bool) -> list[object]:
+    heard = member.summary
+    row = [member.agent, _ago(heard.last_seen if heard else None, now), len(heard.branches) if heard else 0]
+    return [*row, *_summary(heard.main if heard else None), member.worktrees, *([member.trouble] if trouble else [])]
 
 
 def _summary(main: AgentMetrics | None) -> tuple[object, ...]:

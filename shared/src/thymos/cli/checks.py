@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from thymos import nats_bus, subjects
+from thymos.cli.fleet import crashing, read_worktrees
 from thymos.cli.options import Where
 from thymos.cli.output import count
 from thymos.client import Client
-from thymos.errors import ConfigError, ThymosError, TransientError, UnavailableError
+from thymos.errors import ConfigError, Refusal, ThymosError, TransientError, UnavailableError
+from thymos.events import WorktreeFailed
 from thymos.nats_bus import NatsBus
 from thymos.provision import provision
+from thymos.requests import AgentWorktree
 from thymos.suite import MODULES, not_ready
 
 CONNECT_WAIT = timedelta(seconds=3)
@@ -65,7 +70,8 @@ async def examine(where: Where, data: Path | None) -> list[Check]:
         return [Check("nats", (Finding(str(error).split("; start one")[0], mend),)), storage]
     try:
         checks = [_nats(bus), _streams(bus), *(_service(bus, name) for name in MODULES)]
-        found = await asyncio.gather(*checks, _backlog(bus), _clock(bus), _dead_letters(bus, tenant))
+        agents = _agents(bus, tenant, folder)
+        found = await asyncio.gather(*checks, agents, _backlog(bus), _clock(bus), _dead_letters(bus, tenant))
     finally:
         await bus.close()
     return [*found, storage]
@@ -108,6 +114,46 @@ async def _service(bus: NatsBus, name: str) -> Check:
     if why == "does not answer":
         mend = f"start it: `thymos up`, or `python -m {MODULES[name]}`; its work waits on the bus"
     return Check(name, (Finding(f"{name} {why}", mend),))
+
+
+async def _agents(bus: NatsBus, tenant: str, data: Path) -> Check:
+    """Whether the agents' processes stay up."""
+    try:
+        worktrees = await read_worktrees(Client(bus, tenant))
+    except (Refusal, UnavailableError):  # the check of the service says so
+        return Check("agents", detail=f"not known: {subjects.WORKTREE_SCALER} does not answer")
+    crashed: dict[str, list[AgentWorktree]] = {}
+    for each in crashing(worktrees):
+        crashed.setdefault(each.agent, []).append(each)
+    findings = [
+        crash_finding(of_agent, await _exit_code(bus, tenant, agent), data) for agent, of_agent in crashed.items()
+    ]
+    return Check("agents", tuple(findings), f"{count(len(worktrees), 'worktree')}, none crashed")
+
+
+async def _exit_code(bus: NatsBus, tenant: str, agent: str) -> int | None:
+    """What the agent's process that failed last exited with, if that was told."""
+    last = {"last_by_subj": subjects.event_subject(tenant, agent, WorktreeFailed.NAME)}
+    answer = await _jetstream(bus, f"STREAM.MSG.GET.{subjects.EVENTS.name}", last)
+    try:
+        code = json.loads(base64.b64decode((answer or {})["message"]["data"]))["data"].get("exit_code")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return code if isinstance(code, int) else None
+
+
+def crash_finding(crashed: Sequence[AgentWorktree], exit_code: int | None, data: Path) -> Finding:
+    """One agent's processes that do not stay up: how many, why, and where the one that crashed most often writes."""
+    worst = max(crashed, key=lambda each: (each.phase == "failed", each.crashes))
+    failed = sum(each.phase == "failed" for each in crashed)
+    state = f"{count(failed, 'worktree')} failed" if failed else f"{count(len(crashed), 'worktree')} crashed"
+    why = f": {worst.reason}" if worst.reason else ""
+    code = f" (exit code {exit_code})" if exit_code is not None else ""
+    mend = f"see its log {data / 'agents' / f'{worst.worktree_id}.log'}"
+    if exit_code is None:
+        scaler = data / "log" / f"{subjects.WORKTREE_SCALER}.log"
+        mend = f"`thymos config check FILE` says whether its program is there; {mend}, or {scaler}"
+    return Finding(f"{worst.agent}: {state} on {worst.branch}{why}{code}", mend)
 
 
 async def _backlog(bus: NatsBus) -> Check:

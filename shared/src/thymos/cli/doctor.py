@@ -27,14 +27,14 @@ async def doctor(
     json: Json = False,
     where: Where = HERE,
 ) -> int:
-    """Check NATS, streams, consumers, each service, the clock, storage and dead letters.
+    """Check NATS, streams, consumers, each service, agents, the clock, storage and dead letters.
 
     Each finding says how to mend it. Exits 1 when there are findings.
 
     Parameters
     ----------
     data
-        The data folder on this machine [default: the configuration's storage.directory, or ./.thymos if it exists].
+        The data folder on this machine [default: the configuration's storage.directory, if it exists].
     """
     from thymos.cli.checks import examine
 
