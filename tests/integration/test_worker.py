@@ -145,3 +145,12 @@ async def test_a_killed_agents_task_is_done_by_the_next(bench: Bench) -> None:
     depth = await bench.client.bus.depth(subjects.task_consumer("acme", "support", "main"))
     assert depth is not None
     assert depth.lag == 1, "and it is still there, to be delivered again"
+
+
+async def test_an_agent_without_a_memory_finds_nothing_and_that_is_no_error(bench: Bench) -> None:
+    async def connected() -> Client:
+        return bench.client
+
+    await bench.start_agent()
+    await bench.heartbeat(in_flight=0)
+    assert await MemoryClient(connected, "newcomer").search("refund window") == []

@@ -148,7 +148,7 @@ def _outcomes_of(service: str) -> Consumer:
 
 CONSUMERS = (
     _telemetry_of(METRICS_COLLECTOR),
-    _events_of(METRICS_COLLECTOR, "commit.marked_good", "branch.deleted"),
+    _events_of(METRICS_COLLECTOR, "commit.marked_good", "branch.deleted", "branch.rolled_back"),
     _outcomes_of(DECISION_ENGINE),
     _events_of(DECISION_ENGINE, ">"),
     _commands_of(DECISION_ENGINE),

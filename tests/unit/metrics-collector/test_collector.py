@@ -224,6 +224,17 @@ def test_a_good_mark_begins_a_new_baseline(db: sqlite3.Connection) -> None:
     assert [(e.failures, e.first_row) for e in events] == [(0, 251)]
 
 
+def test_a_rollback_throws_away_a_baseline_that_is_being_collected_but_none_that_is_frozen(
+    db: sqlite3.Connection,
+) -> None:
+    collector = Collector(baseline_samples=100)
+    collector.observe(db, batch(0, 80, Outcome.FAILED, ago=1), NOW)
+    assert collector.roll_back(db, "default", "support", NOW, NOW)
+    events = frozen(collector.observe(db, batch(100, 100, ago=-1), NOW))
+    assert [e.failures for e in events] == [0]
+    assert not collector.roll_back(db, "default", "support", NOW, NOW)
+
+
 def test_what_is_late_is_in_no_baseline(db: sqlite3.Connection) -> None:
     collector = Collector(baseline_samples=100)
     collector.observe(db, batch(0, 99), NOW)

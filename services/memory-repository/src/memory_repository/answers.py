@@ -20,6 +20,7 @@ from memory_repository import (
 from memory_repository.committing import Committed
 from memory_repository.handlers import found, opened
 from memory_repository.merge import Strategy
+from memory_repository.store import MAIN, has_repository
 from thymos import commands, events, requests
 from thymos.service import Endpoint
 from thymos.unit_of_work import Transaction
@@ -45,7 +46,9 @@ def list_memories(request: requests.ListMemories, tx: Transaction) -> requests.M
 
 
 def search(request: requests.SearchMemories, tx: Transaction) -> requests.SearchAnswer:
-    """`search`."""
+    """`search`. An agent that has never written a memory finds nothing: that is no error of its."""
+    if request.ref == MAIN and not has_repository(tx.connection, tx.tenant, tx.agent):
+        return requests.SearchAnswer(commit=None, results=[])
     result = searching.search(found(tx), request.query, request.ref, request.limit, request.kind)
     return requests.SearchAnswer(commit=result.commit.id, results=wire.fitting(map(wire.hit_answer, result.hits)))
 
@@ -139,6 +142,7 @@ def merge(request: requests.Merge, tx: Transaction) -> requests.MergeAnswer:
         request.target,
         Strategy(request.strategy),
         author=REQUEST,
+        message=f"merge {request.source} into {request.target}: {request.reason}"[:500] if request.reason else "",
         now=tx.now,
         dry_run=request.dry_run,
         meta={"reason": request.reason} if request.reason else {},
@@ -148,7 +152,8 @@ def merge(request: requests.Merge, tx: Transaction) -> requests.MergeAnswer:
             source=request.source, target=request.target, strategy=request.strategy, reason=request.reason
         )
         handlers.publish_merge(tx, repo, command, done)
-    merged = "merged" if done.changed or (done.dry_run and (done.changes or done.conflicts)) else "unchanged"
+    # Unchanged memories may still have a new commit: it records how conflicts were decided.
+    merged = "merged" if done.changes else "unchanged"
     return requests.MergeAnswer(
         result="conflicts" if done.open else merged,
         commit=done.commit.id,

@@ -49,6 +49,11 @@ class Opened:
     created: CommitRow | None
 
 
+def has_repository(db: sqlite3.Connection, tenant: str, agent: str) -> bool:
+    """Whether an agent has a memory. Raises Refusal: invalid for a bad name."""
+    return _find(db, tenant, agent) is not None
+
+
 def find_repository(db: sqlite3.Connection, tenant: str, agent: str) -> Repository:
     """The repository of an agent. Raises Refusal: not_found when nothing was ever written, invalid for a bad name."""
     found = _find(db, tenant, agent)

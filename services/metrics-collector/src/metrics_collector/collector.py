@@ -85,6 +85,13 @@ class Collector:
         self._state.finish(work)
         return restarted
 
+    def roll_back(self, connection: sqlite3.Connection, tenant: str, agent: str, at_us: int, now_us: int) -> bool:
+        """A baseline that is being collected begins anew: what it holds may be of the commits that were undone."""
+        work = self._state.begin(connection, now_us)
+        restarted = self._state.restart_baseline(work, (tenant, agent), at_us, keep_frozen=True)
+        self._state.finish(work)
+        return restarted
+
     def delete_branch(self, connection: sqlite3.Connection, tenant: str, agent: str, branch: str, now_us: int) -> int:
         """Drops the windows of a branch and of the arms that ran on it; returns how many there were."""
         work = self._state.begin(connection, now_us)

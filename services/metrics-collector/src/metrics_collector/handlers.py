@@ -7,7 +7,7 @@ from metrics_collector.event_time import from_us, to_us
 from metrics_collector.window import MAIN
 from thymos.envelope import Envelope
 from thymos.errors import Refusal, RefusalCode
-from thymos.events import BranchDeleted, CommitMarkedGood
+from thymos.events import BranchDeleted, BranchRolledBack, CommitMarkedGood
 from thymos.message import Message
 from thymos.requests import AgentsAnswer, AgentSummary, ListAgents, MetricsAnswer, ReadMetrics
 from thymos.unit_of_work import Transaction
@@ -24,11 +24,13 @@ class Handlers:
         _publish(tx, self._collector.observe(tx.connection, envelopes, to_us(tx.now)))
 
     def event(self, envelope: Envelope[Message], tx: Transaction) -> None:
-        """`commit.marked_good` may restart the baseline; `branch.deleted` ends the branch's windows."""
+        """`commit.marked_good` and a rollback may restart the baseline; `branch.deleted` ends the branch's windows."""
         tenant, agent = envelope.tenant, envelope.agent
         match envelope.data:
             case CommitMarkedGood(branch=branch, restart_baseline=True) if branch == MAIN:
                 self._collector.mark_good(tx.connection, tenant, agent, to_us(envelope.time), to_us(tx.now))
+            case BranchRolledBack(branch=branch) if branch == MAIN:
+                self._collector.roll_back(tx.connection, tenant, agent, to_us(envelope.time), to_us(tx.now))
             case BranchDeleted(branch=branch):
                 self._collector.delete_branch(tx.connection, tenant, agent, branch, to_us(tx.now))
 

@@ -180,10 +180,10 @@ class State:
 
     # -- baselines
 
-    def restart_baseline(self, work: Work, agent: AgentKey, at_us: int) -> bool:
-        """Begins a new epoch; False if the current one is as new."""
+    def restart_baseline(self, work: Work, agent: AgentKey, at_us: int, *, keep_frozen: bool = False) -> bool:
+        """Begins a new epoch; False if the current one is as new, or frozen and to be kept."""
         baseline = self.fleet.baseline(*agent)
-        if not baseline.restart(at_us):
+        if (keep_frozen and baseline.frozen) or not baseline.restart(at_us):
             return False
         self._write_no_baseline(work, agent)
         work.changes.baselines[agent] = (baseline.since_us, baseline.frozen)

@@ -170,9 +170,9 @@ class MemoryPage(Answer):
 
 
 class SearchAnswer(Answer):
-    """What was found, as of `commit`."""
+    """What was found, as of `commit`; None where there is no memory yet."""
 
-    commit: Id
+    commit: Id | None = None
     results: list[Hit]
 
 
