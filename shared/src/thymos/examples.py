@@ -17,6 +17,7 @@ from thymos import metrics as m
 from thymos import telemetry as t
 from thymos.dead_letters import DeadLetter
 from thymos.envelope import Envelope
+from thymos.input_digest import input_digest
 from thymos.message import Kind, Message
 from thymos.subjects import METRICS_COLLECTOR
 from thymos.tasks import TaskAssigned
@@ -181,6 +182,7 @@ _MEASURED: tuple[Message, ...] = (
                 latency_ms=37.4,
                 finished_at=BEGIN,
                 input="How long may I keep the shoes before sending them back?",
+                input_digest=input_digest("How long may I keep the shoes before sending them back?"),
                 recalled_ids=["refund-window"],
             )
         ],

@@ -111,7 +111,8 @@ class AgentMetrics(Value):
 
 
 class OutcomeRow(Value):
-    """One counted outcome. `row` counts outcomes per (tenant, agent) without a gap, in the order they were counted."""
+    """One counted outcome. `row` counts outcomes per (tenant, agent) without a gap, in the order they were counted;
+    `input` is the beginning of the task's input, `input_digest` names all of it (SHA-256, hex)."""
 
     row: Annotated[int, Field(ge=1)]
     task_id: Id
@@ -120,6 +121,7 @@ class OutcomeRow(Value):
     latency_ms: Milliseconds = 0.0
     finished_at: datetime
     input: Annotated[str, Field(max_length=2048)] | None = None
+    input_digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     recalled_ids: Annotated[list[Id], Field(max_length=20)] = []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from thymos.envelope import first_problem
+from thymos.input_digest import input_text
 from thymos.telemetry import Outcome, TaskFinished
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,13 @@ def problem_of(error: BaseException) -> str:
     return clean(f"{name}: {words}" if words else name, ERROR_MAX)
 
 
+def _input(value: Any) -> Any:
+    try:
+        return value if value is None else input_text(value)
+    except (TypeError, ValueError, RecursionError):
+        return value  # no JSON value: whatever it says of itself
+
+
 def finished(recorded: Mapping[str, Any], measured: Mapping[str, Any]) -> TaskFinished:
     """The message that ends a task.
 
@@ -67,6 +75,7 @@ def finished(recorded: Mapping[str, Any], measured: Mapping[str, Any]) -> TaskFi
     if unknown := sorted(clean(name, ID_MAX) for name in recorded if name not in TaskFinished.model_fields):
         known = ", ".join(sorted(TaskFinished.model_fields.keys() - _PLACE))
         log.warning("task %s: nothing is known by %s; fields are %s", measured["task_id"], ", ".join(unknown), known)
+    fields["input"] = _input(fields.get("input"))
     for name, length_max in (("input", TEXT_MAX), ("output", TEXT_MAX), ("error", ERROR_MAX)):
         if fields.get(name) is not None:
             fields[name] = clean(fields[name], length_max)

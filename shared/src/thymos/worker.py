@@ -36,6 +36,7 @@ from thymos.bus import Bus, ConsumerMissingError, Delivery, Subscription
 from thymos.client import Client, tenant_from_environment, url_from_environment
 from thymos.envelope import Envelope, decode
 from thymos.errors import ThymosError, TransientError, UnavailableError
+from thymos.input_digest import input_text
 from thymos.logs import configure_logging
 from thymos.memory_client import MemoryClient
 from thymos.message import Message
@@ -297,7 +298,7 @@ class Worker:
             "experiment_id": assigned.experiment_id,
             "arm": assigned.arm,
             "latency_ms": latency_ms,
-            "input": _text(assigned.input),
+            "input": _text(assigned.input if assigned.input is None else input_text(assigned.input)),
             "output": _text(output),
             "recalled_ids": own.recalled_ids[:RECALLED_MAX],
             "worktree_id": self._place.worktree_id,

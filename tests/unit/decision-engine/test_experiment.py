@@ -10,6 +10,7 @@ from decision_engine.phases import TRANSITIONS, IllegalTransition, Phase, Trigge
 from decision_engine.testing import OUTCOMES, Story, policy
 from thymos import commands, events
 from thymos.events import Verdict
+from thymos.input_digest import input_digest
 from thymos.metrics import MetricsOutcomes
 from thymos.telemetry import Outcome
 
@@ -107,7 +108,7 @@ def test_without_enough_to_learn_from_it_goes_on_after_a_while() -> None:
 
 def test_tasks_that_live_traffic_showed_to_the_generators_do_not_judge() -> None:
     story = Story().drops()
-    row = story._row("1", "live", 20.0, None).model_copy(update={"input": "question 7"})
+    row = story._row("1", "live", 20.0, None).model_copy(update={"input_digest": input_digest("question 7")})
     story.happens(MetricsOutcomes(branch="main", rows=[row])).learns().prepares("cautious")
 
     (started,) = story.sent(events.ExperimentStarted)

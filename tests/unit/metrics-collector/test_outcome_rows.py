@@ -6,6 +6,7 @@ from metrics_collector.event_time import SECOND_US
 from metrics_collector.outcome_rows import Counted, outcome_messages, shortened
 from metrics_collector.samples import Finished
 from metrics_collector.window import WindowKey
+from thymos.input_digest import input_digest
 from thymos.subjects import MESSAGE_BYTES_MAX
 from thymos.telemetry import Outcome, TaskFinished
 
@@ -36,6 +37,12 @@ def test_a_row_keeps_the_beginning_of_the_input_and_the_first_recalled_ids() -> 
     row = outcome_messages(KEY, [told], first_row=1)[0].rows[0]
     assert row.input == "é" * 1_024
     assert row.recalled_ids == [f"m{n}" for n in range(20)]
+
+
+def test_a_row_names_the_whole_input_however_little_of_it_is_kept() -> None:
+    long, other = "x" * 3_000, "x" * 2_999 + "y"
+    rows = outcome_messages(KEY, [counted(1, input=long), counted(2, input=other), counted(3)], first_row=1)[0].rows
+    assert [row.input_digest for row in rows] == [input_digest(long), input_digest(other), None]
 
 
 def test_half_a_character_is_cut_off() -> None:

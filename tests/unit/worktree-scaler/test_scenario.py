@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thymos.errors import Refusal
+from thymos.input_digest import input_digest
 from thymos.telemetry import Outcome
 from worktree_scaler.grading import Grade
 from worktree_scaler.scenario import (
@@ -22,7 +23,7 @@ from worktree_scaler.scenario import (
     hand_outs,
     outcome_of,
 )
-from worktree_scaler.scenario_file import digest_of, parse_scenario
+from worktree_scaler.scenario_file import parse_scenario
 
 NOW = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 TIMEOUT = timedelta(seconds=30)
@@ -36,7 +37,7 @@ def test_a_scenario_is_json_lines() -> None:
     tasks = parse_scenario('{"task_id": "a", "input": "hi", "expect": "ho"}\n\n{"task_id":"b","input":{},"expect":1}\n')
 
     assert list(tasks) == ["a", "b"]
-    assert tasks["a"].digest == digest_of("hi") != tasks["b"].digest
+    assert tasks["a"].digest == input_digest("hi") != tasks["b"].digest
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_an_empty_scenario_is_refused() -> None:
 
 
 def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
-    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    assert input_digest({"a": 1, "b": 2}) == input_digest({"b": 2, "a": 1})
 
 
 # --- handing out --------------------------------------------------------------------------------------------

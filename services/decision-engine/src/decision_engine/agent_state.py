@@ -19,7 +19,6 @@ from decision_engine import measurement, watch
 from decision_engine.drop_detector import DropDetector, limit_from_threshold
 from decision_engine.experiment import Experiment
 from decision_engine.finding import Approval
-from decision_engine.ids import digest_of
 from decision_engine.pairing import MEASURED, PairStatus, status_of_outcome
 from decision_engine.policy import Policy
 from decision_engine.watch import MAIN, Watch
@@ -189,8 +188,8 @@ def _outcomes(state: AgentState, fact: MetricsOutcomes, policy: Policy) -> Agent
     scenario = {task.digest for task in policy.scenario}
     for row in fact.rows:
         state = _outcome(state, row, policy)
-        if row.input is not None and (digest := digest_of(row.input)) in scenario:
-            state = replace(state, shown=state.shown | {digest})
+        if row.input_digest in scenario:
+            state = replace(state, shown=state.shown | {row.input_digest})
     learned = {
         name: replace(known, learning_needed=max(0, known.learning_needed - len(fact.rows)))
         for name, known in state.experiments.items()

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decision_engine.ids import digest_of
 from decision_engine.policy import Policy, Predicate
 from decision_engine.rules import builtin_rules
 from thymos import config
 from thymos.config import Config, Rule
 from thymos.errors import ConfigError
 from thymos.events import ExperimentTask
+from thymos.input_digest import input_digest
 from thymos.metrics import AgentMetrics
 from thymos.service import ServiceSettings
 
@@ -81,7 +81,7 @@ def read_scenario(path: Path) -> tuple[ExperimentTask, ...]:
             continue
         try:
             task = json.loads(line)
-            tasks.append(ExperimentTask(task_id=task["task_id"], digest=digest_of(task["input"])))
+            tasks.append(ExperimentTask(task_id=task["task_id"], digest=input_digest(task["input"])))
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}:{number}: expected a task with task_id and input: {error}") from error
     if len(tasks) > TASKS_MAX:

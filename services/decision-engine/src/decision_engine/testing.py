@@ -20,12 +20,12 @@ from decision_engine import agent_state, engine
 from decision_engine.agent_state import AgentState
 from decision_engine.engine import Input, Output
 from decision_engine.experiment import Experiment
-from decision_engine.ids import digest_of
 from decision_engine.policy import Policy
 from decision_engine.rules import builtin_rules
 from thymos import commands, events
 from thymos.config import Versioning
 from thymos.events import ExperimentTask
+from thymos.input_digest import input_digest
 from thymos.message import Message
 from thymos.metrics import AgentMetrics, MetricsOutcomes, OutcomeRow
 from thymos.telemetry import Outcome
@@ -44,7 +44,7 @@ OUTCOMES = {
 
 def scenario(tasks: int) -> tuple[ExperimentTask, ...]:
     """So many different tasks."""
-    return tuple(ExperimentTask(task_id=f"task-{n}", digest=digest_of(f"question {n}")) for n in range(tasks))
+    return tuple(ExperimentTask(task_id=f"task-{n}", digest=input_digest(f"question {n}")) for n in range(tasks))
 
 
 def policy(tasks: int = 128, **versioning: Any) -> Policy:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from metrics_collector.event_time import from_us
 from metrics_collector.samples import Finished
 from metrics_collector.window import WindowKey
+from thymos.input_digest import input_digest
 from thymos.metrics import MetricsOutcomes, OutcomeRow
 from thymos.telemetry import TaskFinished
 
@@ -16,7 +17,7 @@ MESSAGE_BYTES = 128 * 1024
 """Text in one message, before JSON escapes, which make it at most six times as long: below what the bus
 takes.
 """
-_ROW_BYTES = 400
+_ROW_BYTES = 500
 """Names, numbers and times of one row."""
 
 
@@ -69,6 +70,7 @@ def _row(one: Counted, number: int) -> OutcomeRow:
         latency_ms=data.latency_ms,
         finished_at=from_us(one.sample.at_us),
         input=None if data.input is None else shortened(data.input),
+        input_digest=None if data.input is None else input_digest(data.input),
         recalled_ids=list(data.recalled_ids[:RECALLED_MAX]),
     )
 

@@ -1,13 +1,11 @@
 """The held-out tasks of an agent's experiments: a file of JSON lines `{"task_id", "input", "expect"}`.
 
-The whole file is checked before any of it is used; a problem names its line. `digest` is the SHA-256 of a
-task's input
-(in canonical JSON): the same content counts once in an experiment, under whatever task id.
+The whole file is checked before any of it is used; a problem names its line. `digest` names a task's
+input (see `thymos.input_digest`): the same content counts once in an experiment, under whatever task id.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from thymos.errors import Refusal, RefusalCode
+from thymos.input_digest import input_digest
 
 BYTES_MAX = 64 * 1024 * 1024
 TASKS_MAX = 100_000
@@ -31,12 +30,6 @@ class ScenarioTask:
     input: JsonValue
     expect: JsonValue
     digest: str
-
-
-def digest_of(value: JsonValue) -> str:
-    """SHA-256 (hex) of a value's canonical JSON: sorted keys, no spaces, UTF-8."""
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_scenario(path: Path) -> Mapping[str, ScenarioTask]:
@@ -89,4 +82,4 @@ def _task(line: str, where: str) -> ScenarioTask:
         raise Refusal(RefusalCode.INVALID, f"{where}: task_id must be text of 1 to {TASK_ID_CHARACTERS_MAX} characters")
     if len(json.dumps(row["input"], ensure_ascii=False).encode()) > INPUT_BYTES_MAX:
         raise Refusal(RefusalCode.TOO_LARGE, f"{where}: input has more than {INPUT_BYTES_MAX} bytes")
-    return ScenarioTask(task_id, row["input"], row["expect"], digest_of(row["input"]))
+    return ScenarioTask(task_id, row["input"], row["expect"], input_digest(row["input"]))
