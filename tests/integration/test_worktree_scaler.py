@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -265,6 +266,36 @@ async def test_a_task_is_timed_out_while_its_agent_lives_and_redelivered_when_it
     assert graded["endless"] is Outcome.TIMED_OUT
     assert graded["deadly"] is Outcome.CANCELLED, "lost with its process, not redelivered in time: unmeasured"
     assert (finished.graded, finished.unmeasured) == (1, 1)
+
+
+async def test_agents_that_somebody_else_starts_are_listened_to_and_never_started_or_ended(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """One with an id of its own and one without, beside the scaler's own; then both fall silent."""
+    limits = replace(QUICK, heartbeat_timeout=timedelta(seconds=3))
+    async with running(settings_of(tmp_path, bench.bus.url, limits=limits)):
+        (own,) = await bench.wait(WorktreeReady)
+        for worktree_id in ("elsewhere-1", None):
+            await bench.publish(AgentHeartbeat(worktree_id=worktree_id, in_flight=1, capacity=4), source="raw-client")
+        await bench.wait(WorktreeReady, 3)
+        there = (await bench.ask("worktrees"))["worktrees"]
+        failed = await bench.wait(WorktreeFailed, 2)
+        left = (await bench.ask("worktrees"))["worktrees"]
+        (agent,) = (await bench.ask("agents"))["agents"]
+    await bench.wait(WorktreeStopped)
+
+    strangers = {"elsewhere-1", "default.support.main"}
+    external = {one["worktree_id"]: one for one in there if one["backend"] == "external"}
+    assert set(external) == {one.worktree_id for one in failed} == strangers
+    assert {(one["phase"], one["capacity"], one["pid"]) for one in external.values()} == {("ready", 4, None)}
+    assert {one.worktree_id for one in bench.all(WorktreeStarted)} == {own.worktree_id} | strangers
+    assert {one.backend for one in failed} == {"external"}
+    assert {one["worktree_id"]: one["phase"] for one in left} == {own.worktree_id: "ready"} | dict.fromkeys(
+        strangers, "failed"
+    )
+    assert agent["worktrees"] == {"ready": 1, "failed": 2}
+    ended = {one.worktree_id for kind in (WorktreeDrained, WorktreeStopped) for one in bench.all(kind)}
+    assert ended == {own.worktree_id}, "only what we have started is ended by us"
 
 
 async def test_an_agent_that_somebody_else_started_registers_by_its_heartbeat(bench: Bench, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One suite for every back end that runs agents, as far as each can: what it promises, on real processes."""
+"""The back end that runs agents as processes: what it promises, on real ones; and the right to run them."""
 
 import asyncio
 import os
@@ -10,10 +10,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from thymos.errors import Refusal
 from worktree_scaler.lifecycle import Phase
 from worktree_scaler.ownership import Ownership
-from worktree_scaler.processes import Backend, ExternalBackend, Launch, ProcessBackend, Sign, marked_processes
+from worktree_scaler.processes import Launch, ProcessBackend, Sign, marked_processes
 from worktree_scaler.reconcile import Found, Known
 
 WAITS = "import time\nprint('here', flush=True)\ntime.sleep(600)"
@@ -76,36 +75,16 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
     await yard.backend.close()
 
 
-# --- what every back end promises ---------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["process", "external"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "external":
-        return ExternalBackend()
-    return ProcessBackend("nobody", tmp_path / "logs", 1_000, asyncio.Event())
-
-
-async def test_an_unknown_worktree_is_gone_and_cannot_be_told_anything(backend: Backend) -> None:
-    assert backend.exited(["unknown"]) == {"unknown": None}
+async def test_an_unknown_worktree_is_gone_and_cannot_be_told_anything(yard: Yard) -> None:
+    assert yard.backend.exited(["unknown"]) == {"unknown": None}
     for sign in Sign:
-        assert not await backend.signal("unknown", sign)
+        assert not await yard.backend.signal("unknown", sign)
 
 
-async def test_recovering_from_nothing_finds_nothing(backend: Backend) -> None:
-    adoption = await backend.recover([Known("w1", Phase.READY, 1, 1.0)])
+async def test_recovering_from_nothing_finds_nothing(yard: Yard) -> None:
+    adoption = await yard.backend.recover([Known("w1", Phase.READY, 1, 1.0)])
 
     assert (adoption.adopted, adoption.surplus) == ({}, ())
-    await backend.close()
-
-
-def test_each_back_end_has_a_name_for_events(backend: Backend) -> None:
-    assert backend.name in ("process", "external")
-
-
-async def test_an_external_agent_starts_itself(yard: Yard) -> None:
-    with pytest.raises(Refusal, match="starts itself"):
-        await ExternalBackend().start(yard.launch())
 
 
 # --- processes ----------------------------------------------------------------------------------------------

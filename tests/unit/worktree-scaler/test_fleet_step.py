@@ -15,9 +15,9 @@ from thymos.bus import QueueDepth
 from thymos.commands import ReserveWorktrees, RunScenario
 from thymos.envelope import Envelope, decode
 from thymos.errors import Refusal
-from thymos.events import Arm, ExperimentClosed, Verdict
+from thymos.events import Arm, ExperimentClosed, Verdict, WorktreeFailed
 from thymos.message import Message
-from thymos.telemetry import AgentHeartbeat
+from thymos.telemetry import AgentHeartbeat, Outcome, TaskFinished
 from thymos.unit_of_work import _SCHEMA, Cause, Transaction
 from worktree_scaler import reservations, scenario_runs, store
 from worktree_scaler.fleet_step import FleetStep, Seen, Todo
@@ -50,26 +50,30 @@ class World:
         self.serial = 0
 
     def transaction(self) -> Transaction:
+        """As a command's; a look's and a batch's has no tenant and agent of its own."""
+        return self.nobodys("default", "support")
+
+    def nobodys(self, tenant: str = "", agent: str = "") -> Transaction:
         self.serial += 1
-        return Transaction(self.connection, self.now, "worktree-scaler", Cause(str(self.serial), "default", "support"))
+        return Transaction(self.connection, self.now, "worktree-scaler", Cause(str(self.serial), tenant, agent))
 
     def look(self, after: float = 0, exited: Mapping[str, int | None] | None = None, **seen: Any) -> Todo:
         self.now += timedelta(seconds=after)
         depths = seen.pop("depths", {MAIN: QueueDepth(0, 0)})
         trusted_since = seen.pop("trusted_since", NOW)
-        return self.step(Seen(exited or {}, depths, trusted_since, **seen), self.transaction())
+        return self.step(Seen(exited or {}, depths, trusted_since, **seen), self.nobodys())
 
-    def beat(self, worktree_id: str, in_flight: int = 0, branch: str = "main") -> None:
+    def beat(self, worktree_id: str | None, in_flight: int = 0, branch: str = "main") -> None:
         data = AgentHeartbeat(worktree_id=worktree_id, branch=branch, in_flight=in_flight, capacity=2)
         envelope: Envelope[Message] = Envelope(
             id=str(self.serial),
-            source=worktree_id,
+            source=worktree_id or "raw-client",
             time=self.now,
             tenant="default",
             agent="support",
             data=data,
         )
-        Handlers(self.settings, lambda: None).on_telemetry([envelope], self.transaction())
+        Handlers(self.settings, lambda: None).on_telemetry([envelope], self.nobodys())
 
     def reserve(self, *branches: str, deadline: datetime | None = None) -> None:
         arms = [Arm(name=branch, branch=branch) for branch in branches]
@@ -81,9 +85,13 @@ class World:
 
     def told(self) -> list[str]:
         """The names of what was published since the last time."""
+        return [said.NAME for said in self.heard()]
+
+    def heard(self) -> list[Message]:
+        """What was published since the last time."""
         rows = self.connection.execute("SELECT body, subject FROM outbox ORDER BY position").fetchall()
         self.connection.execute("DELETE FROM outbox")
-        return [decode(body, subject).data.NAME for body, subject in rows]
+        return [decode(body, subject).data for body, subject in rows]
 
     def ready_fleet(self) -> list[str]:
         ids = [row.worktree_id for row in self.look().starts]
@@ -259,13 +267,71 @@ def test_closing_drains_everything_and_starts_nothing() -> None:
     assert len(world.look().starts) == 2, "the next scaler fills the fleet again"
 
 
-def test_a_silent_external_agent_is_stopped_and_may_come_back() -> None:
+def test_a_silent_external_agent_fails_may_come_back_and_is_forgotten_in_the_end() -> None:
     world = World(replace(SETTINGS, agents={}))
     world.beat("elsewhere")
-    assert world.told() == ["worktree.ready"]
-    world.look(after=31)
-    assert (world.told(), world.phases()) == (["worktree.stopped"], {"elsewhere": "stopped"})
+    assert world.told() == ["worktree.started", "worktree.ready"]
+    todo = world.look(after=31)
+    assert (todo.starts, todo.signs, todo.with_process) == ([], [], 0)
+    assert (world.told(), world.phases()) == (["worktree.failed"], {"elsewhere": "failed"})
     world.now += timedelta(seconds=1)
     world.beat("elsewhere")
+    assert (world.told(), world.phases()) == (["worktree.started", "worktree.ready"], {"elsewhere": "ready"})
+    world.look(after=31)
+    world.look(after=3_601)
+    assert (world.told(), world.phases()) == (["worktree.failed", "worktree.stopped"], {"elsewhere": "stopped"})
+    world.now += timedelta(seconds=1)
+    world.beat("elsewhere")
+    assert world.phases() == {"elsewhere": "ready"}
 
-    assert (world.told(), world.phases()) == (["worktree.ready"], {"elsewhere": "ready"})
+
+@pytest.mark.parametrize(
+    ("branch", "name"), [("main", "default.support.main"), ("b" * 127, "default.support." + "b" * 127)]
+)
+def test_agents_that_give_no_worktree_id_are_one_for_each_branch(branch: str, name: str) -> None:
+    world = World(replace(SETTINGS, agents={}))
+    world.beat(None, branch=branch)
+    world.beat(None, branch=branch)
+
+    assert world.phases() == {name: "ready"}
+
+
+def test_the_longest_names_give_no_id_that_is_too_long() -> None:
+    world = World(replace(SETTINGS, agents={}))
+    data = AgentHeartbeat(branch="b" * 127, in_flight=0, capacity=1)
+    envelope = Envelope[Message](id="1", source="raw", time=NOW, tenant="t" * 63, agent="a" * 63, data=data)
+    Handlers(world.settings, lambda: None).on_telemetry([envelope], world.nobodys())
+
+    assert world.told() == ["worktree.started", "worktree.ready"]
+
+
+def test_an_external_agent_is_neither_counted_nor_ended_with_the_fleet_of_its_branch() -> None:
+    world = World()
+    world.beat("elsewhere")
+    assert len(world.look().starts) == 2, "main has its own minimum beside it"
+    todo = world.look(closing=True)
+    assert "elsewhere" not in [worktree_id for worktree_id, _ in todo.signs]
+    assert world.phases()["elsewhere"] == "ready"
+
+
+def test_a_crash_loop_is_forgotten_after_an_hour() -> None:
+    world = World(replace(SETTINGS, policy=ScalingPolicy(min_worktrees=1, max_worktrees=6)))
+    (row,) = world.look().starts
+    for _ in range(5):
+        world.look(exited={row.worktree_id: 1})
+        world.look(after=59)
+    world.look(after=3_600)
+
+    assert world.phases()[row.worktree_id] == "stopped"
+
+
+def test_a_failed_worktree_names_the_memory_it_last_answered_with() -> None:
+    world = World()
+    a, b = world.ready_fleet()
+    for commit, tenant in (("c1", "default"), ("c2", "default"), ("c3", "other")):
+        said = TaskFinished(task_id=commit, outcome=Outcome.SUCCEEDED, commit=commit)
+        envelope = Envelope[Message](id=commit, source=a, time=NOW, tenant=tenant, agent="support", data=said)
+        Handlers(world.settings, lambda: None).on_telemetry([envelope], world.nobodys())
+    world.look(exited={a: 1, b: 1})
+
+    assert [said.commit for said in world.heard() if isinstance(said, WorktreeFailed)] == ["c2", None]

@@ -334,6 +334,13 @@ histories = st.builds(
 )
 
 
+def test_a_fleet_that_experiments_leave_no_room_for_shrinks_to_nothing_at_once() -> None:
+    seen = ScalingSignal(current=2, pending=0, ack_pending=0, in_flight=0, capacity=0, reserved=3)
+    action = decide(ScalingHistory(), seen, ScalingPolicy(min_worktrees=0, max_worktrees=3), NOW)
+
+    assert (action.direction, action.count) == (Direction.DOWN, 0)
+
+
 @given(histories, signals, policies)
 def test_every_decision_is_inside_the_limits_and_consistent(
     history: ScalingHistory, seen: ScalingSignal, policy: ScalingPolicy

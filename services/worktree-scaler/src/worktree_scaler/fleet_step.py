@@ -13,14 +13,12 @@ from datetime import datetime, timedelta
 from thymos.bus import QueueDepth
 from thymos.events import (
     WorktreeDrained,
-    WorktreeFailed,
     WorktreeScaled,
     WorktreesReleased,
-    WorktreeStarted,
     WorktreeStopped,
 )
 from thymos.unit_of_work import Transaction
-from worktree_scaler import reservations, scenario_runs, store
+from worktree_scaler import external, reservations, scenario_runs, store
 from worktree_scaler.lifecycle import SERVING, WITH_PROCESS, Phase, Trigger, following
 from worktree_scaler.processes import Sign
 from worktree_scaler.reconcile import (
@@ -44,6 +42,7 @@ from worktree_scaler.scaling import (
 )
 from worktree_scaler.settings import MAIN, ScalerSettings
 from worktree_scaler.store import Branch, FleetRow, WorktreeRow
+from worktree_scaler.worktree_events import tell, tell_failed
 
 FORGET_EVERY = timedelta(minutes=1)
 
@@ -85,7 +84,7 @@ class FleetStep:
     def __call__(self, seen: Seen, tx: Transaction) -> Todo:
         """One look."""
         self._note_exits(seen, tx)
-        self._note_silence(seen, tx)
+        external.note_silence(self._settings.limits.heartbeat_timeout, seen.trusted_since, tx)
         self._keep_main_fleets(tx)
         reservations.release_overdue(tx)
         starts: list[WorktreeRow] = []
@@ -118,19 +117,10 @@ class FleetStep:
             scenario_runs.on_process_lost(worktree_id, tx)
             if phase is Phase.STOPPED:
                 if row.phase is Phase.DRAINING:
-                    _tell(WorktreeDrained, row, row.reason, tx)
-                _tell(WorktreeStopped, row, f"{row.reason}; {why}", tx)
+                    tell(WorktreeDrained, row, row.reason, tx)
+                tell(WorktreeStopped, row, f"{row.reason}; {why}", tx)
             else:
-                _tell_failed(row, why, exit_code, crash_loop=False, tx=tx)
-
-    def _note_silence(self, seen: Seen, tx: Transaction) -> None:
-        """Agents that started themselves and are heard of no more."""
-        timeout = self._settings.limits.heartbeat_timeout
-        if tx.now - seen.trusted_since < timeout:
-            return
-        for row in store.silent_external(tx.connection, tx.now - timeout):
-            store.set_phase(tx.connection, row.worktree_id, Phase.STOPPED, tx.now, "silent", 0)
-            _tell(WorktreeStopped, row, f"no heartbeat for {timeout.total_seconds():g} s", tx)
+                tell_failed(row, why, exit_code, crash_loop=False, tx=tx)
 
     # --- what should be -------------------------------------------------------------------------------------
 
@@ -223,7 +213,7 @@ class FleetStep:
                 if row.phase is Phase.DRAINING:
                     signs.append((worktree_id, Sign.DRAIN))
                 else:
-                    _tell(WorktreeStopped, row, reason, tx)
+                    tell(WorktreeStopped, row, reason, tx)
             case Stop(worktree_id=worktree_id, reason=reason):
                 _move(worktree_id, Trigger.OVERDUE, reason, tx)
                 signs.append((worktree_id, Sign.STOP))
@@ -231,7 +221,7 @@ class FleetStep:
                 signs.append((worktree_id, Sign.KILL))
             case MarkFailed(worktree_id=worktree_id, reason=reason):
                 row = _move(worktree_id, Trigger.GIVE_UP, reason, tx)
-                _tell_failed(row, reason, row.exit_code, crash_loop=True, tx=tx)
+                tell_failed(row, reason, row.exit_code, crash_loop=True, tx=tx)
 
     def _new_worktree(self, fleet: FleetRow, reason: str, tx: Transaction) -> WorktreeRow:
         agent = self._settings.agents.get(fleet.branch.agent)
@@ -282,6 +272,9 @@ class FleetStep:
     def _forget(self, tx: Transaction) -> None:
         if self._forgotten_at is None or tx.now - self._forgotten_at >= FORGET_EVERY:
             self._forgotten_at = tx.now
+            for row in store.long_failed(tx.connection, tx.now - self._settings.failed_kept):
+                moved = _move(row.worktree_id, Trigger.FORGET, f"{row.reason}; forgotten", tx)
+                tell(WorktreeStopped, moved, moved.reason, tx)
             store.forget_oldest_stopped(tx.connection)
 
 
@@ -311,43 +304,3 @@ def _move(worktree_id: str, trigger: Trigger, reason: str, tx: Transaction) -> W
     if moved is None:
         raise LookupError(f"worktree {worktree_id} vanished inside a transaction")
     return moved
-
-
-def tell_started(row: WorktreeRow, tx: Transaction) -> None:
-    """A process works in the worktree."""
-    _tell(WorktreeStarted, row, row.reason, tx)
-
-
-def _tell(
-    happened: type[WorktreeStarted] | type[WorktreeDrained] | type[WorktreeStopped],
-    row: WorktreeRow,
-    reason: str,
-    tx: Transaction,
-) -> None:
-    tx.publish(
-        happened(
-            worktree_id=row.worktree_id,
-            branch=row.branch.branch,
-            backend=row.backend,
-            experiment_id=row.experiment_id,
-            reason=reason[:4096],
-        ),
-        tenant=row.branch.tenant,
-        agent=row.branch.agent,
-    )
-
-
-def _tell_failed(row: WorktreeRow, reason: str, exit_code: int | None, *, crash_loop: bool, tx: Transaction) -> None:
-    tx.publish(
-        WorktreeFailed(
-            worktree_id=row.worktree_id,
-            branch=row.branch.branch,
-            backend=row.backend,
-            experiment_id=row.experiment_id,
-            reason=reason[:4096],
-            exit_code=exit_code,
-            crash_loop=crash_loop,
-        ),
-        tenant=row.branch.tenant,
-        agent=row.branch.agent,
-    )

@@ -27,7 +27,7 @@ from thymos.requests import (
 from thymos.service import Endpoint, Route
 from thymos.telemetry import AgentHeartbeat, TaskFinished, TaskStarted
 from thymos.unit_of_work import Transaction
-from worktree_scaler import reservations, scenario_runs, store
+from worktree_scaler import external, reservations, scenario_runs, store
 from worktree_scaler.lifecycle import Phase, Trigger, following
 from worktree_scaler.scaling import Override
 from worktree_scaler.scenario_file import ScenarioTask, read_scenario
@@ -137,30 +137,23 @@ class Handlers:
                 case TaskStarted() as started:
                     scenario_runs.on_started(envelope, started, tx)
                 case TaskFinished() as answer if envelope.source != subjects.WORKTREE_SCALER:
+                    _note_commit(envelope, answer, tx)
                     run_id = scenario_runs.on_answer(envelope, answer, tx)
                     answered.update([] if run_id is None else [run_id])
         for run_id in sorted(answered):
             scenario_runs.hand_out(run_id, tx)
 
     def _on_heartbeat(self, envelope: Envelope[Message], beat: AgentHeartbeat, tx: Transaction) -> None:
-        worktree_id = beat.worktree_id or f"{envelope.tenant}.{envelope.agent}.external"
-        row = store.worktree(tx.connection, worktree_id)
+        row = external.registered(envelope, beat, tx)
         at = min(envelope.time, tx.now)
-        if row is None:
-            row = _new_external(worktree_id, envelope, beat, tx)
-        elif (row.branch.tenant, row.branch.agent) != (envelope.tenant, envelope.agent):
-            return
-        elif row.phase is Phase.STOPPED and row.backend == store.EXTERNAL and at > row.phase_at:
-            store.set_phase(tx.connection, worktree_id, Phase.STARTING, row.phase_at, "heard of again", 0)
-            row = store.worktree(tx.connection, worktree_id)
         if row is None or row.phase not in (Phase.STARTING, Phase.READY, Phase.DRAINING):
             return
         if at < row.phase_at and row.phase is Phase.STARTING:
             return  # of the process before this one
-        store.set_heartbeat(tx.connection, worktree_id, at, beat.in_flight, beat.capacity)
+        store.set_heartbeat(tx.connection, row.worktree_id, at, beat.in_flight, beat.capacity)
         if row.phase is Phase.STARTING:
             ready = following(row.phase, Trigger.HEARTBEAT)
-            store.set_phase(tx.connection, worktree_id, ready, tx.now, row.reason, row.crashes)
+            store.set_phase(tx.connection, row.worktree_id, ready, tx.now, row.reason, row.crashes)
             _tell_ready(row, tx)
             self._notify()
 
@@ -212,30 +205,10 @@ def _named(agent: str) -> str | None:
     return None if agent == subjects.WHOLE_SERVICE else agent
 
 
-def _new_external(
-    worktree_id: str, envelope: Envelope[Message], beat: AgentHeartbeat, tx: Transaction
-) -> WorktreeRow | None:
-    """An agent that somebody else has started registers by its heartbeat."""
-    if store.external_count(tx.connection) >= store.EXTERNAL_MAX:
-        return None
-    row = WorktreeRow(
-        worktree_id=worktree_id,
-        branch=Branch(envelope.tenant, envelope.agent, beat.branch),
-        backend=store.EXTERNAL,
-        phase=Phase.STARTING,
-        phase_at=min(envelope.time, tx.now),
-        crashes=0,
-        in_flight=beat.in_flight,
-        capacity=beat.capacity,
-        heartbeat_at=None,
-        experiment_id=None,
-        reason="registered by its heartbeat",
-        exit_code=None,
-        pid=None,
-        created_at=None,
-    )
-    store.add_worktree(tx.connection, row)
-    return row
+def _note_commit(envelope: Envelope[Message], answer: TaskFinished, tx: Transaction) -> None:
+    if answer.commit is not None:
+        worktree_id = answer.worktree_id or envelope.source
+        store.set_commit(tx.connection, worktree_id, (envelope.tenant, envelope.agent), answer.commit)
 
 
 def _tell_ready(row: WorktreeRow, tx: Transaction) -> None:

@@ -4,9 +4,10 @@
        │ exit  ▲            │ exit          └─exit─▶ stopped
        ▼       │ restart    ▼
        waiting ◀────────────┘  waiting ─give_up─▶ failed ─forget─▶ stopped
+                               ready ─silence─▶ failed ─return─▶ starting
 
-*Waiting* is crashed and not yet started again. *Failed* is a crash loop: nobody starts it again until it is
-forgotten.
+*Waiting* is crashed and not yet started again. *Failed* is a crash loop: nobody starts it again. An agent that somebody
+else has started is only listened to: it *fails* by falling silent, and returns by being heard of again.
 A worktree keeps its id over restarts of its process.
 """
 
@@ -36,6 +37,8 @@ class Trigger(StrEnum):
     DRAIN = "drain"
     OVERDUE = "overdue"
     GIVE_UP = "give_up"
+    SILENCE = "silence"
+    RETURN = "return"
     FORGET = "forget"
 
 
@@ -52,7 +55,10 @@ TRANSITIONS: dict[tuple[Phase, Trigger], Phase] = {
     (Phase.WAITING, Trigger.DRAIN): Phase.STOPPED,
     (Phase.WAITING, Trigger.GIVE_UP): Phase.FAILED,
     (Phase.FAILED, Trigger.DRAIN): Phase.STOPPED,
+    (Phase.READY, Trigger.SILENCE): Phase.FAILED,
+    (Phase.FAILED, Trigger.RETURN): Phase.STARTING,
     (Phase.FAILED, Trigger.FORGET): Phase.STOPPED,
+    (Phase.STOPPED, Trigger.RETURN): Phase.STARTING,
 }
 
 WITH_PROCESS = frozenset({Phase.STARTING, Phase.READY, Phase.DRAINING, Phase.STOPPING})

@@ -20,11 +20,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 import psutil
 
-from thymos.errors import Refusal, RefusalCode
 from worktree_scaler.reconcile import Adoption, Found, Known, adopt
 
 log = logging.getLogger(__name__)
@@ -55,62 +53,8 @@ class Launch:
     environment: Mapping[str, str]
 
 
-class Backend(Protocol):
-    """Runs the agent of a worktree, somewhere. Worktrees are named by their ids; an unknown one is not an
-    error.
-    """
-
-    @property
-    def name(self) -> str:
-        """What `backend` says in events."""
-
-    async def start(self, launch: Launch) -> Found:
-        """Start a worktree's agent; whatever still works in that worktree is ended first.
-
-        Raises:
-            OSError: it cannot be started.
-            Refusal: this back end does not start agents.
-        """
-
-    def exited(self, worktree_ids: Iterable[str]) -> Mapping[str, int | None]:
-        """Those of the worktrees that have no running agent, with the exit code where it is known."""
-
-    async def signal(self, worktree_id: str, sign: Sign) -> bool:
-        """Tell a worktree's agent to end. False when there is none."""
-
-    async def recover(self, known: Sequence[Known]) -> Adoption:
-        """Take over what runs already; end what should not run."""
-
-    async def close(self) -> None:
-        """Stop watching; what runs keeps running."""
-
-
-class ExternalBackend:
-    """Agents that somebody else starts: they are only listened to."""
-
-    name = "external"
-
-    async def start(self, launch: Launch) -> Found:
-        raise Refusal(RefusalCode.REFUSED, f"worktree {launch.worktree_id}: an external agent starts itself")
-
-    def exited(self, worktree_ids: Iterable[str]) -> Mapping[str, int | None]:
-        """None is known to run: only a heartbeat tells."""
-        return dict.fromkeys(worktree_ids)
-
-    async def signal(self, worktree_id: str, sign: Sign) -> bool:
-        del worktree_id, sign
-        return False
-
-    async def recover(self, known: Sequence[Known]) -> Adoption:
-        del known
-        return Adoption({}, ())
-
-    async def close(self) -> None:
-        """Nothing is watched."""
-
-
 class ProcessBackend:
-    """Processes on this machine.
+    """Processes on this machine. Worktrees are named by their ids; an unknown one is not an error.
 
     Args:
         scaler_id: the mark of this scaler's processes.
@@ -118,8 +62,6 @@ class ProcessBackend:
         log_bytes_max: at this size a log is moved aside (one older part is kept).
         ended: called in the event loop when a process that was started here ends.
     """
-
-    name = "process"
 
     def __init__(self, scaler_id: str, log_dir: Path, log_bytes_max: int, ended: asyncio.Event) -> None:
         self._scaler_id = scaler_id
@@ -132,6 +74,8 @@ class ProcessBackend:
         self._watchers: set[asyncio.Task[None]] = set()
 
     async def start(self, launch: Launch) -> Found:
+        """Start a worktree's agent; whatever still works in that worktree is ended first. Raises OSError when it cannot
+        be started."""
         await self._sweep(launch.worktree_id)
         child = await asyncio.to_thread(self._spawn, launch)
         self._codes.pop(launch.worktree_id, None)
@@ -169,6 +113,7 @@ class ProcessBackend:
         self._ended.set()
 
     def exited(self, worktree_ids: Iterable[str]) -> Mapping[str, int | None]:
+        """Those of the worktrees that have no running agent, with the exit code where it is known."""
         gone: dict[str, int | None] = {}
         for worktree_id in worktree_ids:
             if worktree_id in self._children:
@@ -180,6 +125,7 @@ class ProcessBackend:
         return gone
 
     async def signal(self, worktree_id: str, sign: Sign) -> bool:
+        """Tell a worktree's agent to end. False when there is none."""
         process = self._running.get(worktree_id)
         if process is None:
             return False
@@ -194,6 +140,7 @@ class ProcessBackend:
         return False
 
     async def recover(self, known: Sequence[Known]) -> Adoption:
+        """Take over what runs already; end what should not run."""
         found = await asyncio.to_thread(marked_processes, self._scaler_id)
         adoption = adopt(known, found)
         for process in adoption.surplus:
@@ -229,6 +176,7 @@ class ProcessBackend:
                 path.with_suffix(".log.1").unlink(missing_ok=True)
 
     async def close(self) -> None:
+        """Stop watching; what runs keeps running."""
         for watcher in tuple(self._watchers):
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)

@@ -247,7 +247,7 @@ def _down(
         highest = max([recommended, *(count for _, count in recent)])
         count = min(signal.current, high, highest)
         why = f"the most needed within {_seconds(policy.scale_down_window)} was {highest}"
-    if count == 0:
+    if count == 0 < high:
         count, why = _to_zero(history, signal, policy, now, why)
     return count, f"{_figures(signal)} needs {recommended}; {why}"
 

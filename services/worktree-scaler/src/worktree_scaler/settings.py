@@ -19,6 +19,8 @@ FAILED_RETRY_AFTER = timedelta(minutes=5)
 """A crash loop on main is tried again after this; only a new commit or a mended environment will change its
 end.
 """
+FAILED_KEPT = timedelta(hours=1)
+"""A failed worktree is shown this long; then it is forgotten."""
 MAIN = "main"
 
 
@@ -53,6 +55,7 @@ class ScalerSettings:
     tenant: str = "default"
     log_bytes_max: int = LOG_BYTES_MAX
     failed_retry_after: timedelta = FAILED_RETRY_AFTER
+    failed_kept: timedelta = FAILED_KEPT
 
     def limits_of(self, agent: str) -> Limits:
         """The limits of reconciling, with the agent's own drain time-out."""

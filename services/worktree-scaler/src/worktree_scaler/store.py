@@ -39,14 +39,15 @@ CREATE TABLE IF NOT EXISTS worktrees(
     backend TEXT NOT NULL, phase TEXT NOT NULL, phase_at TEXT NOT NULL, pid INTEGER, created_at REAL,
     crashes INTEGER NOT NULL DEFAULT 0, in_flight INTEGER NOT NULL DEFAULT 0, capacity INTEGER NOT NULL
     DEFAULT 1,
-    heartbeat_at TEXT, experiment_id TEXT, reason TEXT NOT NULL DEFAULT '', exit_code INTEGER);
+    heartbeat_at TEXT, experiment_id TEXT, reason TEXT NOT NULL DEFAULT '', exit_code INTEGER,
+    last_commit TEXT);
 CREATE INDEX IF NOT EXISTS worktrees_of ON worktrees(tenant, agent, branch);
 CREATE INDEX IF NOT EXISTS worktrees_in ON worktrees(phase, phase_at);
 """
 
 _COLUMNS = (
     "worktree_id, tenant, agent, branch, backend, phase, phase_at, crashes, in_flight, capacity, heartbeat_at,"
-    " experiment_id, reason, exit_code, pid, created_at"
+    " experiment_id, reason, exit_code, pid, created_at, last_commit"
 )
 
 
@@ -71,7 +72,7 @@ class FleetRow:
 
 @dataclass(frozen=True)
 class WorktreeRow:
-    """One worktree as it is stored."""
+    """One worktree as it is stored. `last_commit` is the memory that its newest answer was given with."""
 
     worktree_id: str
     branch: Branch
@@ -87,6 +88,7 @@ class WorktreeRow:
     exit_code: int | None
     pid: int | None
     created_at: float | None
+    last_commit: str | None = None
 
     def observed(self, trusted_since: datetime) -> Observed:
         """What reconciling sees. Silence counts only since the bus could be trusted to carry heartbeats."""
@@ -193,12 +195,14 @@ def _worktree(row: Sequence[object]) -> WorktreeRow:
         code,
         pid,
         made,
+        commit,
     ) = row
     return WorktreeRow(
         str(wid), Branch(str(tenant), str(agent), str(branch)), str(backend), Phase(str(phase)), moment(str(at)),
         int(str(crashes)), int(str(busy)), int(str(cap)), moment(str(heard)) if heard else None,
         str(ex) if ex else None, str(reason), int(str(code)) if code is not None else None,
         int(str(pid)) if pid is not None else None, float(str(made)) if made is not None else None,
+        str(commit) if commit is not None else None,
     )  # fmt: skip
 
 
@@ -243,12 +247,12 @@ def known(rows: Iterable[WorktreeRow]) -> list[Known]:
 def add_worktree(connection: sqlite3.Connection, row: WorktreeRow) -> None:
     """Store a new worktree."""
     connection.execute(
-        f"INSERT INTO worktrees({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO worktrees({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             row.worktree_id, row.branch.tenant, row.branch.agent, row.branch.branch, row.backend, row.phase,
             text(row.phase_at), row.crashes, row.in_flight, row.capacity,
             text(row.heartbeat_at) if row.heartbeat_at else None, row.experiment_id, row.reason, row.exit_code,
-            row.pid, row.created_at,
+            row.pid, row.created_at, row.last_commit,
         ),
     )  # fmt: skip
 
@@ -289,6 +293,23 @@ def set_heartbeat(
         "UPDATE worktrees SET heartbeat_at = ?, in_flight = ?, capacity = ? WHERE worktree_id = ?",
         (text(at), in_flight, capacity, worktree_id),
     )
+
+
+def set_commit(connection: sqlite3.Connection, worktree_id: str, whose: tuple[str, str], commit: str) -> None:
+    """Note the commit of an answer that was given in a worktree of `whose` (tenant, agent)."""
+    connection.execute(
+        "UPDATE worktrees SET last_commit = ? WHERE worktree_id = ? AND tenant = ? AND agent = ?",
+        (commit, worktree_id, *whose),
+    )
+
+
+def long_failed(connection: sqlite3.Connection, before: datetime) -> list[WorktreeRow]:
+    """Worktrees that failed before a moment; those of experiments' arms hold their place until the arm is released."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM worktrees WHERE phase = 'failed' AND phase_at < ? AND experiment_id IS NULL",
+        (text(before),),
+    )
+    return [_worktree(row) for row in rows]
 
 
 def forget_oldest_stopped(connection: sqlite3.Connection) -> None:

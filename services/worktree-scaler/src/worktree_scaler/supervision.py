@@ -19,12 +19,13 @@ from thymos.bus import Bus, QueueDepth
 from thymos.errors import TransientError
 from thymos.unit_of_work import ServiceStore, Transaction
 from worktree_scaler import store
-from worktree_scaler.fleet_step import FleetStep, Seen, Todo, tell_started
+from worktree_scaler.fleet_step import FleetStep, Seen, Todo
 from worktree_scaler.ownership import Ownership
 from worktree_scaler.processes import Launch, ProcessBackend
 from worktree_scaler.reconcile import Found
 from worktree_scaler.settings import ScalerSettings
 from worktree_scaler.store import Branch, FleetRow, WorktreeRow
+from worktree_scaler.worktree_events import tell_started
 
 log = logging.getLogger(__name__)
 
