@@ -183,9 +183,9 @@ async def test_a_repository_begins_with_a_first_commit_that_is_declared_good(cli
     assert created["data"]["state_id"] == first["state_id"]
 
 
-async def test_reading_what_was_never_written_is_refused_and_creates_nothing(client: Client) -> None:
+async def test_reading_what_was_never_written_finds_nothing_and_creates_nothing(client: Client) -> None:
     assert await client.refused("get", id="refunds") == "not_found"
-    assert await client.refused("search", query="refund") == "not_found"
+    assert await client.data("search", query="refund") == {"commit": None, "results": []}
     assert await client.refused("branches") == "not_found"
 
 
@@ -305,8 +305,11 @@ async def test_conflicts_are_told_and_change_nothing(client: Client) -> None:
     answer = await client.data("merge", source="idea")
     assert (answer["result"], answer["commit"]) == ("conflicts", head["commit"])
     assert (await client.data("merge", source="idea", strategy="Theirs", dry_run=True))["result"] == "merged"
-    assert (await client.data("merge", source="idea", strategy="Ours"))["result"] == "unchanged"
-    assert (await client.data("merge", source="idea", strategy="Theirs"))["result"] == "merged"
+    kept = await client.data("merge", source="idea", strategy="Ours")
+    assert (kept["result"], kept["changes"]) == ("unchanged", 0)
+    assert kept["commit"] != head["commit"], "the decision is recorded"
+    again = await client.data("merge", source="idea", strategy="Theirs")
+    assert (again["result"], again["commit"]) == ("unchanged", kept["commit"])
 
 
 @pytest.mark.parametrize(
