@@ -267,14 +267,12 @@ def _announce(work: _Work) -> None:
 
 
 def _measure(work: _Work, message: Message | None) -> None:
-    """Look again at the experiments whose measured outcomes may have changed."""
-    for experiment in work.state.experiments.values():
-        if experiment.phase is not Phase.RUNNING:
-            continue
-        concerned = isinstance(message, MetricsOutcomes) and message.experiment_id == experiment.id
-        if concerned or experiment.graded is not None:
-            looked = measurement.measured(experiment)
-            work.state = work.state.with_experiment(looked)
+    """Look again at the experiment whose measured outcomes may have changed; looking is not cheap."""
+    if not isinstance(message, MetricsOutcomes | events.ScenarioFinished):
+        return
+    experiment = work.state.experiments.get(message.experiment_id or "")
+    if experiment is not None and experiment.phase is Phase.RUNNING:
+        work.state = work.state.with_experiment(measurement.measured(experiment))
 
 
 def _advance(work: _Work) -> None:

@@ -65,20 +65,21 @@ class LatencyProduct:
     tasks: int = 0
     total_us: int = 0
 
-    def after(self, latency_us: int) -> LatencyProduct:
-        """The products after one more task; `latency_us` in microseconds, negative ones count as 0."""
-        time_us = min(max(latency_us, 0), self.clip_us)
-        slower_us, unit = time_us - self.max_response_time_us, 16 * self.max_response_time_us
-        one, two, four, eight = (
-            min(_CEILING, product * (unit + bet * slower_us) // unit)
-            for product, bet in zip(self.products, _BETS, strict=True)
-        )
-        return replace(
-            self,
-            products=(one, two, four, eight),
-            tasks=self.tasks + 1,
-            total_us=self.total_us + time_us,
-        )
+    def after(self, *latencies_us: int) -> LatencyProduct:
+        """The products after more tasks, in this order; microseconds, negative ones count as 0."""
+        clip_us, limit_us, unit = self.clip_us, self.max_response_time_us, 16 * self.max_response_time_us
+        one, two, four, eight = self.products
+        total_us = self.total_us
+        for latency_us in latencies_us:
+            time_us = min(max(latency_us, 0), clip_us)
+            slower_us = time_us - limit_us
+            one = min(_CEILING, one * (unit + _BETS[0] * slower_us) // unit)
+            two = min(_CEILING, two * (unit + _BETS[1] * slower_us) // unit)
+            four = min(_CEILING, four * (unit + _BETS[2] * slower_us) // unit)
+            eight = min(_CEILING, eight * (unit + _BETS[3] * slower_us) // unit)
+            total_us += time_us
+        tasks = self.tasks + len(latencies_us)
+        return replace(self, products=(one, two, four, eight), tasks=tasks, total_us=total_us)
 
     def plus(self, other: LatencyProduct) -> LatencyProduct:
         """The products over the tasks of both, which are different ones of the same limit."""
@@ -124,23 +125,23 @@ class OutcomeTally:
         """Outcomes that were a success."""
         return self.tasks - self.not_successes
 
-    def after(self, outcome: ArmOutcome) -> OutcomeTally:
-        """The tally after one more outcome; what was not measured changes nothing.
+    def after(self, *outcomes: ArmOutcome) -> OutcomeTally:
+        """The tally after more outcomes, in this order; what was not measured changes nothing.
 
         A timeout without a time of its own took as long as times are counted.
         """
-        if outcome.status not in MEASURED:
-            return self
-        latency, time_us = self.latency, outcome.latency_us
+        measured = [outcome for outcome in outcomes if outcome.status in MEASURED]
+        latency = self.latency
         if latency is not None:
-            if outcome.status is PairStatus.TIMEOUT:
-                time_us = latency.clip_us
-            if time_us is not None:
-                latency = latency.after(time_us)
+            longest_us = latency.clip_us
+            times_us = [
+                longest_us if outcome.status is PairStatus.TIMEOUT else outcome.latency_us for outcome in measured
+            ]
+            latency = latency.after(*(time_us for time_us in times_us if time_us is not None))
         return OutcomeTally(
-            tasks=self.tasks + 1,
-            errors=self.errors + (outcome.status is PairStatus.ERROR),
-            not_successes=self.not_successes + (outcome.status is not PairStatus.SUCCESS),
+            tasks=self.tasks + len(measured),
+            errors=self.errors + sum(outcome.status is PairStatus.ERROR for outcome in measured),
+            not_successes=self.not_successes + sum(outcome.status is not PairStatus.SUCCESS for outcome in measured),
             latency=latency,
         )
 
@@ -227,10 +228,7 @@ class LimitReading:
 
 def tally_of(outcomes: Iterable[ArmOutcome], limits: FailureLimits, deadline_us: int | None = None) -> OutcomeTally:
     """The tally of outcomes in the given order, which matters only to the last bits of the latency."""
-    tally = OutcomeTally.start(limits, deadline_us)
-    for outcome in outcomes:
-        tally = tally.after(outcome)
-    return tally
+    return OutcomeTally.start(limits, deadline_us).after(*outcomes)
 
 
 def limit_threshold(alpha: Fraction) -> Fraction:
