@@ -174,6 +174,17 @@ def test_bad_lines_are_reported_by_number_and_the_others_published(thymos: Comma
     thymos.until(lambda said: said.code == 0 and said.json[0]["task"]["total"] == 2, "metrics", "support", "--json")
 
 
+def test_an_example_of_the_contract_is_published_and_known_the_second_time(thymos: CommandLine) -> None:
+    example = Path(__file__).parents[2] / "proto" / "examples" / "task.finished.v1.json"
+    event = json.loads(example.read_text()) | {"tenantid": thymos.common[-1]}
+    pretty = json.dumps(event, indent=2).encode()
+    first = thymos.done("publish", "-", "--json", given=pretty).json
+    again = thymos.done("publish", "-", "--json", given=pretty).json
+    assert (first["published"], first["duplicates"]) == (1, 0)
+    assert (again["published"], again["duplicates"]) == (0, 1)
+    assert "0 published, 1 known already, 0 refused" in thymos.done("publish", "-", given=pretty).errors
+
+
 def test_memory_from_the_first_put_to_a_rollback(thymos: CommandLine) -> None:
     assert thymos("memory", "log", "support").code == 3
     put = thymos.done("memory", "put", "support", "refunds", "within 14 days", "--field", "weight=3", "--json").json
@@ -186,6 +197,7 @@ def test_memory_from_the_first_put_to_a_rollback(thymos: CommandLine) -> None:
     ]
     shown = thymos.done("memory", "diff", "support", "main", "tryout").output
     assert "~  refunds  within 14 days → within 30 days" in shown
+    assert thymos.done("memory", "diff", "support", "main..tryout").output == shown
 
     assert thymos.done("memory", "merge", "support", "tryout", "--dry-run", "--json").json["dry_run"]
     assert thymos.done("memory", "merge", "support", "tryout", "--reason", "better").code == 0

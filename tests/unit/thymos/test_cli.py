@@ -1,20 +1,23 @@
 """The command line without a suite: what it refuses, in which words, with which exit code."""
 
+import asyncio
 import importlib.metadata
 import io
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from thymos import subjects
-from thymos.cli import _options_last, exit_codes, options, run, verbs
+from thymos.cli import _options_last, exit_codes, experiment, options, run, verbs
 from thymos.cli.checks import crash_finding, storage_check
 from thymos.cli.event_lines import envelope_of
-from thymos.cli.exit_codes import UsageError
+from thymos.cli.exit_codes import TimedOutError, UsageError
 from thymos.cli.fleet import crashing, joined, read_fleet
+from thymos.cli.json_lines import LINE_BYTES_MAX, documents, read_lines
+from thymos.cli.memory import two_refs
 from thymos.cli.options import Where, duration, moment
 from thymos.cli.output import cell, one_line
 from thymos.cli.watch import event_names
@@ -40,16 +43,21 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("nonsense", 'Unknown command "nonsense"'),
+        ("zzz", "thymos: unknown verb 'zzz'; see `thymos --help`\n"),
+        ("metric", "thymos: unknown verb 'metric', did you mean 'metrics'?; see `thymos --help`\n"),
+        ("memory serch", "unknown verb 'serch', did you mean 'search'?; see `thymos memory --help`\n"),
         ("metrics", "AGENT requires an argument"),
         ("watch --count 0", "Must be >= 1"),
         ("watch never.happened", "'never.happened' is no notification"),
-        ("watch --since yesterday", "--since"),
+        ("watch --since yesterday", "'yesterday' is neither an age such as 1h nor a time such as 2026-03-01T12:00:00Z"),
+        ("watch --since 2026-13-01", "'2026-13-01' is neither an age such as 1h nor a time"),
         ("watch --timeout 5", "the unit is missing, write '5s'"),
         ("agents --tenant A", "--tenant: a tenant name is"),
         ("publish task Support --success", "an agent name is"),
         ("publish task support", "--success, --failure, or --outcome"),
-        ("publish task support --success --outcome failed", "--success, --failure, or --outcome"),
+        ("publish task support --success --outcome failed", "choose one of --success and --outcome"),
+        ("publish task support --success --failure", "choose one of --success and --failure"),
+        ("publish task support --success", "say how long the task took: --latency-ms"),
         ("publish task support --outcome odd", "it is one of succeeded"),
         ("publish task support --success --latency-ms=-1", "latency_ms: Input should be greater than or equal to 0"),
         ("publish", "name a file, or - for standard input"),
@@ -57,7 +65,20 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("memory branch create support a/b", "branch: a branch name is"),
         ("memory merge support a --strategy Sideways", "Sideways"),
         ("up --nats nats://x --port 3", "leave one of them out"),
+        ("up --port 99999", "--port is 99999; expected 0 to 65535"),
+        ("up --port=-1", "--port is -1; expected 0 to 65535"),
+        (
+            "up --nats foo://x",
+            "--nats: 'foo://x': expected a server like \"nats://127.0.0.1:4222\" (nats, tls, ws or wss)",
+        ),
+        ("agents --nats foo://x", "(nats, tls, ws or wss)"),
+        ("agents --nats nats://x:99999", "--nats: 'nats://x:99999': expected a server"),
+        ("memory diff support main", "name two refs"),
+        ("memory diff support main..a..b", "name two refs"),
+        ("memory diff support main..a b", "name two refs"),
         ("experiment start support --timeout soon", "--timeout"),
+        ("experiment start support --timeout 5s", "it needs --wait"),
+        ("experiment start support --generator nosuch", "it is one of learn-from-success, cautious, aggressive"),
     ],
 )
 def test_a_wrong_command_line_is_told_in_one_line(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,6 +293,40 @@ async def test_one_service_that_is_away_is_a_note_and_both_are_an_error(capsys: 
     assert "metrics-collector does not answer" in capsys.readouterr().err
 
 
+# --- waiting -------------------------------------------------------------------------------------------------------
+
+
+CLOSED = {
+    "experiment_id": "e1", "tenant": "acme", "agent": "support", "phase": "Closed", "verdict": "inconclusive",
+    "decision_id": "d1", "opened_at": "2026-03-01T12:00:00Z", "closed_at": "2026-03-01T12:10:00Z", "budget": "per_20",
+    "seed": 1,
+}  # fmt: skip
+
+
+async def test_waiting_outlasts_a_service_that_is_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "ASK_AGAIN_SECONDS", 0.0)
+    bus, asked = MemoryBus(), 0
+    client = Client(bus, "acme", "cli")
+    with pytest.raises(TimedOutError, match="decision-engine is away"):
+        await experiment._wait(client, "e1", timedelta(milliseconds=20), json=False)
+    with pytest.raises(UnavailableError):
+        await experiment._wait(client, "e1", None, json=False)
+
+    async def engine(_: str, __: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            return b'{"ok": false, "error": {"code": "unavailable", "message": "stopping", "hint": ""}}'
+        return json.dumps({"ok": True, "data": CLOSED}).encode()
+
+    subject = subjects.request_subject(subjects.DECISION_ENGINE, "acme", "_", "experiment")
+    await bus.serve(subjects.DECISION_ENGINE, {"experiment": subject}, engine)
+    assert await experiment._wait(client, "e1", timedelta(seconds=60), json=False) == 11
+    assert capsys.readouterr().err.count("asking again") == 2, "once for each wait"
+
+
 # --- lines of events -----------------------------------------------------------------------------------------------
 
 SHORT = {"type": "task.finished", "agent": "support", "data": {"task_id": "t1", "outcome": "failed"}}
@@ -325,10 +380,6 @@ def test_a_wrong_line_says_what_is_wrong(line: object, said: str) -> None:
 
 
 def test_long_lines_are_read_whole_and_blank_ones_left_out(tmp_path: Path) -> None:
-    import asyncio
-
-    from thymos.cli.json_lines import LINE_BYTES_MAX, read_lines
-
     file = tmp_path / "lines"
     file.write_bytes(b"a\n\n" + b"x" * (LINE_BYTES_MAX * 2 + 5) + b"\r\nlast")
 
@@ -337,6 +388,36 @@ def test_long_lines_are_read_whole_and_blank_ones_left_out(tmp_path: Path) -> No
             return [(number, len(line)) async for number, line in lines]
 
     assert asyncio.run(numbered()) == [(1, 1), (3, LINE_BYTES_MAX), (4, 4)]
+
+
+def test_an_object_may_be_spread_over_lines() -> None:
+    pretty = json.dumps(SHORT, indent=2).encode().split(b"\n")
+
+    async def told() -> list[tuple[int, bytes]]:
+        async def lines() -> AsyncIterator[tuple[int, bytes]]:
+            for numbered in enumerate([b'{"a": 1}', *pretty, b"nonsense", b"{", b'"cut": "off"'], start=1):
+                yield numbered
+
+        return [each async for each in documents(lines())]
+
+    read = asyncio.run(told())
+    assert [number for number, _ in read] == [1, 2, 2 + len(pretty), 3 + len(pretty)]
+    assert json.loads(read[1][1]) == SHORT
+    with pytest.raises(PoisonError, match="not JSON"):
+        envelope_of(read[3][1], Client(MemoryBus(), "acme", "cli"), None)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (("main", "dev"), ("main", "dev", False)),
+        (("main..dev", None), ("main", "dev", False)),
+        (("main...dev~2", None), ("main", "dev~2", True)),
+        (("..dev", None), ("main", "dev", False)),
+    ],
+)
+def test_a_diff_is_of_two_refs_or_of_a_range(said: tuple[str, str | None], meant: tuple[str, str, bool]) -> None:
+    assert two_refs(*said) == meant
 
 
 @pytest.mark.parametrize("verb", ["publish", "memory commit support"])

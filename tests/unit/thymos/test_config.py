@@ -387,7 +387,7 @@ class TestWrongRules:
         assert found[2:5] == [
             f"thymos.toml:6: {at}[1].name: missing; expected a name of 1 to 100 printable characters",
             f"thymos.toml:7: {at}[1].condition.evaluator: missing; "
-            "expected the name of a registered predicate of 1 to 100 printable characters",
+            "expected an importable `module:function` of 1 to 100 printable characters",
             f"thymos.toml:8: {at}[1].action.target_count: "
             'expected a whole number from 0 to 1000; got "2" (without quotes)',
         ]

@@ -102,7 +102,7 @@ class TestEnvironment:
         assert loaded.storage.directory == tmp_path / "state"
         loaded = load(Path("/etc/thymos/thymos.toml"), {}, "[storage]\ndirectory = 'state'")
         assert loaded.storage.directory == Path("/etc/thymos/state")
-        assert load(Path("/etc/thymos/thymos.toml"), {}, "").storage.directory == Path("data")
+        assert load(Path("/etc/thymos/thymos.toml"), {}, "").storage.directory == Path(".thymos")
 
 
 class TestFiles:

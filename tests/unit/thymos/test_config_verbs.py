@@ -7,6 +7,9 @@ import pytest
 from cyclopts import App
 
 from thymos.cli.config_verbs import register
+from thymos.errors import Refusal
+from thymos.scenario_check import problems_of_text
+from worktree_scaler.scenario_file import parse_scenario
 
 SEED = Path(__file__).with_name("seed.toml")
 
@@ -55,13 +58,108 @@ def test_checking_leaves_the_environment_aside(monkeypatch: pytest.MonkeyPatch) 
     assert thymos("config", "show", "--config", str(SEED)) == 1
 
 
-def test_a_scenario_that_is_not_there_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "thymos.toml"
-    file.write_text("[agents.a]\ncommand = ['run']\nscenario = 'tasks.jsonl'\n", encoding="utf-8")
-    assert thymos("config", "check", str(file)) == 0
+AGENT = "[agents.a]\ncommand = ['python3']\nscenario = 'tasks.jsonl'\n"
+RULE = """
+[[supervisor.versioning.rules]]
+name = "own"
+condition = {type = "Custom", evaluator = "%s"}
+action = {type = "CreateBranch"}
+"""
+
+
+def checked(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The problems of a configuration, as a machine reads them."""
+    file = folder / "thymos.toml"
+    file.write_text(text, encoding="utf-8")
+    code = thymos("config", "check", str(file), "--json")
+    said = json.loads(capsys.readouterr().out)
+    assert (said["ok"], said["file"]) == (code == 0, str(file))
+    return [str(problem).replace(f"{folder}/", "") for problem in said["problems"]]
+
+
+def test_a_scenario_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problem = "thymos.toml:3: agents.a.scenario: tasks.jsonl: cannot be read: No such file or directory"
+    assert checked(tmp_path, AGENT, capsys) == [problem]
+    assert thymos("config", "check", str(tmp_path / "thymos.toml")) == 1
     out, err = capsys.readouterr()
-    assert out == f"{file}: right: 1 agent, built-in rules\n"
-    assert err == f"note: agents.a.scenario: there is no file {tmp_path / 'tasks.jsonl'} on this machine\n"
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_every_line_of_a_scenario_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = ['{"task_id": "a", "input": 1, "expect": 2}', "nonsense", '{"task_id": "b", "input": 1}']
+    (tmp_path / "tasks.jsonl").write_text("\n".join([*tasks, "", tasks[0]]), encoding="utf-8")
+    assert [problem.split(": ", 2)[2][:40] for problem in checked(tmp_path, AGENT, capsys)] == [
+        "tasks.jsonl:2: not JSON: Expecting value: line"[:40],
+        "tasks.jsonl:3: expect is missing",
+        "tasks.jsonl:5: task_id 'a' was there before, on line 1"[:40],
+    ]
+    (tmp_path / "tasks.jsonl").write_text(tasks[0], encoding="utf-8")
+    assert checked(tmp_path, AGENT, capsys) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"task_id": "a", "input": "x", "expect": null}',
+        "",
+        "[1]",
+        "{",
+        '{"task_id": "", "input": 1, "expect": 1}',
+        '{"task_id": 7, "input": 1, "expect": 1}',
+        '{"input": 1, "expect": 1}',
+        json.dumps({"task_id": "a", "input": "x" * 70_000, "expect": 1}),
+        '{"task_id": "b", "input": 1, "expect": 1}',
+    ],
+)
+def test_the_check_says_what_worktree_scaler_would(line: str) -> None:
+    text = f'{line}\n{{"task_id": "b", "input": 1, "expect": 1}}\n' if line else ""
+    try:
+        parse_scenario(text)
+        runs = True
+    except Refusal:
+        runs = False
+    assert (problems_of_text(text, "tasks") == []) == runs
+
+
+def test_many_problems_are_counted() -> None:
+    told = problems_of_text("nonsense\n" * 30, "tasks")
+    assert (len(told), told[-1]) == (21, "tasks: and 10 more")
+
+
+def test_a_program_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problems = checked(tmp_path, "[agents.a]\ncommand = ['no-such-program']\n", capsys)
+    assert problems[0].startswith("thymos.toml:2: agents.a.command: there is no program 'no-such-program'")
+    program = tmp_path / "run"
+    assert len(checked(tmp_path, "[agents.a]\ncommand = ['./run']\n", capsys)) == 1
+    program.write_text("#!/bin/sh\n", encoding="utf-8")
+    program.chmod(0o755)
+    assert checked(tmp_path, "[agents.a]\ncommand = ['./run']\n", capsys) == [], "a path is the file's neighbour"
+    by_path = f"[agents.a]\ncommand = ['run']\nenvironment = {{PATH = '{tmp_path}'}}\n"
+    assert checked(tmp_path, by_path, capsys) == [], "the agent's own PATH is searched"
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "problem"),
+    [
+        ("own_rules_of_this_test:slow", None),
+        ("own_rules_of_this_test:LIMIT", "cannot be called"),
+        ("own_rules_of_this_test:nosuch", "cannot be imported: AttributeError"),
+        ("no_such_module:slow", "cannot be imported: ModuleNotFoundError"),
+        ("slow", "expected 'module:function'"),
+    ],
+)
+def test_an_evaluator_is_imported(
+    evaluator: str, problem: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    rules = "LIMIT = 0.5\ndef slow(metrics):\n    return metrics.load > LIMIT\n"
+    (tmp_path / "own_rules_of_this_test.py").write_text(rules, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    problems = checked(tmp_path, RULE % evaluator, capsys)
+    assert len(problems) == (problem is not None)
+    if problem is not None:
+        assert problems[0].startswith("thymos.toml:4: supervisor.versioning.rules[0].condition.evaluator: ")
+        assert problem in problems[0]
 
 
 def test_what_is_in_force_and_where_it_comes_from(

@@ -9,10 +9,13 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from thymos.cli.exit_codes import DONE, of_error
+from thymos.cli.config_files import problems_here
+from thymos.cli.exit_codes import DONE, FAILED, of_error
 from thymos.config import Config, effective, load
 from thymos.config.readers import printable
 from thymos.errors import ConfigError
+
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
 def register(app: App) -> None:
@@ -23,32 +26,42 @@ def register(app: App) -> None:
     app.command(verbs)
 
 
-def check(file: Path, /) -> None:
+def check(file: Path, /, *, json: Switch = False) -> None:
     """Check a configuration file: every problem on a line of its own, with its line, key and what is allowed.
 
-    The environment is left aside; `thymos config show` takes it in. Exits 0 if the file is right, 1 if not, 3 if there
-    is none.
+    What it names is looked for on this machine, too: scenario files and each line of them, the agents' programs, and
+    evaluators, which are imported. The environment is left aside; `thymos config show` takes it in. Exits 0 if the file
+    is right, 1 if not, 3 if there is none.
 
     Parameters
     ----------
     file
         The thymos.toml to check.
+    json
+        Print one JSON object: {"ok", "file", "problems"}.
     """
-    config = _loaded(file, environ={})
-    for name, agent in config.agents.items():
-        if agent.scenario and not agent.scenario.is_file():
-            _say(f"note: agents.{name}.scenario: there is no file {agent.scenario} on this machine")
-    sys.stdout.write(f"{printable(str(file))}: right: {_count(len(config.agents), 'agent')}, ")
-    sys.stdout.write(
-        f"{_count(len(config.versioning.rules), 'rule') if config.versioning.rules else 'built-in rules'}\n"
-    )
-    raise SystemExit(DONE)
+    code, config, problems = DONE, None, []
+    try:
+        config = load(file, {})
+        problems = problems_here(config)
+        code = FAILED if problems else DONE
+    except ConfigError as error:
+        code, problems = of_error(error), str(error).splitlines()
+    if json:
+        sys.stdout.write(json_format.dumps({"ok": code == DONE, "file": str(file), "problems": problems}) + "\n")
+        raise SystemExit(code)
+    for problem in problems:
+        _say(problem)
+    if config and not problems:
+        rules = _count(len(config.versioning.rules), "rule") if config.versioning.rules else "built-in rules"
+        sys.stdout.write(f"{printable(str(file))}: right: {_count(len(config.agents), 'agent')}, {rules}\n")
+    raise SystemExit(code)
 
 
 def show(
     *,
     config: Path | None = None,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Switch = False,
 ) -> None:
     """Show every setting with its value and where it comes from: the default, a line of the file, or a variable.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from thymos.cli.exit_codes import DONE, TimedOutError, of_verdict
+from thymos.cli.exit_codes import DONE, TimedOutError, UsageError, of_verdict
 from thymos.cli.options import HERE, Json, Where, agent_name, duration, me
 from thymos.cli.output import emit, pairs, say, short, table
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 ANSWER_WAIT = timedelta(seconds=30)
+ASK_AGAIN_SECONDS = 0.5
 EXITS = "Exits 0 merge, 10 rollback, 11 inconclusive, 12 invalid, 13 error, 14 aborted, 124 when the time is up."
 
 
@@ -111,8 +113,11 @@ async def start(
     from thymos.commands import StartExperiment
     from thymos.errors import ThymosError
 
-    command = StartExperiment(by=me(), reason=reason, generators=generator or [])
     limit = duration("--timeout", timeout)
+    if limit is not None and not wait:
+        raise UsageError("--timeout bounds the wait for the end: it needs --wait")
+    _check_generators(generator or ())
+    command = StartExperiment(by=me(), reason=reason, generators=generator or [])
     async with where.client() as client:
         answer = await _command(client, command, agent_name(agent))
         experiment_id = getattr(answer.data, "experiment_id", None)
@@ -200,6 +205,15 @@ async def wait(experiment: str, /, *, timeout: str | None = None, json: Json = F
         return await _wait(client, experiment, limit, json)
 
 
+def _check_generators(names: Sequence[str]) -> None:
+    """Raises UsageError for one that there is none of."""
+    from thymos.config import GENERATORS
+
+    for name in names:
+        if name not in GENERATORS:
+            raise UsageError(f"--generator {name!r}: it is one of {', '.join(GENERATORS)}")
+
+
 # --- waiting and asking --------------------------------------------------------------------------------------------
 
 
@@ -240,25 +254,53 @@ async def _owner(client: Client, decision_id: str) -> str | None:
 
 
 async def _wait(client: Client, experiment_id: str, limit: timedelta | None, json: bool) -> int:
-    """Until the experiment is closed; the exit code of its verdict. What happens meanwhile is told."""
+    """Until the experiment is closed; the exit code of its verdict. What happens meanwhile is told.
+
+    With a limit, a service that is away is waited for, too: it may be on its way back.
+    """
     from thymos import subjects
 
     since = await client.bus.last_sequence(subjects.EVENTS) + 1
-    experiment = await _experiment(client, experiment_id)
+    experiment: ExperimentRecord | None = None
     try:
         async with asyncio.timeout(limit.total_seconds() if limit is not None else None):
+            experiment = await _found(client, experiment_id, patient=limit is not None)
             if experiment.closed_at is None:
                 say(f"{experiment.phase}: {experiment.reason}")
                 await _closed(client, experiment_id, experiment.agent, since)
-                experiment = await _experiment(client, experiment_id)
+                experiment = await _found(client, experiment_id, patient=True)
     except TimeoutError as error:
         assert limit is not None, "without a limit there is no time-out"
-        raise TimedOutError(f"experiment {experiment_id} is still open after {limit.total_seconds():g} s") from error
+        state = "is still open" if experiment else f"could not be looked up: {subjects.DECISION_ENGINE} is away"
+        raise TimedOutError(f"experiment {experiment_id} {state} after {limit.total_seconds():g} s") from error
     if json:
         emit(experiment)
     else:
         _print(experiment)
     return of_verdict(experiment.verdict)
+
+
+async def _found(client: Client, experiment_id: str, *, patient: bool) -> ExperimentRecord:
+    """One experiment, whole. Where nobody answers, the patient ask again until somebody does.
+
+    Raises:
+        Refusal: `not_found`.
+        UnavailableError: nobody answers.
+    """
+    from thymos.errors import Refusal, RefusalCode, UnavailableError
+
+    told = False
+    while True:
+        try:
+            return await _experiment(client, experiment_id)
+        except (Refusal, UnavailableError) as error:
+            away = isinstance(error, UnavailableError) or error.code == RefusalCode.UNAVAILABLE
+            if not patient or not away:
+                raise
+            if not told:
+                say(f"{error}; asking again")
+                told = True
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
 
 
 async def _closed(client: Client, experiment_id: str, agent: str, since: int) -> None:

@@ -46,3 +46,19 @@ async def _numbered(file: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
             more = await asyncio.to_thread(file.readline, LINE_BYTES_MAX)
         if line.strip():
             yield number, line.rstrip(b"\r\n")
+
+
+async def documents(lines: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[tuple[int, bytes]]:
+    """(number of its first line, bytes) of each object: a line is one, and so is `{` with what follows it up to `}`."""
+    begun, spread = 0, bytearray()
+    async for number, line in lines:
+        if not spread and line.rstrip() != b"{":
+            yield number, line
+            continue
+        begun = begun if spread else number
+        spread += line + b"\n"
+        if line.rstrip() == b"}" or len(spread) > LINE_BYTES_MAX:
+            yield begun, bytes(spread)
+            spread.clear()
+    if spread:  # it breaks off: whoever reads it says so
+        yield begun, bytes(spread)

@@ -9,6 +9,7 @@ from cyclopts.validators import Number
 from pydantic import BaseModel
 
 from thymos.cli import memory_changes
+from thymos.cli.exit_codes import UsageError
 from thymos.cli.memory_service import ask
 from thymos.cli.options import HERE, Json, Where
 from thymos.cli.output import cell, emit, line, pairs, say, short, table
@@ -98,7 +99,7 @@ async def show(agent: str, ref: str = "main", /, *, json: Json = False, where: W
 async def diff(
     agent: str,
     a: str,
-    b: str,
+    b: str | None = None,
     /,
     *,
     symmetric: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
@@ -113,7 +114,7 @@ async def diff(
     agent
         The agent's name.
     a
-        A branch, a commit, a snapshot, or <branch>~<n>.
+        A branch, a commit, a snapshot, or <branch>~<n>; or both as A..B, or as A...B for --symmetric.
     b
         Another.
     symmetric
@@ -123,6 +124,8 @@ async def diff(
     """
     from thymos.requests import DiffAnswer, DiffRefs
 
+    a, b, parted = two_refs(a, b)
+    symmetric = symmetric or parted
     answer = await ask(where, agent, "diff", DiffRefs(a=a, b=b, symmetric=symmetric, limit=limit), DiffAnswer)
     if json:
         emit(answer)
@@ -130,6 +133,23 @@ async def diff(
     _print_changes(answer.changes)
     if answer.truncated:
         say(f"there are more than these {len(answer.changes)} changes; --limit shows more")
+
+
+def two_refs(a: str, b: str | None) -> tuple[str, str, bool]:
+    """Both refs, also where they are written as one: `A..B`, or `A...B` for symmetric. An end left out is main.
+
+    Raises:
+        UsageError: there is one only, or more than two.
+    """
+    dots = next((dots for dots in ("...", "..") if dots in a), "")
+    if b is None and dots:
+        before, after = a.split(dots, 1)
+        a, b = before or "main", after or "main"
+    if b is None:
+        raise UsageError("name two refs, such as `main tryout` or `main..tryout`")
+    if ".." in a or ".." in b:
+        raise UsageError(f"{a} {b}: name two refs, such as `main tryout` or `main..tryout`")
+    return a, b, dots == "..."
 
 
 async def search(

@@ -39,29 +39,31 @@ class Where:
     config: Annotated[Path | None, Parameter(help="The configuration [default: ./thymos.toml if it exists].")] = None
 
     def url(self) -> str:
-        """The server's address. Raises ConfigError when it stands in a configuration that is wrong."""
+        """The server's address.
+
+        Raises:
+            UsageError: --nats or THYMOS_NATS_URL is no address.
+            ConfigError: it stands in a configuration that is wrong.
+        """
         from thymos import config
         from thymos.client import DEFAULT_URL
         from thymos.config.loading import DEFAULT_FILE
 
         if self.nats:
-            return self.nats
+            return server_url("--nats", self.nats)
         if self.config is None and os.environ.get("THYMOS_NATS_URL"):
-            return os.environ["THYMOS_NATS_URL"]
+            return server_url("THYMOS_NATS_URL", os.environ["THYMOS_NATS_URL"])
         if self.config or os.environ.get("THYMOS_CONFIG") or DEFAULT_FILE.exists():
             return config.load(self.config).nats.url
         return DEFAULT_URL
 
     def data_folder(self) -> Path:
-        """Where a suite on this machine keeps its state: what is configured, else ./.thymos. Raises ConfigError."""
+        """Where a suite on this machine keeps its state, which `storage.directory` says. Raises ConfigError."""
         from thymos import config
 
         if os.environ.get("THYMOS_DATA_DIR"):
             return Path(os.environ["THYMOS_DATA_DIR"])
-        for setting in config.effective(config.load(self.config)):
-            if setting.key == "storage.directory" and setting.origin != "default":
-                return Path(setting.value)
-        return Path(".thymos")
+        return config.load(self.config).storage.directory
 
     def tenant_name(self) -> str:
         """The tenant. Raises UsageError when it is no name."""
@@ -118,6 +120,18 @@ def me() -> str:
         return SOURCE
 
 
+def server_url(option: str, text: str) -> str:
+    """A server's address as given. Raises UsageError when it is none; where the scheme is missing, nats is meant."""
+    from thymos.config import readers
+
+    allowed = readers.server_urls()
+    try:
+        allowed.read(text if "://" in text else f"nats://{text}")
+    except ValueError as error:
+        raise UsageError(f"{option}: {text!r}: expected {allowed.expected}") from error
+    return text
+
+
 def agent_name(name: str) -> str:
     """An agent's name as given. Raises UsageError when it is none."""
     from thymos.names import check_agent
@@ -144,12 +158,13 @@ def moment(option: str, text: str | None) -> datetime | None:
     """A time in the past: an age such as `1h`, or a time such as `2026-03-01T12:00:00Z`. Raises UsageError."""
     if text is None:
         return None
-    if "-" in text.strip("-"):
-        try:
+    try:
+        if "-" in text.strip("-"):
             read = datetime.fromisoformat(text)
-        except ValueError as error:
-            raise UsageError(f"{option}: {text!r} is neither an age such as 1h nor a time such as "
-                             "2026-03-01T12:00:00Z") from error  # fmt: skip
-        return read if read.tzinfo else read.astimezone()
-    age = duration(option, text)
+            return read if read.tzinfo else read.astimezone()
+        age = duration(option, text)
+    except (ValueError, UsageError) as error:
+        why = f" ({str(error).removeprefix(f'{option}: ')})" if isinstance(error, UsageError) else ""
+        words = f"{option}: {text!r} is neither an age such as 1h nor a time such as 2026-03-01T12:00:00Z{why}"
+        raise UsageError(words) from error
     return datetime.now(UTC) - age if age is not None else None

@@ -11,6 +11,7 @@ from thymos.cli.exit_codes import FAILED, UsageError
 from thymos.cli.options import HERE, Json, Where, agent_name
 from thymos.cli.output import emit, say
 
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 OUTCOMES = ("succeeded", "failed", "errored", "timed_out", "cancelled")
 
 
@@ -26,14 +27,13 @@ async def task(
     agent: str,
     /,
     *,
-    success: Annotated[
-        bool | None, Parameter(negative="--failure", show_default=False, help="The task was done right, or not.")
-    ] = None,
+    success: Annotated[Switch, Parameter(help="The task was done right.")] = False,
+    failure: Annotated[Switch, Parameter(help="It was not.")] = False,
     outcome: str | None = None,
     task_id: str | None = None,
     branch: str = "main",
     commit: str | None = None,
-    latency_ms: float = 0.0,
+    latency_ms: float | None = None,
     cost_usd: float | None = None,
     input_tokens: int | None = None,
     output_tokens: int | None = None,
@@ -61,7 +61,7 @@ async def task(
     commit
         The commit of memory that the agent stood on.
     latency_ms
-        How long it took, in milliseconds.
+        How long it took, in milliseconds; required, since a time left out would count as none at all.
     cost_usd
         What it cost, in US dollars.
     input_tokens
@@ -83,9 +83,13 @@ async def task(
     """
     from thymos.telemetry import Outcome, TaskFinished
 
+    ended = Outcome(_outcome(success, failure, outcome))
+    name = agent_name(agent)
+    if latency_ms is None:
+        raise UsageError("say how long the task took: --latency-ms MILLISECONDS")
     message = TaskFinished(
         task_id=task_id or str(uuid.uuid4()),
-        outcome=Outcome(_outcome(success, outcome)),
+        outcome=ended,
         branch=branch,
         commit=commit,
         latency_ms=latency_ms,
@@ -99,7 +103,6 @@ async def task(
         input=input,
         output=output,
     )
-    name = agent_name(agent)
     async with where.client() as client:
         envelope = client.envelope(message, name)
         ack = await client.publish(envelope)
@@ -119,8 +122,10 @@ async def lines(
 ) -> int:
     """Publish JSON lines from a file, or from standard input with `-`.
 
-    Each line is a CloudEvent, or {"type", "agent", "data"} for short. A line that is wrong is reported by its number
-    and left out; the others are published, and the exit code is 1. The order of the lines is kept.
+    Each line is a CloudEvent, or {"type", "agent", "data"} for short; an object may also be spread over lines, from
+    `{` to `}` at their beginning. A line that is wrong is reported by its number and left out; the others are
+    published, and the exit code is 1. The order of the lines is kept. A line with an `id` is stored once, however
+    often it is sent.
 
     Parameters
     ----------
@@ -129,13 +134,13 @@ async def lines(
     agent
         The agent of lines that name none.
     """
-    from thymos.cli.json_lines import read_lines
+    from thymos.cli.json_lines import documents, read_lines
 
     if source is None:
         raise UsageError("name a file, or - for standard input; `thymos publish task AGENT --success` sends one event")
     fallback = agent_name(agent) if agent else None
     async with read_lines(source) as given, where.client() as client:
-        report = await _publish_all(client, given, fallback)
+        report = await _publish_all(client, documents(given), fallback)
     if json:
         emit(report)
     else:
@@ -143,8 +148,13 @@ async def lines(
     return FAILED if report["refused"] else 0
 
 
-def _outcome(success: bool | None, outcome: str | None) -> str:
-    if (success is None) == (outcome is None):
+def _outcome(success: bool, failure: bool, outcome: str | None) -> str:
+    given = [
+        *(["--success"] if success else []), *(["--failure"] if failure else []), *(["--outcome"] if outcome else [])
+    ]  # fmt: skip
+    if len(given) > 1:
+        raise UsageError(f"choose one of {' and '.join(given)}: a task ends in one way")
+    if not given:
         raise UsageError("say how the task ended: --success, --failure, or --outcome " + "|".join(OUTCOMES))
     if outcome is None:
         return "succeeded" if success else "failed"

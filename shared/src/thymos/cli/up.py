@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from thymos.cli.exit_codes import UsageError
-from thymos.cli.options import HERE, Where
+from thymos.cli.options import HERE, Where, server_url
 from thymos.cli.output import say
 
 if TYPE_CHECKING:
     from thymos.suite import Suite
 
 PORT = 4222
+PORT_MAX = 65_535
 
 
 def register(app: App) -> None:
@@ -37,7 +38,7 @@ async def up(
     Parameters
     ----------
     data
-        Where state and logs are kept [default: the configuration's storage.directory, or ./.thymos].
+        Where state and logs are kept [default: the configuration's storage.directory].
     port
         Of the NATS server that is started [default: 4222]; 0 takes one that is free.
     """
@@ -45,9 +46,11 @@ async def up(
 
     if where.nats and port is not None:
         raise UsageError("--port is of the server that is started here; with --nats none is: leave one of them out")
+    if port is not None and not 0 <= port <= PORT_MAX:
+        raise UsageError(f"--port is {port}; expected 0 to {PORT_MAX}")
     suite = Suite(
         data or where.data_folder(),
-        nats_url=where.nats,
+        nats_url=server_url("--nats", where.nats) if where.nats else None,
         config_path=where.config,
         port=(PORT if port is None else port) or None,
         tell=say,

@@ -7,7 +7,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError
 
 from thymos import __version__
 from thymos.cli.output import one_line, say
@@ -83,5 +83,14 @@ def _register(app: App, verb: str, contributed: Mapping[str, Any]) -> None:
 def told(error: CycloptsError) -> str:
     """What is wrong with a command line, in one line, and where its help is."""
     chain = " ".join(error.command_chain or ())
-    words = " ".join(str(error).split())
+    words = _no_verb(error) if isinstance(error, UnknownCommandError) else " ".join(str(error).split())
     return f"{words.rstrip('.')}; see `thymos {chain + ' ' if chain else ''}--help`"
+
+
+def _no_verb(error: UnknownCommandError) -> str:
+    """There is no such verb, and which one it resembles."""
+    from thymos.config.readers import nearest
+
+    said = (error.unused_tokens or [""])[0]
+    near = nearest(said, [name for name in error.app or () if not name.startswith("-")], likeness=0.5)
+    return f"unknown verb {said!r}" + (f", did you mean {near!r}?" if near else "")

@@ -94,11 +94,15 @@ class FailureCriteriaMet(Section):
 
 
 class Custom(Section):
-    """A Python predicate over `AgentMetrics` that is registered with decision-engine says so."""
+    """A Python function of yours says so. It takes the `AgentMetrics` (`thymos.metrics`) of a branch, returns true or
+    false, and decides by nothing else. With `evaluator = "my_rules:is_slow"`, the file `my_rules.py` where
+    decision-engine is started (or an installed module) holds, for example,
+    `def is_slow(metrics): return (metrics.task.completion.p95_ms or 0) > 2_000`. One that raises counts as false.
+    """
 
     type: Literal["Custom"] = "Custom"
-    evaluator: Annotated[str, readers.text(100, "the name of a registered predicate")] = Field(
-        description="The name under which the predicate is registered."
+    evaluator: Annotated[str, readers.text(100, "an importable `module:function`")] = Field(
+        description="The function. decision-engine imports it when it starts, and does not start without it."
     )
 
 

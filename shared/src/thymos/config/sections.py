@@ -203,8 +203,8 @@ class Storage(Section):
     """Where services keep their state."""
 
     directory: Annotated[Path, readers.path("a directory")] = Field(
-        default=Path("data"),
-        description="One SQLite file per service. The default is in the current directory. "
+        default=Path(".thymos"),
+        description="One SQLite file per service, and logs. The default is in the current directory. "
         "`THYMOS_DATA_DIR` and `--data` on the command line win.",
     )
 
