@@ -1,5 +1,6 @@
 """`thymos judge` on the command line: what it prints, and how it exits."""
 
+import io
 import json
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def test_each_verdict_has_its_exit_code(
     assert (printed["verdict"], printed["winner"]) == (verdict, "new" if code == 0 else None)
     assert run(file, "--control", "old", "--challenger", "new") == code
     assert verdict.upper() in capsys.readouterr().out
+
+
+def test_results_come_from_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = Path(results(tmp_path, old="0" * 30, new="1" * 30)).read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(recorded)))
+    assert run("-", "--control", "old", "--challenger", "new") == 0
 
 
 def test_the_json_is_what_the_catalogue_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

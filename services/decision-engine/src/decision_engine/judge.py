@@ -28,6 +28,7 @@ from thymos import config as configuration
 from thymos.cli import exit_codes
 from thymos.errors import Refusal, RefusalCode
 
+STANDARD_INPUT = Path("-")
 DEFAULT_ALPHA = Fraction(1, 20)
 
 
@@ -48,7 +49,7 @@ def register(app: App) -> None:
 
 
 def judge(
-    file: Path,
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     control: str,
@@ -67,7 +68,7 @@ def judge(
     Parameters
     ----------
     file
-        The recorded results.
+        The recorded results; - for standard input.
     control
         The agent to compare with.
     challenger
@@ -164,8 +165,11 @@ def _alpha(said: str) -> Fraction:
 
 def _recording(file: Path) -> Recording:
     try:
-        with file.open("rb") as opened:
-            content = opened.read(LARGEST_FILE_BYTES + 1)
+        if file == STANDARD_INPUT:
+            content = sys.stdin.buffer.read(LARGEST_FILE_BYTES + 1)
+        else:
+            with file.open("rb") as opened:
+                content = opened.read(LARGEST_FILE_BYTES + 1)
     except FileNotFoundError:
         raise Refusal(RefusalCode.NOT_FOUND, f"there is no file {file}") from None
     except OSError as error:
