@@ -68,6 +68,9 @@ def _read(line: str) -> tuple[str, str]:
     task_id = row["task_id"]
     if not isinstance(task_id, str) or not 1 <= len(task_id) <= TASK_ID_CHARACTERS_MAX:
         return "", f"task_id must be text of 1 to {TASK_ID_CHARACTERS_MAX} characters"
-    if len(json.dumps(row["input"], ensure_ascii=False).encode(errors="surrogatepass")) > INPUT_BYTES_MAX:
-        return task_id, f"input has more than {INPUT_BYTES_MAX} bytes"
-    return task_id, ""
+    try:
+        task_id.encode()
+        size = len(json.dumps(row["input"], ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        return task_id, "half a character (a lone surrogate) cannot be sent to an agent"
+    return task_id, f"input has more than {INPUT_BYTES_MAX} bytes" if size > INPUT_BYTES_MAX else ""
