@@ -148,9 +148,11 @@ def test_too_few_tasks_are_unattainable_before_any_evidence_is_spent() -> None:
 
 
 def test_variants_that_change_nothing_are_not_tested() -> None:
+    """Nothing was measured, which is an error and no test: the figures do not count it."""
     story = Story().drops().learns().prepares().cleans_up()
 
-    assert closed(story).verdict is Verdict.INCONCLUSIVE
+    assert closed(story).verdict is Verdict.ERROR
+    assert (story.state.figures.closed, story.state.figures.ab_tests_run) == (0, 0)
     assert len(deleted(story)) == 1, "the control's branch was there"
 
 

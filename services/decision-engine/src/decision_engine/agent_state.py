@@ -310,19 +310,25 @@ def _refused(state: AgentState, fact: events.CommandRefused, correlation_id: str
 
 def closed(state: AgentState, experiment: Experiment) -> AgentState:
     """The state after an experiment was closed: its figures stay, and the drop detectors begin anew."""
-    figures = state.figures
+    counted = _with_figures(state.figures, experiment)
+    left = {name: known for name, known in state.experiments.items() if name != experiment.id}
+    state = replace(state, given_up=_with_given_up(state.given_up, experiment))
+    ids = (*state.closed, experiment.id)[-CLOSED_MAX:]
+    return restarted(replace(state, experiments=left, closed=ids, figures=counted))
+
+
+def _with_figures(figures: Figures, experiment: Experiment) -> Figures:
+    """The figures with a closed experiment; one that never ran was no test, and says nothing of how tests go."""
+    if experiment.running_at is None:
+        return figures
     gained = measurement.improvement(experiment) if experiment.merged else None
-    counted = replace(
+    return replace(
         figures,
         closed=figures.closed + 1,
         merged=figures.merged + experiment.merged,
         seconds=figures.seconds + saga_state.seconds_between(experiment.opened_at, experiment.closed_at),
         improvement=figures.improvement + (gained or 0),
     )
-    left = {name: known for name, known in state.experiments.items() if name != experiment.id}
-    state = replace(state, given_up=_with_given_up(state.given_up, experiment))
-    ids = (*state.closed, experiment.id)[-CLOSED_MAX:]
-    return restarted(replace(state, experiments=left, closed=ids, figures=counted))
 
 
 def _with_given_up(known: Mapping[str, tuple[int, int]], experiment: Experiment) -> Mapping[str, tuple[int, int]]:

@@ -83,7 +83,7 @@ TRANSITIONS: dict[tuple[Phase, Trigger], Phase] = {
     (Phase.PENDING, Trigger.ABORT): Phase.ABORTED,
     (Phase.PREPARING, Trigger.PREPARED): Phase.PREPARING,
     (Phase.PREPARING, Trigger.READY): Phase.RUNNING,
-    (Phase.PREPARING, Trigger.NOTHING_TO_TEST): Phase.INCONCLUSIVE,
+    (Phase.PREPARING, Trigger.NOTHING_TO_TEST): Phase.ERROR,
     (Phase.PREPARING, Trigger.UNMEASURABLE): Phase.ERROR,
     (Phase.PREPARING, Trigger.EXPIRED): Phase.ERROR,
     (Phase.PREPARING, Trigger.ABORT): Phase.ABORTED,

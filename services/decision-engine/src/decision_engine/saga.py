@@ -111,7 +111,7 @@ def _start(experiment: Experiment, now: datetime, policy: Policy, shown: frozens
     """All arms have their branches: fix everything, or refuse before any evidence is spent."""
     if len(experiment.arms) < 2:
         said = "nothing to test: " + ("; ".join(experiment.skipped) or "no generator changed anything")
-        return _leave(experiment, Trigger.NOTHING_TO_TEST, Verdict.INCONCLUSIVE, said, now, policy)
+        return _leave(experiment, Trigger.NOTHING_TO_TEST, Verdict.ERROR, said, now, policy)
     tasks = measurement.tasks_of(experiment, policy, shown)
     plan = measurement.plan_of(experiment, policy, tasks)
     can = attainability(plan)
