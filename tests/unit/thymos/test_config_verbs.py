@@ -7,9 +7,7 @@ import pytest
 from cyclopts import App
 
 from thymos.cli.config_verbs import register
-from thymos.errors import Refusal
-from thymos.scenario_check import problems_of_text
-from worktree_scaler.scenario_file import parse_scenario
+from thymos.scenario import parse_scenario
 
 SEED = Path(__file__).with_name("seed.toml")
 
@@ -97,33 +95,8 @@ def test_every_line_of_a_scenario_is_checked(tmp_path: Path, capsys: pytest.Capt
     assert checked(tmp_path, AGENT, capsys) == []
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"task_id": "a", "input": "x", "expect": null}',
-        "",
-        "[1]",
-        "{",
-        '{"task_id": "", "input": 1, "expect": 1}',
-        '{"task_id": 7, "input": 1, "expect": 1}',
-        '{"input": 1, "expect": 1}',
-        '{"task_id": "a", "input": "\\ud83d", "expect": 1}',
-        json.dumps({"task_id": "a", "input": "x" * 70_000, "expect": 1}),
-        '{"task_id": "b", "input": 1, "expect": 1}',
-    ],
-)
-def test_the_check_says_what_worktree_scaler_would(line: str) -> None:
-    text = f'{line}\n{{"task_id": "b", "input": 1, "expect": 1}}\n' if line else ""
-    try:
-        parse_scenario(text)
-        runs = True
-    except (Refusal, UnicodeEncodeError):
-        runs = False
-    assert (problems_of_text(text, "tasks") == []) == runs
-
-
 def test_many_problems_are_counted() -> None:
-    told = problems_of_text("nonsense\n" * 30, "tasks")
+    told = parse_scenario("nonsense\n" * 30, "tasks").problems
     assert (len(told), told[-1]) == (21, "tasks: and 10 more")
 
 

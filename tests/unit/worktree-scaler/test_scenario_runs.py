@@ -11,11 +11,11 @@ from thymos.commands import RunScenario
 from thymos.envelope import Envelope, decode
 from thymos.events import Arm
 from thymos.message import Message
+from thymos.scenario import ScenarioTask
 from thymos.telemetry import Outcome, TaskFinished, TaskStarted
 from thymos.unit_of_work import _SCHEMA, Cause, Transaction
 from worktree_scaler import scenario_runs, store
 from worktree_scaler.handlers import Handlers
-from worktree_scaler.scenario_file import ScenarioTask
 from worktree_scaler.settings import AgentSettings, ScalerSettings
 
 NOW = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)

@@ -7,7 +7,6 @@ business.
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from thymos import config
 from thymos.config import Config, Rule
 from thymos.errors import ConfigError
 from thymos.events import ExperimentTask
-from thymos.input_digest import input_digest
 from thymos.metrics import AgentMetrics
+from thymos.scenario import read_scenario
 from thymos.service import ServiceSettings
 
 log = logging.getLogger(__name__)
@@ -58,32 +57,16 @@ def policies_of(configured: Config) -> tuple[Policy, dict[str, Policy]]:
     }
     policy = Policy(versioning, rules, predicates=predicates)
     policies = {
-        name: Policy(versioning, rules, read_scenario(configured.directory / agent.scenario), predicates)
+        name: Policy(versioning, rules, tasks_of(configured.directory / agent.scenario), predicates)
         for name, agent in configured.agents.items()
         if agent.scenario is not None
     }
     return policy, policies
 
 
-def read_scenario(path: Path) -> tuple[ExperimentTask, ...]:
-    """The ids and digests of a scenario's tasks, in the file's order.
-
-    Raises:
-        ConfigError: the file cannot be read, or a line of it is no task.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"scenario {path} cannot be read: {error}") from error
-    tasks: list[ExperimentTask] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            task = json.loads(line)
-            tasks.append(ExperimentTask(task_id=task["task_id"], digest=input_digest(task["input"])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path}:{number}: expected a task with task_id and input: {error}") from error
+def tasks_of(path: Path) -> tuple[ExperimentTask, ...]:
+    """The ids and digests of a scenario's tasks, in the file's order. Raises ConfigError: it cannot be used."""
+    tasks = [ExperimentTask(task_id=task.task_id, digest=task.digest) for task in read_scenario(path).values()]
     if len(tasks) > TASKS_MAX:
         log.warning("scenario %s has %d tasks; experiments use the first %d", path, len(tasks), TASKS_MAX)
     return tuple(tasks[:TASKS_MAX])

@@ -11,7 +11,7 @@ from pathlib import Path
 from thymos import subjects
 from thymos.commands import ReleaseWorktrees, ReserveWorktrees, RunScenario, ScaleWorktree
 from thymos.envelope import Envelope
-from thymos.errors import PoisonError, Refusal, RefusalCode
+from thymos.errors import ConfigError, PoisonError, Refusal, RefusalCode
 from thymos.events import BranchDeleted, ExperimentClosed, ExperimentTask, WorktreeReady, WorktreesReleased
 from thymos.message import Message
 from thymos.requests import (
@@ -24,13 +24,13 @@ from thymos.requests import (
     ReadScenario,
     ScenarioAnswer,
 )
+from thymos.scenario import ScenarioTask, read_scenario
 from thymos.service import Endpoint, Route
 from thymos.telemetry import AgentHeartbeat, TaskFinished, TaskStarted
 from thymos.unit_of_work import Transaction
 from worktree_scaler import external, reservations, scenario_runs, store
 from worktree_scaler.lifecycle import Phase, Trigger, following
 from worktree_scaler.scaling import Override
-from worktree_scaler.scenario_file import ScenarioTask, read_scenario
 from worktree_scaler.settings import MAIN, AgentSettings, ScalerSettings
 from worktree_scaler.store import Branch, WorktreeRow
 
@@ -111,7 +111,10 @@ class Handlers:
     def _scenario(path: Path | None, agent: str) -> Mapping[str, ScenarioTask]:
         if path is None:
             raise Refusal(RefusalCode.NOT_FOUND, f"agent {agent} has no scenario", f"set [agents.{agent}] scenario")
-        return read_scenario(path)
+        try:
+            return read_scenario(path)
+        except ConfigError as error:
+            raise Refusal(RefusalCode.INVALID, str(error).splitlines()[0], "`thymos config check` tells all") from error
 
     # --- events ---------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from thymos.envelope import Envelope
 from thymos.errors import Refusal, RefusalCode
 from thymos.events import ScenarioFinished, ScenarioStarted
 from thymos.message import Message
+from thymos.scenario import ScenarioTask
 from thymos.tasks import TaskAssigned
 from thymos.telemetry import Outcome, TaskFinished, TaskStarted
 from thymos.unit_of_work import Transaction
@@ -37,7 +38,6 @@ from worktree_scaler.scenario import (
     hand_outs,
     outcome_of,
 )
-from worktree_scaler.scenario_file import ScenarioTask
 from worktree_scaler.store import moment, text
 
 SCHEMA = """

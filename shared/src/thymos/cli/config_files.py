@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from thymos.config import Agent, Config, Custom, effective
-from thymos.scenario_check import problems_of_file
+from thymos.scenario import check_file
 
 
 def problems_here(config: Config) -> list[str]:
@@ -29,7 +29,7 @@ def _of_agents(config: Config) -> Iterator[tuple[str, str]]:
             missing = f"there is no program {agent.command[0]!r} on this machine"
             yield f"agents.{name}.command", f"{missing}; give its path, or install it where PATH leads"
         if agent.scenario:
-            for problem in problems_of_file(agent.scenario):
+            for problem in check_file(agent.scenario).problems:
                 yield f"agents.{name}.scenario", problem
 
 
