@@ -258,9 +258,8 @@ async def test_a_task_is_timed_out_while_its_agent_lives_and_redelivered_when_it
         await bench.publish(command)
         await bench.wait(WorktreeFailed, matching=lambda one: one.exit_code == 4)
         (finished,) = await bench.wait(ScenarioFinished)
-        graded = {
-            one.task_id: one.outcome for one in bench.all(TaskFinished, matching=lambda one: not one.awaits_grade)
-        }
+        outcomes = await bench.wait(TaskFinished, 2, matching=lambda one: not one.awaits_grade)
+        graded = {one.task_id: one.outcome for one in outcomes}
 
     assert died.exists()
     assert graded["endless"] is Outcome.TIMED_OUT
