@@ -103,7 +103,7 @@ async def main() -> None:
     else:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     bus = await nats_bus.connect(os.environ["THYMOS_NATS_URL"], WORKTREE)
-    print(f"agent {WORKTREE} on {BRANCH}", flush=True)  # noqa: T201
+    print(f"agent {WORKTREE} on {BRANCH}", flush=True)  # noqa: T201  (an agent's own output, which goes to its log)
     beating = asyncio.create_task(beat(bus))
     subscription = await bus.subscribe(subjects.task_consumer(TENANT, AGENT, BRANCH))
     while not stop.is_set():

@@ -1,8 +1,8 @@
 """A service's own SQLite file: state, inbox and outbox change in one transaction, or not at all.
 
 Messages are processed at least once and take effect exactly once: the inbox row says that a message has been
-handled, the outbox rows are what it caused, and one relay publishes them in order with ids that follow from their
-cause, so that a second attempt is a duplicate to the stream.
+handled, the outbox rows are what it caused, and one relay publishes them in order per stream, with ids that follow
+from their cause, so that a second attempt is a duplicate to the stream.
 
 All work runs on one thread that owns the connection: handlers are plain functions of `(envelope, tx)`.
 """
