@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -175,13 +175,22 @@ class ServiceStore:
         service: the service's name, the `source` of what it publishes.
         schema: SQL that creates the service's own tables (idempotent).
         clock: the current time, aware; a parameter so that tests and simulations own it.
+        executor: what runs the work, one piece after the other and all on the thread that opened the file; a thread
+            of the store's own unless given.
     """
 
-    def __init__(self, path: Path, service: str, schema: str = "", clock: Clock = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        path: Path,
+        service: str,
+        schema: str = "",
+        clock: Clock = lambda: datetime.now(UTC),
+        executor: Executor | None = None,
+    ) -> None:
         self.path = path
         self.service = service
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{service}-store")
+        self._thread = executor or ThreadPoolExecutor(1, thread_name_prefix=f"{service}-store")
         self._thread.submit(self._open, schema).result()
         self.outbox_filled = asyncio.Event()
         self._remembered = 0
@@ -393,3 +402,7 @@ class ServiceStore:
         """Close the file; work that was begun is finished first."""
         await self.run(self._connection.close)
         self._thread.shutdown()
+
+
+StoreFactory = Callable[[Path, str, str], ServiceStore]
+"""Opens a service's store: its file, the service's name, the schema of its tables."""

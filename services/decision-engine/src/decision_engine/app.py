@@ -8,18 +8,18 @@ from decision_engine.handlers import TICK, Handlers
 from decision_engine.settings import Settings
 from thymos import subjects
 from thymos.service import Route, Service, ServiceSettings, Tick
-from thymos.unit_of_work import ServiceStore
+from thymos.unit_of_work import ServiceStore, StoreFactory
 
 NAME = subjects.DECISION_ENGINE
 
 
-def build(settings: ServiceSettings) -> Service:
+def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) -> Service:
     """The service, wired but not running. Raises ConfigError."""
     own = Settings.of(settings)
     handlers = Handlers(own)
     return Service(
         name=NAME,
-        store=ServiceStore(own.database, NAME, schema=store.SCHEMA),
+        store=open_store(own.database, NAME, store.SCHEMA),
         routes=(
             Route(subjects.consumer(NAME, subjects.METRICS), handlers.on_fact),
             Route(subjects.consumer(NAME, subjects.EVENTS), handlers.on_fact),

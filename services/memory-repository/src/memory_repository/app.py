@@ -8,14 +8,14 @@ from memory_repository.handlers import handle_command, handle_metrics
 from memory_repository.settings import Settings
 from thymos import subjects
 from thymos.service import Route, Service, ServiceSettings
-from thymos.unit_of_work import ServiceStore
+from thymos.unit_of_work import ServiceStore, StoreFactory
 
 NAME = subjects.MEMORY_REPOSITORY
 
 
-def build(settings: ServiceSettings) -> Service:
+def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) -> Service:
     """The service, wired but not running."""
-    database = ServiceStore(Settings.of(settings).database, NAME, schema=store.SCHEMA + outcomes.SCHEMA)
+    database = open_store(Settings.of(settings).database, NAME, store.SCHEMA + outcomes.SCHEMA)
     return Service(
         name=NAME,
         store=database,

@@ -16,10 +16,11 @@ import contextlib
 import logging
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -51,6 +52,33 @@ class Launch:
     command: tuple[str, ...]
     directory: Path
     environment: Mapping[str, str]
+
+
+class Backend(Protocol):
+    """What starts, finds and ends the agents of worktrees: `ProcessBackend`, or a simulation's."""
+
+    async def start(self, launch: Launch) -> Found:
+        """Start a worktree's agent. Raises OSError when it cannot be started."""
+
+    def exited(self, worktree_ids: Iterable[str]) -> Mapping[str, int | None]:
+        """Those of the worktrees that have no running agent, with the exit code where it is known."""
+
+    async def signal(self, worktree_id: str, sign: Sign) -> bool:
+        """Tell a worktree's agent to end. False when there is none."""
+
+    async def recover(self, known: Sequence[Known]) -> Adoption:
+        """Take over what runs already; end what should not run."""
+
+    def trim_logs(self) -> None:
+        """Bound what agents have written."""
+
+    async def close(self) -> None:
+        """Stop watching; what runs keeps running."""
+
+
+BackendFactory = Callable[[str, Path, int, asyncio.Event], Backend]
+"""Takes the scaler's id, the folder of logs, the bytes of one log at the most, and the event that says that an agent
+has ended."""
 
 
 class ProcessBackend:

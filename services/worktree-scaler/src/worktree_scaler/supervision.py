@@ -21,7 +21,7 @@ from thymos.unit_of_work import ServiceStore, Transaction
 from worktree_scaler import store
 from worktree_scaler.fleet_step import FleetStep, Seen, Todo
 from worktree_scaler.ownership import Ownership
-from worktree_scaler.processes import Launch, ProcessBackend
+from worktree_scaler.processes import Backend, BackendFactory, Launch, ProcessBackend
 from worktree_scaler.reconcile import Found
 from worktree_scaler.settings import ScalerSettings
 from worktree_scaler.store import Branch, FleetRow, WorktreeRow
@@ -61,8 +61,10 @@ class Supervision:
         service_store: ServiceStore,
         wakeup: Wakeup,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        open_backend: BackendFactory = ProcessBackend,
     ) -> None:
         self._settings = settings
+        self._open_backend = open_backend
         self._store = service_store
         self._wakeup = wakeup
         self._clock = clock
@@ -115,11 +117,11 @@ class Supervision:
 
     # --- one look -------------------------------------------------------------------------------------------
 
-    async def _recover(self) -> ProcessBackend:
+    async def _recover(self) -> Backend:
         """Find what an earlier scaler of this folder has started: take it over, or end it."""
         mark = str(uuid.uuid4())
         scaler_id = await self._store.tick("identity", lambda tx: store.identity(tx.connection, mark))
-        backend = ProcessBackend(
+        backend = self._open_backend(
             scaler_id, self._settings.data_dir / "agents", self._settings.log_bytes_max, self._wakeup.event
         )
         rows = await self._store.tick("recover", lambda tx: store.with_process(tx.connection))
@@ -129,7 +131,7 @@ class Supervision:
         await self._store.tick("adopt", partial(_note_processes, list(adoption.adopted.values())))
         return backend
 
-    async def _look(self, bus: Bus, backend: ProcessBackend) -> bool:
+    async def _look(self, bus: Bus, backend: Backend) -> bool:
         """One look; True when there is more to do at once."""
         rows, fleets = await self._store.tick("observe", _what_is_stored)
         seen = Seen(
@@ -164,7 +166,7 @@ class Supervision:
             return {}
         return depths
 
-    async def _carry_out(self, todo: Todo, bus: Bus, backend: ProcessBackend) -> None:
+    async def _carry_out(self, todo: Todo, bus: Bus, backend: Backend) -> None:
         for worktree_id, sign in todo.signs:
             await backend.signal(worktree_id, sign)
         for row in todo.starts:
@@ -185,7 +187,7 @@ class Supervision:
                 await bus.ensure_consumer(_consumer(branch))
                 self._with_consumer.add(branch)
 
-    async def _start(self, row: WorktreeRow, backend: ProcessBackend) -> None:
+    async def _start(self, row: WorktreeRow, backend: Backend) -> None:
         """Start a process; one that cannot be started is found missing at the next look and counts as a
         crash.
         """
