@@ -5,6 +5,7 @@ tenant, agent, source and id: deduplication spans a stream, so that a bare id wo
 """
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
@@ -24,6 +25,15 @@ BATCH_MAX = 1_000
 """Events in one telemetry batch message."""
 NESTING_MAX = 64
 """Levels of JSON nesting in a message; deeper ones are refused before they are parsed."""
+NO_TIME = datetime.fromtimestamp(0, UTC)
+"""The time of a message that states none: receivers take it as happening when it is received."""
+TIME_END = datetime(9999, 1, 1, tzinfo=UTC)
+"""Times from here on, like those before 1970, are refused: nothing may overflow that reckons with a time."""
+
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_SQUARE = bytes.maketrans(b"{}", b"[]")
 
 M = TypeVar("M", bound=Message, covariant=True)
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
@@ -158,29 +168,29 @@ def _json(body: bytes) -> object:
     if _nesting(body) > NESTING_MAX:
         raise PoisonError(f"nested more than {NESTING_MAX} levels deep")
     try:
-        return cast(object, json.loads(body))
+        text = body.decode("utf-8-sig")
+        parsed = cast(object, json.loads(text))
+        if _SURROGATE.search(text):
+            json.dumps(parsed, ensure_ascii=False).encode()  # half a character cannot be stored or sent on
     except (ValueError, RecursionError) as error:
         raise PoisonError(f"not JSON: {error}") from error
+    return parsed
 
 
 def _nesting(body: bytes) -> int:
-    """How deeply brackets outside strings are nested. Checked on the bytes, so that no parser recurses first."""
+    """How deeply brackets outside strings are nested; beyond `NESTING_MAX` at least `NESTING_MAX + 1`.
+
+    Found on the bytes, so that no parser recurses first, and without a step of Python per byte, so that a hostile
+    message costs little more than its parsing: each round takes the innermost pairs away.
+    """
     if body.count(b"{") + body.count(b"[") <= NESTING_MAX:
         return 0
-    depth = deepest = 0
-    in_string = escaped = False
-    for byte in body:
-        if in_string:
-            in_string = escaped or byte != 0x22
-            escaped = byte == 0x5C and not escaped
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
-    return deepest
+    left = _STRING.sub(b"", body).translate(_SQUARE, _NOT_BRACKETS)
+    rounds = 0
+    while rounds <= NESTING_MAX and (fewer := left.replace(b"[]", b"")) != left:
+        left = fewer
+        rounds += 1
+    return rounds + left.count(b"[")
 
 
 def _wire(parsed: object) -> _Wire:
@@ -212,7 +222,7 @@ def _envelope(wire: _Wire, subject: str) -> Envelope[Message]:
     envelope: Envelope[Message] = Envelope(
         id=wire.id,
         source=wire.source,
-        time=wire.time or datetime.fromtimestamp(0, UTC),
+        time=_time(wire),
         tenant=where.tenant,
         agent=wire.agentid or where.agent,
         data=data,
@@ -223,6 +233,16 @@ def _envelope(wire: _Wire, subject: str) -> Envelope[Message]:
     if where.kind != "dead" and envelope.subject != subject:
         raise PoisonError(f"{wire.type} belongs on {envelope.subject}, not on {subject}")
     return envelope
+
+
+def _time(wire: _Wire) -> datetime:
+    try:
+        time = (wire.time or NO_TIME).astimezone(UTC)
+    except OverflowError:
+        time = None
+    if time is None or not NO_TIME <= time < TIME_END:
+        raise PoisonError(f"time {wire.time} is before 1970 or after 9998")
+    return time
 
 
 def first_problem(error: ValidationError) -> str:

@@ -59,6 +59,8 @@ def test_what_is_absent_is_left_out_on_the_wire() -> None:
     [
         (b"", "not JSON"),
         (b"\xff\xfe", "not JSON"),
+        (wire().decode().encode("utf-16"), "not JSON"),
+        (wire(data={**EVENT["data"], "added_later": "\ud800"}), "surrogates not allowed"),
         (wire()[:-5], "not JSON"),
         (b"null", "not a CloudEvent"),
         (b"[]", "not a CloudEvent"),
@@ -68,6 +70,9 @@ def test_what_is_absent_is_left_out_on_the_wire() -> None:
         (wire(id=""), "id: String should have at least 1 character"),
         (wire(id="x" * 201), "id"),
         (wire(time="yesterday"), "time"),
+        (wire(time="1969-12-31T23:59:59Z"), "is before 1970 or after 9998"),
+        (wire(time="0001-01-01T00:00:00+14:00"), "is before 1970 or after 9998"),
+        (wire(time="9999-12-31T23:59:59-14:00"), "is before 1970 or after 9998"),
         (wire(time="2026-03-02T10:00:00"), "time: Input should have timezone info"),
         (wire(datacontenttype="text/plain"), "datacontenttype"),
         (wire(data="text"), "data"),
@@ -106,6 +111,20 @@ def test_depth_is_limited_before_anything_is_parsed() -> None:
     assert decode(nested(NESTING_MAX - 2), SUBJECT)
     assert refusal(nested(NESTING_MAX - 1)) == f"nested more than {NESTING_MAX} levels deep"
     assert "nested" in refusal(b"[" * 500_000)
+
+
+def test_depth_counts_arrays_and_objects_and_nothing_beside_them() -> None:
+    wide = wire(data={**EVENT["data"], "x": [[{"a": [[]]}] for _ in range(1_000)]})
+    assert decode(wide, SUBJECT)
+    assert "nested" in refusal(b'{"a":[' * 40 + b"]}" * 40)
+    assert "not JSON" in refusal(b"[}" * 1_000)
+    assert "not JSON" in refusal(b"]" * 1_000 + b"[[")
+
+
+def test_a_byte_order_mark_and_a_whole_pair_of_surrogates_do_no_harm() -> None:
+    data = {**EVENT["data"], "error": "\U0001f600"}
+    assert "\\ud83d" in json.dumps(data)
+    assert decode(b"\xef\xbb\xbf" + wire(data=data), SUBJECT) == decode(wire(data=data), SUBJECT)
 
 
 def test_brackets_in_text_are_not_depth() -> None:
