@@ -8,12 +8,14 @@ INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # One run of mypy per folder: `tests/unit/<service>` is no package, so the same file name may stand in two of them.
 TYPED := $(sort $(dir $(wildcard tests/*/*.py tests/unit/*/*.py benchmarks/*.py examples/*/*.py .ci/*.py)))
+RESOLVE := $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test format lint types generate verify lock up down
+.PHONY: help install demo test format lint types generate verify lock test-compose up down
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## .venv with everything, from the hashed lock
 
@@ -53,13 +55,22 @@ verify: install ## generated files and the lock are current
 	@$(BIN)/python -m thymos.generate --check
 	@$(BIN)/python -m thymos.config.reference | diff docs/reference/configuration.md - || { echo "run: make generate" >&2; exit 1; }
 	@$(BIN)/python .ci/dependencies.py --check requirements.lock
+	@$(BIN)/python .ci/dependencies.py --run --check deploy/run.lock
+	@$(BIN)/python .ci/dependencies.py --build --check deploy/build.lock
 
-lock: ## resolve the dependencies anew into requirements.lock (UPGRADE=1 takes newer ones)
+lock: ## resolve the dependencies anew into requirements.lock, and the images' from it (UPGRADE=1 takes newer ones)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(PIP) install uv
-	@$(BIN)/python .ci/dependencies.py | $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock $(if $(UPGRADE),--upgrade)
+	@$(BIN)/python .ci/dependencies.py | $(RESOLVE) --output-file requirements.lock $(if $(UPGRADE),--upgrade)
 	@$(BIN)/python .ci/dependencies.py --stamp requirements.lock
+	@for part in run build; do \
+		rm -f deploy/$$part.lock; \
+		$(BIN)/python .ci/dependencies.py --$$part | $(RESOLVE) --constraint requirements.lock --output-file deploy/$$part.lock && \
+		$(BIN)/python .ci/dependencies.py --$$part --stamp deploy/$$part.lock || exit 1; \
+	done
+
+test-compose: install ## docker-compose.yml as users start it: built, killed, mended, taken down (needs Docker)
+	@$(BIN)/python tests/compose/run.py $(ARGS)
 
 up: install ## NATS and the four services on this machine, until interrupted; state in .thymos
 	@$(BIN)/thymos up --data .thymos $(ARGS)

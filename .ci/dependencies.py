@@ -3,6 +3,9 @@
 .ci/dependencies.py                            prints them, one per line
 .ci/dependencies.py --stamp requirements.lock  notes in the lock which ones it was resolved from
 .ci/dependencies.py --check requirements.lock  fails when they have changed since; needs no network
+
+With --run or --build first: what the images of deploy/ run on, and what builds our packages in them. Their locks,
+deploy/run.lock and deploy/build.lock, hold nothing that requirements.lock does not: --check compares.
 """
 
 import hashlib
@@ -14,6 +17,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MARK = "# resolved from dependencies "
+LOCK = ROOT / "requirements.lock"
+RUN_EXTRAS = ("cli", "service", "otel")
 ADDRESS = re.compile(r"\w+://|^\s*-(-index|-find|-extra|i |f )", re.MULTILINE)
 
 
@@ -31,37 +36,68 @@ def dependencies() -> list[str]:
     return sorted(line for line in found if not re.match(r"thymos\b", line))
 
 
-def mark() -> str:
+def run_dependencies() -> list[str]:
+    """Sorted requirement lines of the images: the services' own, and those of the contract with `RUN_EXTRAS`."""
+    found: set[str] = set()
+    for path in [ROOT / "shared/pyproject.toml", *ROOT.glob("services/*/pyproject.toml")]:
+        project: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+        found.update(project.get("dependencies", []))
+        for extra in RUN_EXTRAS:
+            found.update(project.get("optional-dependencies", {}).get(extra, []))
+    return sorted(line for line in found if not re.match(r"thymos\b", line))
+
+
+def build_dependencies() -> list[str]:
+    """Sorted requirement lines of what builds our packages."""
+    manifests = [ROOT / "shared/pyproject.toml", *ROOT.glob("services/*/pyproject.toml")]
+    builds = [tomllib.loads(path.read_text(encoding="utf-8"))["build-system"]["requires"] for path in manifests]
+    return sorted({line for requires in builds for line in requires})
+
+
+WHICH = {"--run": run_dependencies, "--build": build_dependencies}
+
+
+def blocks(lock: Path) -> set[str]:
+    """Each pinned package of a lock: its line and those of its hashes."""
+    lines = [line for line in lock.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return set(re.split(r"\n(?=\S)", "\n".join(lines).strip()))
+
+
+def mark(wanted: list[str]) -> str:
     """The comment that a lock resolved from today's dependencies begins with."""
-    return MARK + hashlib.sha256("\n".join(dependencies()).encode()).hexdigest()[:16]
+    return MARK + hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:16]
 
 
-def problem(lock: Path) -> str:
+def problem(lock: Path, wanted: list[str]) -> str:
     """Why a lock is not current; empty when it is."""
     text = lock.read_text(encoding="utf-8")
     if found := ADDRESS.search(text):
         return f"{lock} names an address ({found[0].strip()}…): it must install from any package index"
-    if not text.startswith(mark() + "\n"):
+    if not text.startswith(mark(wanted) + "\n"):
         return f"{lock} was resolved from other dependencies than the pyproject.toml files name: run `make lock`"
+    if strange := sorted(blocks(lock) - blocks(LOCK)):
+        return f"{lock} has {strange[0].split()[0]}, which {LOCK.name} has not in this form: run `make lock`"
     return ""
 
 
-def stamp(lock: Path) -> None:
+def stamp(lock: Path, wanted: list[str]) -> None:
     """Put today's mark at the top of a lock."""
     lines = lock.read_text(encoding="utf-8").splitlines(keepends=True)
     body = "".join(line for line in lines if not line.startswith(MARK))
-    lock.write_text(f"{mark()}\n{body}", encoding="utf-8")
+    lock.write_text(f"{mark(wanted)}\n{body}", encoding="utf-8")
 
 
 def main(arguments: list[str]) -> str:
     """Returns what is wrong, or nothing."""
-    match arguments:
+    which = WHICH.get(arguments[0]) if arguments else None
+    wanted = which() if which else dependencies()
+    match arguments[1:] if which else arguments:
         case []:
-            sys.stdout.write("\n".join(dependencies()) + "\n")
+            sys.stdout.write("\n".join(wanted) + "\n")
         case ["--stamp", lock]:
-            stamp(Path(lock))
+            stamp(Path(lock), wanted)
         case ["--check", lock]:
-            return problem(Path(lock))
+            return problem(Path(lock), wanted)
         case _:
             return str(__doc__)
     return ""
