@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from thymos import nats_bus, subjects
-from thymos.bus import Bus, ConsumerMissingError, Delivery, Stored, Subscription
+from thymos.bus import EXPECTED_LAST_HEADER, Bus, ConsumerMissingError, Delivery, Stored, Subscription
 from thymos.errors import PoisonError, TransientError, UnavailableError
 from thymos.provision import provision
 from thymos.settlement import Fate, settled
@@ -310,3 +310,38 @@ async def test_what_is_kept_for_ever_cannot_be_purged(rig: Rig) -> None:
         await rig.bus.purge(subjects.EVENTS, event)
     async with aclosing(rig.bus.follow(subjects.EVENTS, event, from_sequence=1)) as stored:
         assert (await asyncio.wait_for(anext(stored), 10)).body == b"a"
+
+
+async def test_the_last_message_on_a_subject_can_be_read(rig: Rig) -> None:
+    event, other = "thymos.event.acme.support.branch.created", "thymos.event.acme.sales.branch.created"
+    assert await rig.bus.last(subjects.EVENTS, event) is None
+    await publish(rig.bus, "a", "b", subject=event)
+    await publish(rig.bus, "c", subject=other)
+    last = await rig.bus.last(subjects.EVENTS, event)
+    assert last is not None
+    assert (last.body, last.sequence, last.headers["Nats-Msg-Id"]) == (b"b", 2, "b")
+    whole = await rig.bus.last(subjects.EVENTS, "thymos.event.>")
+    assert whole is not None
+    assert whole.sequence == 3
+
+
+async def test_a_message_is_stored_at_the_same_time_for_whoever_reads_it(rig: Rig) -> None:
+    event = "thymos.event.acme.support.branch.created"
+    await publish(rig.bus, *"abcdefgh", subject=event)
+    last = await rig.bus.last(subjects.EVENTS, event)
+    async with aclosing(rig.bus.follow(subjects.EVENTS, event, from_sequence=8)) as stored:
+        followed = await asyncio.wait_for(anext(stored), 10)
+    assert last is not None
+    assert last.stored_at == followed.stored_at
+
+
+async def test_of_two_that_follow_the_same_message_one_is_stored(rig: Rig) -> None:
+    event = "thymos.event.acme.support.branch.created"
+    first = await rig.bus.publish(event, b"a", "a", {EXPECTED_LAST_HEADER: "0"})
+    assert not first.duplicate
+    with pytest.raises(TransientError, match="not stored"):
+        await rig.bus.publish(event, b"b", "b", {EXPECTED_LAST_HEADER: "0"})
+    with pytest.raises(TransientError, match="not stored"):  # also of an attempt whose acknowledgement was lost
+        await rig.bus.publish(event, b"a", "a", {EXPECTED_LAST_HEADER: "0"})
+    second = await rig.bus.publish(event, b"b", "b", {EXPECTED_LAST_HEADER: str(first.sequence)})
+    assert second.sequence == first.sequence + 1

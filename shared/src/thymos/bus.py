@@ -21,6 +21,8 @@ from thymos.subjects import Consumer, Stream
 
 MESSAGE_ID_HEADER = "Nats-Msg-Id"
 CONTENT_TYPE_HEADER = "content-type"
+EXPECTED_LAST_HEADER = "Nats-Expected-Last-Subject-Sequence"
+"""A message that carries it is stored only if the last one on its subject has that sequence (0: there is none)."""
 
 RequestHandler = Callable[[str, bytes], Awaitable[bytes]]
 """Answers one request: (subject, body) to body. It never raises: errors are part of the answer."""
@@ -124,7 +126,8 @@ class Bus(Protocol):
 
         Raises:
             PoisonError: it is larger than the server takes, headers included.
-            TransientError: it is not known to be stored.
+            TransientError: it is not known to be stored; or another one is the last on its subject than the header
+                `EXPECTED_LAST_HEADER` says.
         """
 
     async def subscribe(self, consumer: Consumer) -> Subscription:
@@ -143,6 +146,9 @@ class Bus(Protocol):
 
     async def last_sequence(self, stream: Stream) -> int:
         """The sequence of the newest message in a stream; 0 when it is empty."""
+
+    async def last(self, stream: Stream, subject: str) -> Stored | None:
+        """The newest message on a subject, or pattern of subjects; None when there is none. Raises UnavailableError."""
 
     async def missing(self, consumers: Sequence[Consumer]) -> Sequence[str]:
         """What does not exist of these consumers and their streams, in words; nothing when all is well."""

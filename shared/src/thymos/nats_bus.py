@@ -6,9 +6,11 @@ time per subscription; messages beyond what the caller wanted wait for the next 
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -48,6 +50,9 @@ VERSION = "0.1.0"
 
 _ENDS_A_PULL = ("Batch Completed", "Message Size Exceeds", "Server Shutdown", "Leadership Change")
 """Reasons to end a pull request that are no fault: the next one is asked for at once."""
+NO_MESSAGE_FOUND = 10037
+ACK_PARTS_OLD = 9
+"""Parts of a delivery's reply subject from servers that put no domain and account there."""
 _PAYLOAD_TOO_LARGE = "maximum payload exceeded"
 
 
@@ -207,9 +212,19 @@ class NatsBus:
         except (TimeoutError, NatsError, OSError) as error:
             raise UnavailableError(f"{stream.name}: {_words(error)}") from error
 
+    async def last(self, stream: Stream, subject: str) -> Stored | None:
+        request = json.dumps({"last_by_subj": subject}).encode()
+        wait = timedelta(seconds=PUBLISH_TIMEOUT_SECONDS)
+        answer = json.loads(await self.request(f"$JS.API.STREAM.MSG.GET.{stream.name}", request, wait))
+        if error := answer.get("error"):
+            if error.get("err_code") == NO_MESSAGE_FOUND:
+                return None
+            raise UnavailableError(f"{stream.name}: {error.get('description')}; `thymos doctor` says how to mend it")
+        return _stored(answer["message"])
+
     async def missing(self, consumers: Sequence[Consumer]) -> Sequence[str]:
         if not self.connected:
-            return [f"NATS does not answer at {self.url}"]
+            return [f"NATS does not answer at {shown(self.url)}"]
         found = []
         for consumer in consumers:
             try:
@@ -408,8 +423,9 @@ class NatsDelivery:
 
     @property
     def stored_at(self) -> datetime:
-        """When the server stored it."""
-        return self._message.metadata.timestamp
+        """When the server stored it, to the microsecond below; exact, as nothing made of floats is."""
+        parts = self._message.reply.split(".")
+        return _time(int(parts[7] if len(parts) == ACK_PARTS_OLD else parts[9]))
 
     async def ack(self, confirm: bool = True) -> None:
         if not confirm:
@@ -448,6 +464,31 @@ def consumer_config(consumer: Consumer) -> api.ConsumerConfig:
         max_deliver=-1,
         max_ack_pending=consumer.max_ack_pending,
         deliver_policy=api.DeliverPolicy.ALL,
+    )
+
+
+def shown(url: str) -> str:
+    """A server's address without the name and password that may be in it."""
+    return re.sub(r"(?<=//)[^/@,]*@", "", url)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _time(nanoseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1_000)
+
+
+def _stored(message: Mapping[str, Any]) -> Stored:
+    """A message as the server's own interface tells it: body and headers in base64, nine digits of a second."""
+    block = base64.b64decode(message.get("hdrs", "")).decode(errors="backslashreplace")
+    lines = (line.split(":", 1) for line in block.split("\r\n")[1:] if ":" in line)
+    return Stored(
+        message["subject"],
+        base64.b64decode(message.get("data", "")),
+        int(message["seq"]),
+        datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", message["time"])),
+        {name: value.strip() for name, value in lines},
     )
 
 

@@ -12,7 +12,15 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from thymos.bus import MESSAGE_ID_HEADER, ConsumerMissingError, PublishAck, QueueDepth, RequestHandler, Stored
+from thymos.bus import (
+    EXPECTED_LAST_HEADER,
+    MESSAGE_ID_HEADER,
+    ConsumerMissingError,
+    PublishAck,
+    QueueDepth,
+    RequestHandler,
+    Stored,
+)
 from thymos.embedded import NatsServer as NatsServer  # shipped for tests, too
 from thymos.embedded import free_port as free_port
 from thymos.embedded import nats_server_path as nats_server_path
@@ -107,6 +115,10 @@ class MemoryBus:
         if log is None:
             raise TransientError(f"not stored on {subject}: no stream takes it")
         now = self._clock()
+        expected = all_headers.get(EXPECTED_LAST_HEADER)
+        newest = max((s for s, m in log.messages.items() if expected is not None and m.subject == subject), default=0)
+        if expected is not None and int(expected) != newest:
+            raise TransientError(f"not stored on {subject}: the last one there is {newest}, not {expected}")
         known = log.seen.get(message_id)
         if known and now - known[1] < log.stream.duplicate_window:
             return PublishAck(known[0], True)
@@ -201,6 +213,12 @@ class MemoryBus:
     async def last_sequence(self, stream: Stream) -> int:
         self._check_up()
         return self._logs[stream.name].last
+
+    async def last(self, stream: Stream, subject: str) -> Stored | None:
+        if not self.up:
+            raise UnavailableError("the bus is away")
+        messages = reversed(self._logs[stream.name].messages.values())
+        return next((m for m in messages if subject_matches(subject, m.subject)), None)
 
     async def missing(self, consumers: Sequence[Consumer]) -> Sequence[str]:
         if not self.up:
