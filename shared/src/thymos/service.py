@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -39,6 +39,8 @@ from thymos.events import CommandRefused
 from thymos.logs import configure_logging
 from thymos.message import Message
 from thymos.names import check_agent, check_tenant
+from thymos.observability.http import serving
+from thymos.observability.instruments import Instruments, Pages
 from thymos.settlement import attempt, publish_dead_letter, settled
 from thymos.subjects import Consumer
 from thymos.unit_of_work import BatchHandler, Cause, Handler, ServiceStore, Transaction
@@ -130,10 +132,9 @@ def main(build: Callable[[ServiceSettings], Service]) -> None:
     """Entry point of a service process: settings, build, run until SIGTERM or SIGINT."""
     configure_logging()
     try:
-        settings = ServiceSettings.from_environment()
+        asyncio.run(_run_process(ServiceSettings.from_environment(), build))
     except ConfigError as error:
         raise SystemExit(f"{error}") from error
-    asyncio.run(_run_process(settings, build))
 
 
 async def _run_process(settings: ServiceSettings, build: Callable[[ServiceSettings], Service]) -> None:
@@ -142,30 +143,49 @@ async def _run_process(settings: ServiceSettings, build: Callable[[ServiceSettin
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     service = build(settings)
+    readiness = Readiness([f"NATS does not answer at {nats_bus.shown(settings.nats_url)}"])
+    instruments = Instruments(service.name)
+    try:
+        async with _shown(settings, instruments, readiness):
+            await _connected(settings, service, stop, readiness)
+    finally:
+        await service.store.close()
+
+
+@contextlib.asynccontextmanager
+async def _shown(settings: ServiceSettings, instruments: Instruments, readiness: Readiness) -> AsyncIterator[None]:
+    """Metrics and health over HTTP, where it is configured; from before there is a bus until the end."""
+    wanted = settings.config.observability
+    if not wanted.port:
+        yield
+        return
+    async with serving(wanted.host, wanted.port, Pages(instruments, lambda: readiness.findings).by_path):
+        log.info("%s: metrics and health at http://%s:%d", instruments.service, wanted.host, wanted.port)
+        yield
+
+
+async def _connected(settings: ServiceSettings, service: Service, stop: asyncio.Event, readiness: Readiness) -> None:
+    """Connect, and run until `stop`."""
     connecting = asyncio.create_task(nats_bus.connect(settings.nats_url, service.name, wait=None))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if not connecting.done():
         connecting.cancel()
-        await service.store.close()
         return
+    bus = await connecting
     try:
-        bus = await connecting
-        try:
-            await run(service, bus, stop)
-        finally:
-            await bus.close()
+        await run(service, bus, stop, readiness)
     finally:
-        await service.store.close()
+        await bus.close()
 
 
-async def run(service: Service, bus: Bus, stop: asyncio.Event) -> None:
+async def run(service: Service, bus: Bus, stop: asyncio.Event, readiness: Readiness | None = None) -> None:
     """Run a service on a bus until `stop` is set; what is in hand is finished first.
 
     Raises:
         ExceptionGroup: a part of the service failed for a reason that is not settled by its own loop (a bug).
     """
-    readiness = Readiness()
+    readiness = readiness or Readiness()
     await bus.serve(service.name, _endpoints(service), _Answers(service, readiness).answer)
     async with asyncio.TaskGroup() as group:
         workers = [group.create_task(_consume(service, bus, route, stop)) for route in service.routes]

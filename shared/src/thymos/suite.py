@@ -55,6 +55,8 @@ class Suite:
         nats_url: a server that somebody else runs. None: one is started here.
         config_path: the thymos.toml of the services. None: they look for one themselves (`thymos.config.load`).
         port: of the server that is started here. None: one that is free.
+        metrics_port: each service shows metrics and health over HTTP, from this port on, in the order of `MODULES`.
+            0: none does.
         sync_always: that server writes to disk before it acknowledges: nothing is lost with the machine's power.
         tell: is told in words what happens.
     """
@@ -66,6 +68,7 @@ class Suite:
         config_path: Path | None = None,
         port: int | None = None,
         *,
+        metrics_port: int = 0,
         sync_always: bool = True,
         tell: Callable[[str], None] = log.info,
     ) -> None:
@@ -75,6 +78,7 @@ class Suite:
         self._nats_url = nats_url
         self._config_path = config_path and config_path.absolute()
         self._port = port
+        self._metrics_port = metrics_port
         self._sync_always = sync_always
         self._tell = tell
         self._bus: NatsBus | None = None
@@ -124,9 +128,10 @@ class Suite:
         self._bus = await nats_bus.connect(self.url, "thymos-suite", wait=CONNECT_WAIT)
         self._stack.push_async_callback(self._bus.close)
         await provision(self._bus)
-        environment = self._environment()
         self.services = {
-            name: Child(name, module, environment, self.data_dir / "log" / f"{name}.log", folder, self._tell)
+            name: Child(
+                name, module, self._environment(name), self.data_dir / "log" / f"{name}.log", folder, self._tell
+            )
             for name, module in MODULES.items()
         }
         self._stack.push_async_callback(self._stop_services)
@@ -154,11 +159,22 @@ class Suite:
             except ThymosError as error:
                 self._tell(f"NATS does not start: {error}")
 
-    def _environment(self) -> dict[str, str]:
-        """What the services are told. Only one of the two names of the server's address may be set."""
+    def metrics_port_of(self, service: str) -> int:
+        """Where a service shows metrics and health; 0 where none does."""
+        return self._metrics_port and self._metrics_port + list(MODULES).index(service)
+
+    def _environment(self, service: str) -> dict[str, str]:
+        """What a service is told. Only one of the two names of the server's address may be set; of the port for
+        metrics each has its own, so that what the configuration says for all is not taken four times."""
         inherited = {name: value for name, value in os.environ.items() if name != "THYMOS_NATS__URL"}
         config = {"THYMOS_CONFIG": str(self._config_path)} if self._config_path else {}
-        return {**inherited, **config, "THYMOS_NATS_URL": self.url, "THYMOS_DATA_DIR": str(self.data_dir)}
+        return {
+            **inherited,
+            **config,
+            "THYMOS_NATS_URL": self.url,
+            "THYMOS_DATA_DIR": str(self.data_dir),
+            "THYMOS_OBSERVABILITY__PORT": str(self.metrics_port_of(service)),
+        }
 
     async def _stop_services(self) -> None:
         """The scaler first: its agents close their worktrees while memory still answers."""

@@ -65,6 +65,12 @@ class Where:
             return Path(os.environ["THYMOS_DATA_DIR"])
         return config.load(self.config).storage.directory
 
+    def metrics_port(self) -> int:
+        """Where services show metrics and health, which `observability.port` says. Raises ConfigError."""
+        from thymos import config
+
+        return config.load(self.config).observability.port
+
     def tenant_name(self) -> str:
         """The tenant. Raises UsageError when it is no name."""
         from thymos.client import tenant_from_environment

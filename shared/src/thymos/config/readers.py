@@ -297,6 +297,34 @@ def server_urls() -> Reads:
     )
 
 
+def host() -> Reads:
+    """An address or a name of this machine to listen on."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= 253 or not value.isascii():
+            raise ValueError("")
+        if not all(character.isalnum() or character in ".:-_" for character in value):
+            raise ValueError("without a scheme, and the port is a key of its own")
+        return value
+
+    return Reads('an address or a host name like "127.0.0.1" or "0.0.0.0"', read, is_text=True)
+
+
+def http_url() -> Reads:
+    """The address of an HTTP server."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not value.isprintable() or len(value) > 2048:
+            raise ValueError("")
+        parts = urlsplit(value)
+        _ = parts.port  # raises ValueError where it is not a number up to 65535
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("")
+        return value
+
+    return Reads('an address like "http://127.0.0.1:4318" (http or https)', read, is_text=True)
+
+
 def nearest(value: object, allowed: Sequence[str], likeness: float = 0.6) -> str:
     """The allowed value that resembles the wrong one most; empty if none does, by difflib's ratio, `likeness`."""
     if not isinstance(value, str) or len(value) > _SHOWN * 2:

@@ -217,6 +217,25 @@ class Nats(Section):
     )
 
 
+class Observability(Section):
+    """What services show of themselves: metrics and health over HTTP, and traces."""
+
+    host: Annotated[str, readers.host()] = Field(
+        default="127.0.0.1",
+        description="Where each service listens for `/metrics`, `/ready` and `/live`. They ask for no password: "
+        "open them to machines that you trust.",
+    )
+    port: Annotated[int, readers.whole(0, 65_535)] = Field(
+        default=0,
+        description="The port; 0 for none. Services on one machine need one each: `thymos up --metrics-port`.",
+    )
+    otlp_endpoint: Annotated[str, readers.http_url()] | None = Field(
+        default=None,
+        description="Where traces are sent by OTLP over HTTP (`/v1/traces` is added); needs the extra `thymos[otel]`. "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` is another name for it. Unset: none are made.",
+    )
+
+
 class Llm(Section):
     """A language model. This version has no setting for one: variants come from the generators."""
 
@@ -241,6 +260,7 @@ class Config(Section):
     )
     storage: Storage = Storage()
     nats: Nats = Nats()
+    observability: Observability = Observability()
     llm: Llm = Llm()
 
     _provenance: Provenance = PrivateAttr(default=Provenance())
