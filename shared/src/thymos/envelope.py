@@ -6,7 +6,7 @@ tenant, agent, source and id: deduplication spans a stream, so that a bare id wo
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -29,6 +29,8 @@ NO_TIME = datetime.fromtimestamp(0, UTC)
 """The time of a message that states none: receivers take it as happening when it is received."""
 TIME_END = datetime(9999, 1, 1, tzinfo=UTC)
 """Times from here on, like those before 1970, are refused: nothing may overflow that reckons with a time."""
+WAITS_MAX = timedelta(days=7)
+"""The longest that a message waits on a stream that forgets; a time longer ago is that of a wrong clock."""
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -243,6 +245,12 @@ def _time(wire: _Wire) -> datetime:
     if time is None or not NO_TIME <= time < TIME_END:
         raise PoisonError(f"time {wire.time} is before 1970 or after 9998")
     return time
+
+
+def happened_at(envelope: Envelope[Message], now: datetime) -> datetime:
+    """When a message happened, as far as its time can be believed: never after `now`, which it is, too, for a message
+    that states no time or one more than `WAITS_MAX` ago."""
+    return envelope.time if timedelta(0) <= now - envelope.time <= WAITS_MAX else now
 
 
 def first_problem(error: ValidationError) -> str:

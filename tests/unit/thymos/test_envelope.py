@@ -1,13 +1,13 @@
 """The envelope: read only when it is right, and refused in words that say what is wrong."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from thymos import subjects
-from thymos.envelope import BATCH_MAX, NESTING_MAX, Envelope, decode, decode_batch
+from thymos.envelope import BATCH_MAX, NESTING_MAX, WAITS_MAX, Envelope, decode, decode_batch, happened_at
 from thymos.errors import PoisonError
 from thymos.events import BranchMerged
 from thymos.examples import example_of
@@ -40,6 +40,20 @@ def test_the_least_that_is_needed() -> None:
     assert envelope.data == TaskFinished(task_id="t", outcome=Outcome.FAILED)
     assert (envelope.tenant, envelope.agent) == ("acme", "support")
     assert envelope.time == datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+
+
+def test_a_time_is_believed_within_reason() -> None:
+    """A wrong clock moves nothing into the future, and lets no deadline pass that is counted from its time."""
+    now, minute = datetime(2026, 3, 2, 12, 0, tzinfo=UTC), timedelta(minutes=1)
+
+    def believed(**changes: Any) -> datetime:
+        return happened_at(decode(wire(**changes), SUBJECT), now)
+
+    assert believed(time=(now - minute).isoformat()) == now - minute
+    assert believed(time=(now - WAITS_MAX).isoformat()) == now - WAITS_MAX
+    for wrong in (now + minute, now - WAITS_MAX - minute, datetime(1970, 1, 2, tzinfo=UTC)):
+        assert believed(time=wrong.isoformat()) == now
+    assert believed(time=None) == now, "none is stated"
 
 
 def test_what_is_not_known_is_ignored() -> None:

@@ -13,7 +13,7 @@ from decision_engine.record import decision_record, experiment_record
 from decision_engine.settings import Settings
 from decision_engine.store import AgentStates
 from thymos import commands, events
-from thymos.envelope import Envelope
+from thymos.envelope import Envelope, happened_at
 from thymos.errors import PoisonError, Refusal
 from thymos.events import DecisionMade
 from thymos.message import Message
@@ -144,8 +144,9 @@ class Handlers:
 
     def _step(self, envelope: Envelope[Message], tx: Transaction) -> None:
         given = Input(envelope.id, envelope.data, envelope.correlation_id)
-        self.catching_up.saw((envelope.tenant, envelope.agent), envelope.time, tx.now)
-        self._run(tx, envelope.tenant, envelope.agent, given, envelope.time)
+        happened = happened_at(envelope, tx.now)
+        self.catching_up.saw((envelope.tenant, envelope.agent), happened, tx.now)
+        self._run(tx, envelope.tenant, envelope.agent, given, happened)
 
     def _run(self, tx: Transaction, tenant: str, agent: str, given: Input, happened_at: datetime) -> None:
         policy = self.settings.policy_of(agent)

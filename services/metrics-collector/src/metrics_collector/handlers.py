@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from metrics_collector.collector import Collector, Emission
 from metrics_collector.event_time import from_us, to_us
 from metrics_collector.window import MAIN
-from thymos.envelope import Envelope
+from thymos.envelope import Envelope, happened_at
 from thymos.errors import Refusal, RefusalCode
 from thymos.events import BranchDeleted, BranchRolledBack, CommitMarkedGood
 from thymos.message import Message
@@ -26,11 +26,12 @@ class Handlers:
     def event(self, envelope: Envelope[Message], tx: Transaction) -> None:
         """`commit.marked_good` and a rollback may restart the baseline; `branch.deleted` ends the branch's windows."""
         tenant, agent = envelope.tenant, envelope.agent
+        at_us = to_us(happened_at(envelope, tx.now))  # an epoch that began in the future would take no sample
         match envelope.data:
             case CommitMarkedGood(branch=branch, restart_baseline=True) if branch == MAIN:
-                self._collector.mark_good(tx.connection, tenant, agent, to_us(envelope.time), to_us(tx.now))
+                self._collector.mark_good(tx.connection, tenant, agent, at_us, to_us(tx.now))
             case BranchRolledBack(branch=branch) if branch == MAIN:
-                self._collector.roll_back(tx.connection, tenant, agent, to_us(envelope.time), to_us(tx.now))
+                self._collector.roll_back(tx.connection, tenant, agent, at_us, to_us(tx.now))
             case BranchDeleted(branch=branch):
                 self._collector.delete_branch(tx.connection, tenant, agent, branch, to_us(tx.now))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from thymos.envelope import Envelope
+from thymos.envelope import Envelope, happened_at
 from thymos.message import Message
 from thymos.telemetry import AgentHeartbeat
 from thymos.unit_of_work import Transaction
@@ -34,7 +34,7 @@ def registered(envelope: Envelope[Message], beat: AgentHeartbeat, tx: Transactio
     if (row.branch.tenant, row.branch.agent) != (envelope.tenant, envelope.agent):
         return None
     gone = row.backend == store.EXTERNAL and row.phase in (Phase.FAILED, Phase.STOPPED)
-    if gone and min(envelope.time, tx.now) > row.phase_at:
+    if gone and happened_at(envelope, tx.now) > row.phase_at:
         phase = following(row.phase, Trigger.RETURN)
         store.set_phase(tx.connection, worktree_id, phase, row.phase_at, "heard of again", 0)
         row = store.worktree(tx.connection, worktree_id)
@@ -57,7 +57,7 @@ def _new(worktree_id: str, envelope: Envelope[Message], beat: AgentHeartbeat, tx
         branch=Branch(envelope.tenant, envelope.agent, beat.branch),
         backend=store.EXTERNAL,
         phase=Phase.STARTING,
-        phase_at=min(envelope.time, tx.now),
+        phase_at=happened_at(envelope, tx.now),
         crashes=0,
         in_flight=beat.in_flight,
         capacity=beat.capacity,

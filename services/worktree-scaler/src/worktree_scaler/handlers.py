@@ -10,7 +10,7 @@ from pathlib import Path
 
 from thymos import subjects
 from thymos.commands import ReleaseWorktrees, ReserveWorktrees, RunScenario, ScaleWorktree
-from thymos.envelope import Envelope
+from thymos.envelope import Envelope, happened_at
 from thymos.errors import ConfigError, PoisonError, Refusal, RefusalCode
 from thymos.events import BranchDeleted, ExperimentClosed, ExperimentTask, WorktreeReady, WorktreesReleased
 from thymos.message import Message
@@ -148,7 +148,7 @@ class Handlers:
 
     def _on_heartbeat(self, envelope: Envelope[Message], beat: AgentHeartbeat, tx: Transaction) -> None:
         row = external.registered(envelope, beat, tx)
-        at = min(envelope.time, tx.now)
+        at = happened_at(envelope, tx.now)
         if row is None or row.phase not in (Phase.STARTING, Phase.READY, Phase.DRAINING):
             return
         if at < row.phase_at and row.phase is Phase.STARTING:

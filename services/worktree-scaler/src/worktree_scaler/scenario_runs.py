@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from thymos.commands import RunScenario
-from thymos.envelope import Envelope
+from thymos.envelope import Envelope, happened_at
 from thymos.errors import Refusal, RefusalCode
 from thymos.events import ScenarioFinished, ScenarioStarted
 from thymos.message import Message
@@ -293,7 +293,7 @@ def on_started(envelope: Envelope[Message], data: TaskStarted, tx: Transaction) 
         return
     deadline = one.deadline
     if one.stage is not Stage.BEGUN:
-        deadline = deadline_after_begin(one.handed_deadline, envelope.time, one.run.task_timeout)
+        deadline = deadline_after_begin(one.handed_deadline, happened_at(envelope, tx.now), one.run.task_timeout)
     _store(one, following(one.stage, Happening.BEGIN), None, tx)
     tx.connection.execute(
         "UPDATE assignments SET deadline = ?, worktree_id = ? WHERE run_id = ? AND arm = ? AND position = ?",
