@@ -7,7 +7,8 @@
     ├── Refusal             an expected "no", told to the caller with a code and a hint
     ├── ConfigError         a setting is wrong; the text names the key, the place and the allowed values
     │   └── NoConfigError       the file that was named is not there
-    └── UnavailableError    the suite cannot be reached at all
+    ├── UnavailableError    the suite cannot be reached at all
+    └── CannotRecomputeError    an event holds too little to be computed again
 
 Expected outcomes (a merge conflict, an inconclusive experiment, nothing to do) are return values, not exceptions.
 """
@@ -36,6 +37,10 @@ class PoisonError(ThymosError):
 
 class UnavailableError(ThymosError):
     """The suite cannot be reached."""
+
+
+class CannotRecomputeError(ThymosError):
+    """An event does not hold all that its decision was made from; the text says what is missing."""
 
 
 class ConfigError(ThymosError):

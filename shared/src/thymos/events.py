@@ -223,6 +223,8 @@ class WorktreeScaled(Event):
     to_count: Count
     signal: dict[str, JsonValue]
     reason: Reason
+    inputs: dict[str, JsonValue] = {}
+    """Everything that the count was decided from, so that it can be computed again."""
 
 
 class WorktreesReserved(Event):
@@ -350,10 +352,12 @@ class ExperimentRunning(ExperimentProgress):
 
 
 class ExperimentDecided(ExperimentProgress):
-    """The evidence has decided. `rows` is the range of outcome rows that was used."""
+    """The evidence has decided. `rows` is the range of outcome rows that was used; `inputs` holds everything that the
+    verdict was made from, so that it can be computed again."""
 
     NAME: ClassVar[str] = "experiment.decided"
     rows: dict[str, JsonValue] = {}
+    inputs: dict[str, JsonValue] = {}
 
 
 class ExperimentClosed(ExperimentProgress):
@@ -440,10 +444,14 @@ class CommandRefused(Event):
 
 
 class AuditSealed(Event):
-    """A seal over a range of the event log: the hash of the previous seal and of the events since."""
+    """A seal over a range of the event log: the hash of the previous seal and of the events since.
+
+    `hashes` has the SHA-256 of each event of the range, in order; `hash` is over `previous_hash`, the range and them.
+    """
 
     NAME: ClassVar[str] = "audit.sealed"
     from_sequence: Annotated[int, Field(ge=1)]
     to_sequence: Annotated[int, Field(ge=1)]
     previous_hash: str
     hash: str
+    hashes: Annotated[list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], Field(max_length=256)] = []

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from decision_engine import experiment as saga_state
 from decision_engine import measurement, watch
 from decision_engine.drop_detector import DropDetector, limit_from_threshold
-from decision_engine.experiment import Experiment
+from decision_engine.experiment import Experiment, NameSet
 from decision_engine.finding import Approval
 from decision_engine.pairing import MEASURED, PairStatus, status_of_outcome
 from decision_engine.policy import Policy
@@ -69,7 +69,7 @@ class AgentState:
     detectors: Mapping[str, DropDetector] = field(default_factory=dict)
     since_calm: int = 0
     main_outcomes: int = 0
-    shown: frozenset[str] = frozenset()
+    shown: NameSet = frozenset()
     metrics: Mapping[str, AgentMetrics] = field(default_factory=dict)
     strategies: tuple[commands.ProposeStrategy, ...] = ()
     experiments: Mapping[str, Experiment] = field(default_factory=dict)

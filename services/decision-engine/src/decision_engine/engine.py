@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from decision_engine import agent_state, measurement, saga, watch
+from pydantic import JsonValue
+
+from decision_engine import agent_state, basis, measurement, saga, watch
 from decision_engine import experiment as saga_state
 from decision_engine.actions import cannot_open
 from decision_engine.agent_state import AgentState
@@ -38,6 +40,7 @@ from decision_engine.rules import (
     APPROVALS_MAX,
     DONE,
     DRY_RUN,
+    PERSON,
     WITHHELD,
     Decision,
     as_approved,
@@ -151,22 +154,45 @@ def _on_command(work: _Work, message: Message) -> None:
 
 def _start(work: _Work, command: commands.StartExperiment) -> None:
     """A person starts an experiment: it spends its whole alpha, and waits for nothing to learn from."""
-    cause = f"started by {command.by or 'a person'}: {command.reason or 'no reason given'}"
-    decision_id = mint(work.state.tenant, work.state.agent, work.cause, "person")
-    generators = tuple(command.generators) or work.policy.versioning.experiments.generators
-    opened = _open(work, OpenExperiment(cause, "each", generators), decision_id)
-    work.publish(
-        events.DecisionMade(
-            decision_id=decision_id,
-            rule="person",
-            inputs={"by": command.by, "generators": list(generators), "now": work.now.isoformat()},
-            verdict=DONE,
-            actions=[{"type": "CreateBranch", "words": "open an experiment"}],
-            mode="act",
-            reason=cause[:4096],
-            experiment_id=opened,
-        )
+    generators = list(command.generators or work.policy.versioning.experiments.generators)
+    made = started_by_person(
+        command, work.state.tenant, work.state.agent, work.cause, generators, work.now.isoformat()
     )
+    _open(work, OpenExperiment(_by_whom(command), "each", tuple(generators)), made.decision_id)
+    work.publish(made)
+
+
+def started_by_person(
+    command: commands.StartExperiment, tenant: str, agent: str, cause: str, generators: list[str], now: str
+) -> events.DecisionMade:
+    """The decision that a person's command is; `cause` is the command's id, `now` an ISO time."""
+    decision_id = mint(tenant, agent, cause, PERSON)
+    whole: dict[str, JsonValue] = {
+        "command": command.model_dump(mode="json"),
+        "tenant": tenant,
+        "agent": agent,
+        "cause": cause,
+        "generators": list[JsonValue](generators),
+        "now": now,
+    }
+    return events.DecisionMade(
+        decision_id=decision_id,
+        rule=PERSON,
+        inputs={"by": command.by, "generators": list[JsonValue](generators), "now": now, basis.KEY: whole},
+        verdict=DONE,
+        actions=[{"type": "CreateBranch", "words": "open an experiment"}],
+        mode="act",
+        reason=_by_whom(command)[:4096],
+        experiment_id=_experiment_id(tenant, agent, cause, decision_id),
+    )
+
+
+def _by_whom(command: commands.StartExperiment) -> str:
+    return f"started by {command.by or 'a person'}: {command.reason or 'no reason given'}"
+
+
+def _experiment_id(tenant: str, agent: str, cause: str, decision_id: str) -> str:
+    return mint(tenant, agent, cause, decision_id, "experiment")
 
 
 def why_refused(state: AgentState, message: Message, now: datetime, policy: Policy) -> tuple[str, str] | None:
@@ -205,12 +231,13 @@ def _answered(work: _Work, command: commands.ApproveDecision) -> None:
         if approval.rolls_back_main:
             _accept_main(work)
         return
+    whole = basis.of_rules(work.situation, work.cause, approval)
     rule = next((rule for rule in work.policy.rules if rule.name == approval.rule), None)
     if rule is None:
-        work.publish(without_rule(approval, work.now))
+        work.publish(without_rule(approval, work.now, whole))
         return
     again = as_approved(decide(rule, approval.finding, work.situation, approval.decision_id), approval)
-    work.publish(again.message(work.situation))
+    work.publish(again.message(work.situation, whole))
     _carry_out(work, again)
     if again.verdict != DONE:
         _may_ask_again(work, approval.key)
@@ -286,11 +313,15 @@ def _advance(work: _Work) -> None:
             taken = saga.decide(experiment, work.now, work.policy, slot_free=free, shown=work.state.shown)
             if taken is None:
                 break
-            _take(work, experiment, taken)
+            _take(work, experiment, taken, slot_free=free)
 
 
-def _take(work: _Work, experiment: Experiment, taken: Step) -> None:
+def _take(work: _Work, experiment: Experiment, taken: Step, *, slot_free: bool = True) -> None:
     for message in taken.outputs:
+        if isinstance(message, events.ExperimentDecided):
+            shown = work.state.shown
+            whole = basis.of_step(experiment, taken, work.now, work.policy, slot_free=slot_free, shown=shown)
+            message = message.model_copy(update={"inputs": {basis.KEY: whole}})
         work.publish(message, experiment.id)
     moved = saga_state.evolve(experiment, taken, work.now)
     work.state = work.state.with_experiment(moved)
@@ -302,9 +333,9 @@ def _take(work: _Work, experiment: Experiment, taken: Step) -> None:
         work.ended.append(moved)
 
 
-def _open(work: _Work, effect: OpenExperiment, decision_id: str) -> str:
+def _open(work: _Work, effect: OpenExperiment, decision_id: str) -> None:
     state, policy = work.state, work.policy
-    identity = mint(state.tenant, state.agent, work.cause, decision_id, "experiment")
+    identity = _experiment_id(state.tenant, state.agent, work.cause, decision_id)
     strategy = next((known for known in state.strategies if known.name == effect.strategy), None)
     needed = max(0, policy.versioning.experiments.learning_outcomes - state.since_calm) if effect.learn else 0
     opened = Experiment(
@@ -322,7 +353,6 @@ def _open(work: _Work, effect: OpenExperiment, decision_id: str) -> str:
     kept = tuple(known for known in state.strategies if known.name != effect.strategy)
     state = replace(state, strategies=kept, experiments_opened=state.experiments_opened + 1)
     work.state = agent_state.restarted(state).with_experiment(saga_state.initial(opened, work.now, policy))
-    return identity
 
 
 # --- rules ----------------------------------------------------------------------------------------------------------
@@ -330,10 +360,11 @@ def _open(work: _Work, effect: OpenExperiment, decision_id: str) -> str:
 
 def _apply_rules(work: _Work) -> None:
     decisions = evaluate(work.situation, work.cause)
-    before = work.situation
-    for decision in decisions:
-        if not decision.repeated:
-            work.publish(decision.message(before))
+    fresh = [decision for decision in decisions if not decision.repeated]
+    if fresh:
+        before, whole = work.situation, basis.of_rules(work.situation, work.cause)
+        for decision in fresh:
+            work.publish(decision.message(before, whole))
     work.state = replace(work.state, refusals=remembered(decisions))
     for decision in decisions:
         if decision.verdict == DONE:

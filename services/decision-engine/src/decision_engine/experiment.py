@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer
 
 from decision_engine.evidence_plan import EvidencePlan
 from decision_engine.phases import LEAVING, TRANSITIONS, Phase, Trigger, next_phase
@@ -23,6 +25,8 @@ from thymos.message import Message
 from thymos.metrics import MetricsOutcomes
 
 CONTROL = "control"
+NameSet = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str])]
+"""Names without an order; stored sorted, so that equal states are equal bytes."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class Experiment:
     """Everything known of one experiment. Times are aware; `deadline` is the current phase's.
 
     `learning_needed` counts main's outcomes that are still to be recorded before variants are generated. `seen`,
-    `gone` and `delete_sent` are branch names. `look` is the verdict on what was measured so far; `verdict`, `winner`
-    and `reason` are final once `verdict` is set.
+    `gone` and `delete_sent` are branch names. `look` is the verdict on what was measured so far, `look_before` the one
+    that it followed on; `verdict`, `winner` and `reason` are final once `verdict` is set.
     """
 
     id: str
@@ -72,12 +76,13 @@ class Experiment:
     plan: EvidencePlan | None = None
     run_until: datetime | None = None
     reserve_sent: bool = False
-    ready: frozenset[str] = frozenset()
+    ready: NameSet = frozenset()
     crashed: Mapping[str, str] = field(default_factory=dict)
     running_at: datetime | None = None
     answers: Mapping[str, Mapping[str, Answer]] = field(default_factory=dict)
     graded: int | None = None
     look: ExperimentVerdict | None = None
+    look_before: ExperimentVerdict | None = None
     verdict: Verdict | None = None
     winner: str | None = None
     reason: str = ""
@@ -90,9 +95,9 @@ class Experiment:
     abort_reason: str | None = None
     released: bool = False
     release_until: datetime | None = None
-    seen: frozenset[str] = frozenset()
-    gone: frozenset[str] = frozenset()
-    delete_sent: frozenset[str] = frozenset()
+    seen: NameSet = frozenset()
+    gone: NameSet = frozenset()
+    delete_sent: NameSet = frozenset()
     closed_at: datetime | None = None
 
     @property

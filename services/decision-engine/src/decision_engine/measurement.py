@@ -58,7 +58,7 @@ def measured(experiment: Experiment, ended: str = "") -> Experiment:
             for task in experiment.plan.tasks:
                 outcomes[arm.name].setdefault(task.task_id, _MISSING)
     look = statistics.decide(experiment.plan, outcomes, previous=experiment.look, ended=ended)
-    return replace(experiment, look=look)
+    return replace(experiment, look=look, look_before=experiment.look)
 
 
 def is_over(experiment: Experiment) -> bool:

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from pydantic import JsonValue
 
+from decision_engine import basis
 from decision_engine.actions import ACTIONS, ActionKind
 from decision_engine.agent_state import AgentState
 from decision_engine.conditions import CONDITIONS, Situation
@@ -27,6 +28,8 @@ DONE: Final = "done"
 WITHHELD: Final = "withheld"
 DRY_RUN: Final = "dry_run"
 REFUSED: Final = "refused"
+PERSON: Final = "person"
+"""The rule's name of an experiment that a person starts."""
 HIGH, MIDDLE, LOW = 300, 200, 100
 AS_OFTEN_AS_NEEDED = timedelta(0)
 APPROVALS_MAX = 32
@@ -98,8 +101,8 @@ class Decision:
         """What refusals are remembered by."""
         return "|".join((self.rule.name, self.finding.branch, self.finding.strategy or ""))
 
-    def message(self, situation: Situation) -> DecisionMade:
-        """The decision as it is published, with everything that it used."""
+    def message(self, situation: Situation, whole: JsonValue) -> DecisionMade:
+        """The decision as it is published, with what it used in short, and the whole of it (basis.py)."""
         words = self.plan.words if self.plan else self.rule.action.type
         act = {"type": self.rule.action.type, "words": words}
         done = self.verdict == DONE
@@ -108,7 +111,7 @@ class Decision:
         return DecisionMade(
             decision_id=self.id,
             rule=self.rule.name,
-            inputs=_inputs(self.rule, self.finding, situation),
+            inputs={**_inputs(self.rule, self.finding, situation), basis.KEY: whole},
             verdict=self.verdict,
             actions=[dict(act)] if done else [],
             not_done=left_out[:32],
@@ -146,12 +149,18 @@ def evaluate(situation: Situation, cause: str) -> tuple[Decision, ...]:
     """
     state, rules = situation.state, sorted(situation.policy.rules, key=lambda rule: (-rule.priority, rule.name))
     found = [
-        decide(rule, finding, situation, mint(state.tenant, state.agent, cause, rule.name, finding.branch))
+        decide(rule, finding, situation, _mint(state, cause, rule, finding))
         for rule in rules
         for finding in CONDITIONS[type(rule.condition)](rule.condition, situation)
     ]
     decided = [_unless_full(decision, state) for decision in _exclude(found)]
     return tuple(replace(d, repeated=state.refusals.get(d.key) == d.why and d.verdict != DONE) for d in decided)
+
+
+def _mint(state: AgentState, cause: str, rule: Rule, finding: Finding) -> str:
+    """One id per finding: a rule may have several about one branch."""
+    about = () if finding.strategy is None else (finding.strategy,)
+    return mint(state.tenant, state.agent, cause, rule.name, finding.branch, *about)
 
 
 def _unless_full(decision: Decision, state: AgentState) -> Decision:
@@ -213,14 +222,14 @@ def as_approved(again: Decision, approval: Approval) -> Decision:
     return replace(again, verdict=REFUSED, why=f"approved was: {asked}; since then it has become: {now}")
 
 
-def without_rule(approval: Approval, now: datetime) -> DecisionMade:
+def without_rule(approval: Approval, now: datetime, whole: JsonValue) -> DecisionMade:
     """What was approved cannot be done: its rule is not configured any more."""
     why = f"there is no rule {approval.rule} any more"
     found = approval.finding
     return DecisionMade(
         decision_id=approval.decision_id,
         rule=approval.rule,
-        inputs={"branch": found.branch, "found": dict(found.inputs), "now": now.isoformat()},
+        inputs={"branch": found.branch, "found": dict(found.inputs), "now": now.isoformat(), basis.KEY: whole},
         verdict=REFUSED,
         actions=[],
         not_done=[NotDone(action=approval.words or approval.rule, why=why)],

@@ -7,7 +7,7 @@
     assert story.sent(PrepareVariants)
 
 Every input goes through the core twice, and the state through JSON in between: whatever a test tells, it also shows
-that a replay gives the same and that nothing is lost in storage.
+that a replay gives the same, that nothing is lost in storage, and that every decision follows from what its event holds.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from decision_engine.agent_state import AgentState
 from decision_engine.engine import Input, Output
 from decision_engine.experiment import Experiment
 from decision_engine.policy import Policy
+from decision_engine.recompute import RECOMPUTATIONS
 from decision_engine.rules import builtin_rules
 from thymos import commands, events
 from thymos.config import Versioning
@@ -53,6 +54,12 @@ def policy(tasks: int = 128, **versioning: Any) -> Policy:
     return Policy(configured, configured.rules or builtin_rules(configured), scenario(tasks))
 
 
+def recomputed(message: Message) -> Message | None:
+    """What today's core makes of a published message's own inputs; a message that is no decision is itself."""
+    again = RECOMPUTATIONS.get(type(message))
+    return message if again is None else again(type(message).model_validate_json(message.model_dump_json()))
+
+
 class Story:
     """One agent's story: what happens to it, and what decision-engine sends out."""
 
@@ -74,6 +81,8 @@ class Story:
         result = engine.step(self.state, given, self.now, self.policy)
         stored = agent_state.from_json(agent_state.to_json(self.state))
         assert engine.step(stored, given, self.now, self.policy) == result, "a replay must give the same"
+        for output in result.outputs:
+            assert recomputed(output.message) == output.message, "a decision must follow from what its event holds"
         self.state = result.state
         self.outputs += result.outputs
         self.closed |= {known.id: known for known in result.changed if not known.is_open}

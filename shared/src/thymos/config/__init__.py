@@ -47,6 +47,7 @@ from thymos.config.sections import (
     Versioning,
     WorktreeScaling,
 )
+from thymos.config.written import as_written
 
 __all__ = [
     "GENERATORS",
@@ -85,6 +86,7 @@ __all__ = [
     "Supervisor",
     "Versioning",
     "WorktreeScaling",
+    "as_written",
     "effective",
     "load",
 ]
