@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from thymos.catalogue import messages
+from thymos.contract.addresses import file_stem
 from thymos.envelope import Envelope, decode
 from thymos.examples import EXAMPLES, example_of
 from thymos.message import Message
-from thymos.schemas import file_stem
 
 PROTO = Path(__file__).parents[2] / "proto"
 ON_DISK = sorted((PROTO / "examples").glob("*.json"))

@@ -5,7 +5,7 @@ The reply is `{"ok": true, "data": …}` or `{"ok": false, "error": {"code", "me
 
 One module for each service: memory.py of memory-repository, metrics.py of metrics-collector, experiments.py of
 decision-engine, worktrees.py of worktree-scaler. To add a request: declare it and its answer there, name the verb in
-`VERBS` of `thymos/schemas.py`, and run `make generate`.
+`VERBS` of `thymos/contract/verbs.py`, and run `make generate`.
 """
 
 from thymos.requests.base import (

@@ -1,0 +1,66 @@
+"""The requests that the services answer: where, and with what."""
+
+from typing import NamedTuple
+
+from thymos import requests, subjects
+
+
+class Verb(NamedTuple):
+    """A request that a service answers, for those who ask."""
+
+    service: str
+    name: str
+    request: type[requests.Request]
+    answer: type[requests.Answer]
+
+    @property
+    def subject(self) -> str:
+        """Where it is asked."""
+        return subjects.request_subject(self.service, "<tenant>", "<agent>", self.name)
+
+
+def _verbs(service: str, **verbs: tuple[type[requests.Request], type[requests.Answer]]) -> tuple[Verb, ...]:
+    return tuple(Verb(service, name, *pair) for name, pair in verbs.items())
+
+
+VERBS = (
+    *_verbs(
+        subjects.MEMORY_REPOSITORY,
+        get=(requests.GetMemory, requests.Memory),
+        list=(requests.ListMemories, requests.MemoryPage),
+        search=(requests.SearchMemories, requests.SearchAnswer),
+        commit=(requests.CommitChanges, requests.CommitAnswer),
+        log=(requests.ReadLog, requests.LogAnswer),
+        show=(requests.ShowCommit, requests.ShowAnswer),
+        diff=(requests.DiffRefs, requests.DiffAnswer),
+        branches=(requests.ListBranches, requests.BranchesAnswer),
+        branch_create=(requests.NewBranch, requests.BranchAnswer),
+        branch_delete=(requests.RemoveBranch, requests.BranchAnswer),
+        merge=(requests.Merge, requests.MergeAnswer),
+        rollback=(requests.Rollback, requests.CommitAnswer),
+        snapshot=(requests.Snapshot, requests.SnapshotAnswer),
+        worktree_open=(requests.OpenWorktree, requests.WorktreeAnswer),
+        worktree_stage=(requests.StageChanges, requests.WorktreeAnswer),
+        worktree_commit=(requests.CommitWorktree, requests.CommitAnswer),
+        worktree_close=(requests.CloseWorktree, requests.WorktreeAnswer),
+        worktrees=(requests.ListWorktrees, requests.WorktreesAnswer),
+    ),
+    *_verbs(
+        subjects.METRICS_COLLECTOR,
+        metrics=(requests.ReadMetrics, requests.MetricsAnswer),
+        agents=(requests.ListAgents, requests.AgentsAnswer),
+    ),
+    *_verbs(
+        subjects.DECISION_ENGINE,
+        experiments=(requests.ListExperiments, requests.ExperimentsAnswer),
+        experiment=(requests.ReadExperiment, requests.ExperimentRecord),
+        decisions=(requests.ListDecisions, requests.DecisionsAnswer),
+        stats=(requests.ReadStats, requests.VersioningMetrics),
+    ),
+    *_verbs(
+        subjects.WORKTREE_SCALER,
+        worktrees=(requests.ListAgentWorktrees, requests.AgentWorktreesAnswer),
+        agents=(requests.ListFleets, requests.FleetsAnswer),
+        scenario=(requests.ReadScenario, requests.ScenarioAnswer),
+    ),
+)
