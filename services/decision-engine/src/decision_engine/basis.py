@@ -274,9 +274,11 @@ def unpacked(value: JsonValue) -> Basis:
     try:
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(base64.b64decode(str(value["zlib"]), validate=True), UNPACKED_MAX)
+        if not unpacker.eof:
+            raise CannotRecomputeError(f"its inputs are cut off, or more than {UNPACKED_MAX} bytes")
         held = json.loads(text)
     except (ValueError, zlib.error, RecursionError) as error:
         raise CannotRecomputeError(f"its inputs cannot be unpacked: {error}") from error
-    if not unpacker.eof or not isinstance(held, dict):
-        raise CannotRecomputeError(f"its inputs are no object of at most {UNPACKED_MAX} bytes")
+    if not isinstance(held, dict):
+        raise CannotRecomputeError("its inputs are no object")
     return held

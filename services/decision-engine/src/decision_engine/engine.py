@@ -155,9 +155,7 @@ def _on_command(work: _Work, message: Message) -> None:
 def _start(work: _Work, command: commands.StartExperiment) -> None:
     """A person starts an experiment: it spends its whole alpha, and waits for nothing to learn from."""
     generators = list(command.generators or work.policy.versioning.experiments.generators)
-    made = started_by_person(
-        command, work.state.tenant, work.state.agent, work.cause, generators, work.now.isoformat()
-    )
+    made = started_by_person(command, work.state.tenant, work.state.agent, work.cause, generators, work.now.isoformat())
     _open(work, OpenExperiment(_by_whom(command), "each", tuple(generators)), made.decision_id)
     work.publish(made)
 

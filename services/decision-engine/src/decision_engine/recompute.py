@@ -74,7 +74,9 @@ def _step(held: ExperimentBasis) -> Step | None:
             case Trigger.WON, Verdict.MERGE:
                 return saga.won(experiment, now, policy)
             case Trigger.WITHHELD, Verdict.MERGE:
-                return saga.withheld(experiment, experiment.decision_id, held.why, now, policy)  # the question goes nowhere
+                return saga.withheld(
+                    experiment, experiment.decision_id, held.why, now, policy
+                )  # the question goes nowhere
             case Trigger.HARMED, Verdict.ROLLBACK:
                 return saga.harmed(experiment, now, policy)
             case Trigger.UNDECIDED, Verdict.MERGE | Verdict.ROLLBACK:

@@ -21,6 +21,7 @@ from thymos.unit_of_work import Transaction
 from worktree_scaler import external, reservations, scenario_runs, store
 from worktree_scaler.lifecycle import SERVING, WITH_PROCESS, Phase, Trigger, following
 from worktree_scaler.processes import Sign
+from worktree_scaler.recompute import ScalingBasis
 from worktree_scaler.reconcile import (
     Action,
     Drain,
@@ -32,14 +33,7 @@ from worktree_scaler.reconcile import (
     after_exit,
     plan,
 )
-from worktree_scaler.scaling import (
-    Direction,
-    ScalingAction,
-    ScalingHistory,
-    ScalingSignal,
-    decide,
-    evolve,
-)
+from worktree_scaler.scaling import Direction, ScalingHistory, ScalingSignal, evolve
 from worktree_scaler.settings import MAIN, ScalerSettings
 from worktree_scaler.store import Branch, FleetRow, WorktreeRow
 from worktree_scaler.worktree_events import tell, tell_failed
@@ -143,10 +137,9 @@ class FleetStep:
         overridden = override is not None and tx.now < override.until
         history = ScalingHistory(**{**vars(history), "override": override if overridden else None})
         signal = self._signal(fleet, rows, seen.depths.get(fleet.branch), tx)
-        if self._settings.scaling_enabled or overridden:
-            action = decide(history, signal, self._settings.policy, tx.now)
-        else:
-            action = self._at_minimum(signal)
+        enabled = self._settings.scaling_enabled or overridden
+        basis = ScalingBasis(history, signal, self._settings.policy, tx.now, enabled)
+        action = basis.action()
         self._histories[fleet.branch] = evolve(history, signal, self._settings.policy, action, tx.now)
         if action.direction is Direction.HOLD:
             return fleet
@@ -156,20 +149,14 @@ class FleetStep:
                 branch=fleet.branch.branch,
                 from_count=fleet.desired,
                 to_count=action.count,
-                signal=_as_json(signal),
+                signal=signal.shown(),
                 reason=action.reason,
+                inputs=basis.to_json(),
             ),
             tenant=fleet.branch.tenant,
             agent=fleet.branch.agent,
         )
         return FleetRow(fleet.branch, action.count, fleet.releasing, fleet.experiment_id)
-
-    def _at_minimum(self, signal: ScalingSignal) -> ScalingAction:
-        least = self._settings.policy.min_worktrees
-        direction = Direction.UP if least > signal.current else Direction.DOWN
-        if least == signal.current:
-            direction = Direction.HOLD
-        return ScalingAction(least, direction, "scaling is switched off: min_worktrees", None)
 
     def _signal(
         self, fleet: FleetRow, rows: Sequence[WorktreeRow], depth: QueueDepth | None, tx: Transaction
@@ -276,16 +263,6 @@ class FleetStep:
                 moved = _move(row.worktree_id, Trigger.FORGET, f"{row.reason}; forgotten", tx)
                 tell(WorktreeStopped, moved, moved.reason, tx)
             store.forget_oldest_stopped(tx.connection)
-
-
-def _as_json(signal: ScalingSignal) -> dict[str, int | None]:
-    return {
-        "pending": signal.pending,
-        "ack_pending": signal.ack_pending,
-        "in_flight": signal.in_flight,
-        "capacity": signal.capacity,
-        "reserved": signal.reserved,
-    }
 
 
 def _how_it_ended(exit_code: int | None) -> str:

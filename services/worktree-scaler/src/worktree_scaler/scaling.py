@@ -30,6 +30,8 @@ from enum import StrEnum
 from fractions import Fraction
 from math import ceil
 
+from pydantic import JsonValue
+
 STEP_UP_WORKTREES = 4
 """Within one period a fleet may always grow by this many, however small it is."""
 STEP_UP_FACTOR = 2
@@ -100,6 +102,16 @@ class ScalingSignal:
         if self.pending is None or self.ack_pending is None:
             return None
         return self.pending + self.ack_pending
+
+    def shown(self) -> dict[str, JsonValue]:
+        """The figures as `worktree.scaled` shows them."""
+        return {
+            "pending": self.pending,
+            "ack_pending": self.ack_pending,
+            "in_flight": self.in_flight,
+            "capacity": self.capacity,
+            "reserved": self.reserved,
+        }
 
 
 @dataclass(frozen=True)
@@ -193,6 +205,15 @@ def decide(history: ScalingHistory, signal: ScalingSignal, policy: ScalingPolicy
     else:
         count, reason = signal.current, f"{_figures(signal)}: {recommended} is right"
     return _permit(count, reason, signal, policy, recommended)
+
+
+def at_minimum(signal: ScalingSignal, policy: ScalingPolicy) -> ScalingAction:
+    """What to do while scaling is switched off: the smallest fleet."""
+    least = policy.min_worktrees
+    direction = Direction.HOLD
+    if least != signal.current:
+        direction = Direction.UP if least > signal.current else Direction.DOWN
+    return ScalingAction(least, direction, "scaling is switched off: min_worktrees", None)
 
 
 def _missing(signal: ScalingSignal) -> str:
