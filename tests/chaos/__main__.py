@@ -1,0 +1,67 @@
+"""`python -m tests.chaos soak|kills|cluster`: what `make chaos`, `make chaos-kills` and `make chaos-cluster` run.
+
+Exit code 0 when every invariant held, 1 when one broke: the seed and the invariant are printed.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable
+from pathlib import Path
+
+from thymos.errors import ThymosError
+
+from . import report
+from .soak import soak
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    options = _parser().parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thymos-chaos-")))
+        try:
+            return asyncio.run(_ended_by_term_signal(options.run(options, folder)))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            report.say("chaos: stopped; nothing is left running")
+            return 130
+        except ThymosError as error:
+            report.say(f"chaos: {error}")
+            return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="chaos", description="Faults on a running suite, and what must hold.")
+    verbs = parser.add_subparsers(required=True)
+    soaking = verbs.add_parser("soak", help="the demo's load for a time, with faults at random")
+    soaking.add_argument("--seconds", type=float, default=120.0, help="how long the faults go on [120]")
+    soaking.set_defaults(run=_soak)
+    for verb in (soaking,):
+        verb.add_argument("--seed", type=int, default=1, help="which faults, and when [1]")
+        verb.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+        verb.add_argument("--data", type=Path, default=None, help="keep the data here [a temporary folder]")
+    return parser
+
+
+async def _soak(options: argparse.Namespace, folder: Path) -> int:
+    result = await soak(folder, options.seconds, options.seed, report.say)
+    if options.json:
+        report.emit(report.as_json(result))
+    else:
+        report.show(result, f'make chaos ARGS="--seconds {options.seconds:g} --seed {options.seed}"')
+    return 1 if result.broken else 0
+
+
+async def _ended_by_term_signal(work: Awaitable[int]) -> int:
+    """A term signal ends the run as an interrupt does: what was started is stopped."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""Faults: which, when and to whom follows from a seed; and the hand that does them to a running suite."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import psutil
+
+from thymos.suite import MODULES, NATS, Suite
+
+AGENT = "agent"
+SERVICES = tuple(MODULES)
+TARGETS = (*SERVICES, NATS, AGENT)
+EVERY_SECONDS = 2.5
+"""The mean time between two faults."""
+LASTS_SECONDS = (0.3, 4.0)
+MARK, URL = "THYMOS_WORKTREE", "THYMOS_NATS_URL"
+
+
+class Action(StrEnum):
+    """What is done to a process: killed (-9), told to end (SIGTERM), paused for a while, kept away for a while."""
+
+    KILL = "kill -9"
+    STOP = "stop"
+    PAUSE = "pause"
+    AWAY = "away"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault, `at` seconds after the load began; `lasts` is for a pause or an absence, in seconds. `pick` says
+    which of the agent processes there are at that moment."""
+
+    at: float
+    action: Action
+    target: str
+    lasts: float = 0.0
+    pick: int = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A fault that was done: when it really was, to which process, during which part of the load."""
+
+    fault: Fault
+    at: float
+    stage: str
+    process: str
+
+    def line(self) -> str:
+        """For a person."""
+        lasting = f" for {self.fault.lasts:.1f} s" if self.fault.lasts else ""
+        return (
+            f"{self.at:6.1f} s  {self.fault.action.value}{lasting} {self.fault.target} ({self.process}): {self.stage}"
+        )
+
+
+def plan(seed: int, seconds: float, targets: Sequence[str] = TARGETS) -> list[Fault]:
+    """Faults at random moments of the time given: every target, and every action, has its turn before any repeats."""
+    chance = random.Random(seed)
+    faults: list[Fault] = []
+    waiting: list[tuple[str, Action]] = []
+    at = chance.expovariate(1 / EVERY_SECONDS)
+    while at < seconds:
+        if not waiting:
+            waiting = [(target, action) for target in targets for action in Action if _is_possible(target, action)]
+            chance.shuffle(waiting)
+        target, action = waiting.pop()
+        lasts = chance.uniform(*LASTS_SECONDS) if action in (Action.PAUSE, Action.AWAY) else 0.0
+        faults.append(Fault(round(at, 2), action, target, round(lasts, 2), chance.randrange(1_000)))
+        at += chance.expovariate(1 / EVERY_SECONDS)
+    return faults
+
+
+def _is_possible(target: str, action: Action) -> bool:
+    """An agent's process is kept away by nobody: who starts it again is worktree-scaler."""
+    return not (target == AGENT and action is Action.AWAY)
+
+
+class Hand:
+    """Does faults to a running suite. `stage` tells what the load is doing."""
+
+    def __init__(self, suite: Suite, stage: Callable[[], str], began: float, tell: Callable[[str], None]) -> None:
+        self._suite = suite
+        self._stage = stage
+        self._began = began
+        self._tell = tell
+        self._paused: set[int] = set()
+        self.done: list[Done] = []
+
+    async def do_all(self, faults: Sequence[Fault]) -> None:
+        """Each at its moment, though others may last still; returns when the last is over."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for fault in faults:
+                    await asyncio.sleep(max(0.0, self._began + fault.at - time.monotonic()))
+                    group.create_task(self.do(fault))
+        finally:
+            self.release()
+
+    async def do(self, fault: Fault) -> None:
+        """One fault, now. None when there is no such process at this moment: that is said, too."""
+        pid = self._pid(fault)
+        at = round(time.monotonic() - self._began, 1)
+        self.done.append(Done(fault, at, self._stage(), f"pid {pid}" if pid else "was not running"))
+        self._tell(self.done[-1].line())
+        if fault.action is Action.AWAY:
+            await self._keep_away(fault)
+        elif pid is None:
+            return
+        elif fault.action is Action.PAUSE:
+            await self._pause(pid, fault.lasts)
+        else:
+            self._forget_deaths()
+            _signal(pid, signal.SIGKILL if fault.action is Action.KILL else signal.SIGTERM)
+
+    def release(self) -> None:
+        """Let everything that is paused go on."""
+        for pid in tuple(self._paused):
+            _signal(pid, signal.SIGCONT)
+            self._paused.discard(pid)
+
+    def _pid(self, fault: Fault) -> int | None:
+        if fault.target == AGENT:
+            agents = agent_pids(self._suite.url)
+            return agents[fault.pick % len(agents)] if agents else None
+        if fault.target == NATS:
+            server = self._suite.server
+            return server.pid if server is not None and server.running else None
+        return self._suite.services[fault.target].pid
+
+    async def _pause(self, pid: int, seconds: float) -> None:
+        self._paused.add(pid)
+        _signal(pid, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        _signal(pid, signal.SIGCONT)
+        self._paused.discard(pid)
+
+    async def _keep_away(self, fault: Fault) -> None:
+        """NATS is started again by its watch at once, so that it is killed until the time is over."""
+        if fault.target == NATS:
+            end = time.monotonic() + fault.lasts
+            while time.monotonic() < end:
+                if (pid := self._pid(fault)) is not None:
+                    _signal(pid, signal.SIGKILL)
+                await asyncio.sleep(0.1)
+            return
+        child = self._suite.services[fault.target]
+        await child.stop()
+        await asyncio.sleep(fault.lasts)
+        child.start()
+
+    def _forget_deaths(self) -> None:
+        """The backoff of a process that dies again and again is not what is tested here."""
+        for child in self._suite.services.values():
+            child.deaths = 0
+
+
+def agent_pids(url: str) -> list[int]:
+    """The agent processes that work for the suite at `url`, in the order of their worktrees."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            environment = process.environ()
+            if MARK in environment and environment.get(URL) == url and process.status() != psutil.STATUS_ZOMBIE:
+                found.append((environment[MARK], process.pid))
+    return [pid for _, pid in sorted(found)]
+
+
+def processes_of(url: str) -> list[psutil.Process]:
+    """All processes that were told of the server at `url`: services and agents."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(URL) == url and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def shifted(faults: Sequence[Fault], seconds: float) -> list[Fault]:
+    """The same faults, later."""
+    return [replace(fault, at=fault.at + seconds) for fault in faults]
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,80 @@
+"""The result of a run, for a person and for a program."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from .run import Result
+
+
+def say(text: str) -> None:
+    """A line for a person: on stderr, at once."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def show(result: Result, again: str) -> None:
+    """The counts and the invariants as a table; the seed and what is broken where something is."""
+    write("")
+    write(f"faults: {len(result.timeline)} ({faults_of(result)})")
+    write_table([(name, str(count)) for name, count in result.counts.items()])
+    write("")
+    rows = []
+    for finding in result.findings:
+        checked = "not available" if finding.checked is None else str(finding.checked)
+        rows.append(("ok" if finding.held else "BROKEN", finding.invariant, checked))
+    write_table(rows)
+    for missed in result.missed:
+        write(f"did not happen: {missed}")
+    write(f"seed {result.seed}, {result.seconds:g} s")
+    for finding in result.broken:
+        write(f"BROKEN: {finding.invariant}")
+        for problem in finding.problems:
+            write(f"  {problem}")
+    if result.broken:
+        write(f"again: {again}")
+
+
+def faults_of(result: Result) -> str:
+    """How often which fault was done to whom."""
+    counted = Counter(f"{done.fault.action.value} {done.fault.target}" for done in result.timeline)
+    return ", ".join(f"{what} {count}" for what, count in sorted(counted.items())) or "none"
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """A run as an object."""
+    return {
+        "seed": result.seed,
+        "held": not result.broken,
+        "seconds": result.seconds,
+        "counts": result.counts,
+        "stages": result.stages,
+        "missed": result.missed,
+        "faults": [
+            {"at": done.at, "action": done.fault.action.value, "target": done.fault.target, "stage": done.stage,
+             "lasts": done.fault.lasts, "process": done.process}
+            for done in result.timeline
+        ],
+        "invariants": [{**asdict(finding), "held": finding.held} for finding in result.findings],
+    }  # fmt: skip
+
+
+def emit(data: Any) -> None:
+    """Data on stdout."""
+    sys.stdout.write(json.dumps(data) + "\n")
+
+
+def write(text: str) -> None:
+    """A line of the result on stdout."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def write_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as they need to be."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    for row in rows:
+        write("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
