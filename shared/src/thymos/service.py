@@ -133,7 +133,7 @@ def main(build: Callable[[ServiceSettings], Service]) -> None:
     configure_logging()
     try:
         asyncio.run(_run_process(ServiceSettings.from_environment(), build))
-    except ConfigError as error:
+    except (ConfigError, StoreUnavailableError) as error:
         raise SystemExit(f"{error}") from error
 
 
@@ -233,7 +233,8 @@ async def _tick(service: Service, tick: Tick) -> None:
 
 async def _watch_readiness(service: Service, bus: Bus, readiness: Readiness) -> None:
     while True:
-        findings = list(await bus.missing([route.consumer for route in service.routes]))
+        missing = await bus.missing([route.consumer for route in service.routes])
+        findings = [*missing, *await service.store.findings()]
         if findings != readiness.findings:
             log.info("%s: %s", service.name, "; ".join(findings) or "ready")
         readiness.findings = findings

@@ -8,18 +8,20 @@ All work runs on one thread that owns the connection: handlers are plain functio
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from thymos import store_health
 from thymos.bus import CONTENT_TYPE_HEADER, Bus
 from thymos.envelope import CONTENT_TYPE, Envelope, subject_of
 from thymos.errors import PoisonError, StoreUnavailableError, TransientError
@@ -44,21 +46,6 @@ RELAY_BATCH = 64
 RELAY_FORGET_EVERY = 8
 """Published messages that may be published again after a kill; their ids are known to the stream for an hour."""
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://thymos.invalid/outbox")
-
-_UNAVAILABLE = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_INTERRUPT,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_NOTADB,
-}
-"""What is the file's or the disk's fault, not that of the work."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS inbox(
@@ -191,32 +178,49 @@ class ServiceStore:
         self.service = service
         self._clock = clock
         self._thread = executor or ThreadPoolExecutor(1, thread_name_prefix=f"{service}-store")
-        self._thread.submit(self._open, schema).result()
+        self.problem = ""
+        """Why the file cannot be used, in words; empty while it can."""
+        self._thread.submit(self._translated, partial(self._open, schema)).result()
         self.outbox_filled = asyncio.Event()
         self._remembered = 0
         self._relay_said = ""
 
     def _open(self, schema: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise store_health.unavailable(self.path, error) or error from error
         self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
         self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
-        self._connection.executescript(_SCHEMA)
+        self._connection.executescript(_SCHEMA + store_health.SCHEMA)
         self._connection.executescript(schema)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` on the store's thread. Raises StoreUnavailableError when the file cannot be used right now."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, work)
 
-    @staticmethod
-    def _translated(work: Callable[[], T]) -> T:
+    def _translated(self, work: Callable[[], T]) -> T:
         try:
             return work()
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _UNAVAILABLE:
+            unavailable = store_health.unavailable(self.path, error)
+            if unavailable is None:
                 raise
-            raise StoreUnavailableError(f"the store cannot be used right now: {error}") from error
+            self.problem = str(unavailable)
+            raise unavailable from error
 
-    @contextmanager
+    async def findings(self) -> list[str]:
+        """What keeps the service from its work, in words: the file cannot be written, or the bus takes nothing. A file
+        that failed counts as mended once it takes a write again."""
+        if self.problem:
+            with contextlib.suppress(StoreUnavailableError):
+                await self.run(lambda: store_health.probe(self._connection))
+                self.problem = ""
+        disk = self.problem or store_health.disk_finding(self.path)
+        waiting = self._relay_said and f"what it has to publish waits for the bus: {self._relay_said}"
+        return [words for words in (disk, waiting) if words]
+
+    @contextlib.contextmanager
     def _transaction(self, cause: Cause) -> Iterator[Transaction]:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -384,10 +388,10 @@ class ServiceStore:
         while True:
             self.outbox_filled.clear()
             try:
-                if await self.relay(bus):
-                    continue
+                published = await self.relay(bus)
                 self._say("")
-                await self.outbox_filled.wait()
+                if not published:
+                    await self.outbox_filled.wait()
             except TransientError as error:
                 self._say(str(error))
                 await asyncio.sleep(pause.total_seconds())
