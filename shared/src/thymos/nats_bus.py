@@ -47,6 +47,8 @@ RECONNECT_SECONDS = 0.25
 PULL_BYTES_MAX = 8 * 1024 * 1024
 """Bytes on their way at once: the server cuts a client off that has more than 64 MiB waiting for it."""
 VERSION = "0.1.0"
+TERMINATED = "settled by Thymos"
+"""Why a delivery of ours was terminated, in the server's advisory: its dead letter was stored before."""
 
 _ENDS_A_PULL = ("Batch Completed", "Message Size Exceeds", "Server Shutdown", "Leadership Change")
 """Reasons to end a pull request that are no fault: the next one is asked for at once."""
@@ -440,7 +442,10 @@ class NatsDelivery:
         await self._settle(self._message.nak(delay=delay.total_seconds()))
 
     async def terminate(self) -> None:
-        await self._settle(self._message.term())
+        # nats-py's own term() cannot say why; whoever hears the server's advisory must know that it was us.
+        self._message._check_reply()
+        await self._settle(self._message._client.publish(self._message.reply, f"+TERM {TERMINATED}".encode()))
+        self._message._ackd = True
 
     async def in_progress(self) -> None:
         await self._settle(self._message.in_progress())

@@ -6,7 +6,6 @@ message takes one path: decode, handle in one transaction, publish what it cause
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -15,44 +14,41 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ValidationError
 
 from thymos import config as configuration
-from thymos import nats_bus, subjects
+from thymos import nats_bus
+from thymos.answering import Answers
+from thymos.answering import Endpoint as Endpoint
+from thymos.answering import error_reply as error_reply
+from thymos.answering import reply as reply
 from thymos.background import cancelled
-from thymos.bus import CONTENT_TYPE_HEADER, Bus, Delivery, Subscription
+from thymos.backup.copies import Copies
+from thymos.bus import CONTENT_TYPE_HEADER, Bus, Delivery, Stored, Subscription
 from thymos.commands import Command
 from thymos.config import Config
-from thymos.envelope import BATCH_CONTENT_TYPE, Envelope, decode, decode_batch, first_problem
+from thymos.envelope import BATCH_CONTENT_TYPE, Envelope, decode, decode_batch
 from thymos.errors import (
     ConfigError,
     PoisonError,
     Refusal,
-    RefusalCode,
     StoreUnavailableError,
-    ThymosError,
     TransientError,
 )
 from thymos.events import CommandRefused
 from thymos.logs import configure_logging
 from thymos.message import Message
-from thymos.names import check_agent, check_tenant
 from thymos.observability.http import serving
 from thymos.observability.instruments import Instruments, Pages
-from thymos.settlement import attempt, publish_dead_letter, settled
+from thymos.settlement import attempt, found_at, publish_dead_letter, settled
 from thymos.subjects import Consumer
-from thymos.unit_of_work import BatchHandler, Cause, Handler, ServiceStore, Transaction
+from thymos.unit_of_work import BatchHandler, Handler, ServiceStore, Transaction
+from thymos.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT = timedelta(seconds=5)
 TRANSACTION_EVENTS_MAX = 10_000
 """Events of a batch that go into one transaction: the store's thread is free for others in between."""
-REQUESTS_MAX = 64
-"""Requests in hand; more are refused as `unavailable`, so that events have their turn."""
-REPLY_TEXT_MAX = 2_000
 READINESS_PERIOD_SECONDS = 2.0
 CONSUMER_RETRY_SECONDS = 0.5
 SHUTDOWN_SECONDS = 10.0
@@ -65,15 +61,6 @@ class Route:
     consumer: Consumer
     handle: Handler | None = None
     handle_batch: BatchHandler | None = None
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One verb of the service's requests. `answer(request, tx)` returns what goes into `data` of the reply."""
-
-    verb: str
-    request: type[BaseModel]
-    answer: Callable[[Any, Transaction], Any]
 
 
 @dataclass(frozen=True)
@@ -186,7 +173,10 @@ async def run(service: Service, bus: Bus, stop: asyncio.Event, readiness: Readin
         ExceptionGroup: a part of the service failed for a reason that is not settled by its own loop (a bug).
     """
     readiness = readiness or Readiness()
-    await bus.serve(service.name, _endpoints(service), _Answers(service, readiness).answer)
+    copies = Copies(service.store, bus)
+    again = {route.consumer.stream.name: partial(_again, service, route) for route in service.routes}
+    answers = Answers(service.store, service.endpoints, lambda: readiness.findings, Upkeep(service.name, again, copies))
+    await bus.serve(service.name, answers.subjects(), answers.answer)
     async with asyncio.TaskGroup() as group:
         workers = [group.create_task(_consume(service, bus, route, stop)) for route in service.routes]
         others = [
@@ -205,6 +195,7 @@ async def run(service: Service, bus: Bus, stop: asyncio.Event, readiness: Readin
         finally:
             if service.stopping is not None:
                 await service.stopping()
+        await copies.close()
         await cancelled(relay)
         with contextlib.suppress(TransientError):
             await service.store.relay(bus)
@@ -280,7 +271,7 @@ async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(stop.wait(), seconds)
 
 
-async def _handle(service: Service, route: Route, delivery: Delivery) -> None:
+async def _handle(service: Service, route: Route, delivery: Delivery | Stored) -> None:
     envelope = decode(delivery.body, delivery.subject)
     handler = route.handle or _one_by_one(route)
     if isinstance(envelope.data, Command):
@@ -350,13 +341,13 @@ async def _handle_together(service: Service, route: Route, envelopes: Sequence[E
         await service.store.handle_batch(_inbox_of(route), part, route.handle_batch)
 
 
-def _decode_any(delivery: Delivery) -> list[Envelope[Message] | PoisonError]:
+def _decode_any(delivery: Delivery | Stored) -> list[Envelope[Message] | PoisonError]:
     if delivery.headers.get(CONTENT_TYPE_HEADER) == BATCH_CONTENT_TYPE:
         return decode_batch(delivery.body, delivery.subject)
     return [decode(delivery.body, delivery.subject)]
 
 
-async def _handle_each(service: Service, route: Route, delivery: Delivery) -> None:
+async def _handle_each(service: Service, route: Route, delivery: Delivery | Stored) -> None:
     """Each event of one message by itself. Raises the first failure that may pass, else the first, once all have had
     their turn; those that cannot be read are buried already."""
     problem: Exception | None = None
@@ -374,6 +365,17 @@ async def _handle_each(service: Service, route: Route, delivery: Delivery) -> No
         raise problem
 
 
+async def _again(service: Service, route: Route, message: Stored) -> None:
+    """A message that was given up, as if it were delivered. Raises the first problem, once all have had their turn."""
+    if route.handle_batch is None:
+        await _handle(service, route, message)
+        return
+    await _handle_each(service, route, message)
+    for item in _decode_any(message):
+        if not isinstance(item, Envelope):
+            raise item
+
+
 async def _bury(bus: Bus, route: Route, delivery: Delivery, errors: Sequence[PoisonError]) -> None:
     """A batch message with bad items goes to the dead letters once, with the first reason; its good items count."""
     if errors:
@@ -385,93 +387,5 @@ async def _bury(bus: Bus, route: Route, delivery: Delivery, errors: Sequence[Poi
             reason=f"{len(errors)} of the batch's events: {errors[0]}",
             attempts=delivery.attempts,
             key=f"{route.consumer.durable}:{delivery.sequence}:items",
+            found=found_at(route.consumer, delivery),
         )
-
-
-# --- requests ------------------------------------------------------------------------------------------------------
-
-
-def _endpoints(service: Service) -> dict[str, str]:
-    verbs = [endpoint.verb for endpoint in service.endpoints]
-    return {
-        "ready": subjects.request_subject(service.name, "*", "*", "ready"),
-        **{verb: subjects.request_subject(service.name, "*", "*", verb) for verb in verbs},
-    }
-
-
-class _Answers:
-    """Answers requests. Every failure is part of the answer, so that the caller never waits in vain."""
-
-    def __init__(self, service: Service, readiness: Readiness) -> None:
-        self._service = service
-        self._readiness = readiness
-        self._endpoints = {endpoint.verb: endpoint for endpoint in service.endpoints}
-        self._in_hand = 0
-
-    async def answer(self, subject: str, body: bytes) -> bytes:
-        if self._in_hand >= REQUESTS_MAX:
-            return error_reply(Refusal(RefusalCode.UNAVAILABLE, f"{REQUESTS_MAX} requests are in hand", "try again"))
-        self._in_hand += 1
-        try:
-            return await self._told(subject, body)
-        finally:
-            self._in_hand -= 1
-
-    async def _told(self, subject: str, body: bytes) -> bytes:
-        try:
-            return await self._answer(subject, body)
-        except Refusal as refusal:
-            return error_reply(refusal)
-        except TransientError as error:
-            return error_reply(Refusal(RefusalCode.UNAVAILABLE, str(error), "try again"))
-        except ValidationError as error:
-            return error_reply(Refusal(RefusalCode.INVALID, first_problem(error)))
-        except (ThymosError, ValueError) as error:
-            return error_reply(Refusal(RefusalCode.INVALID, str(error)))
-        except Exception as error:
-            log.exception("%s: request %s failed", self._service.name, subject)
-            return error_reply(Refusal(RefusalCode.UNAVAILABLE, f"internal error: {error}", "see the service's log"))
-
-    async def _answer(self, subject: str, body: bytes) -> bytes:
-        verb = subject.rsplit(".", 1)[-1]
-        where = subjects.address(subject)
-        for name, check in ((where.tenant, check_tenant), (where.agent, check_agent)):
-            if name != subjects.WHOLE_SERVICE:
-                check(name)
-        if verb == "ready":
-            return reply({"ready": self._readiness.ready, "findings": self._readiness.findings})
-        endpoint = self._endpoints[verb]
-        request = endpoint.request.model_validate_json(body or b"{}")
-        key = getattr(request, "idempotency_key", None)
-        full_key = "/".join((where.tenant, where.agent, verb, key)) if key else None
-        cause = Cause(f"request|{full_key or os.urandom(16).hex()}", where.tenant, where.agent)
-
-        def work(tx: Transaction) -> bytes:
-            return reply(endpoint.answer(request, tx))
-
-        return await self._service.store.answer(cause, full_key, work)
-
-
-def reply(data: Any) -> bytes:
-    """A positive answer. Raises Refusal when it would be larger than a message may be."""
-    body = json.dumps({"ok": True, "data": data}, default=_jsonable, ensure_ascii=False).encode()
-    if len(body) > subjects.MESSAGE_BYTES_MAX:
-        raise Refusal(
-            RefusalCode.TOO_LARGE,
-            f"the answer would be {len(body)} bytes; a message holds at most {subjects.MESSAGE_BYTES_MAX}",
-            "ask for fewer with `limit`",
-        )
-    return body
-
-
-def error_reply(refusal: Refusal) -> bytes:
-    """A negative answer."""
-    message, hint = refusal.message[:REPLY_TEXT_MAX], refusal.hint[:REPLY_TEXT_MAX]
-    error = {"code": refusal.code.value, "message": message, "hint": hint}
-    return json.dumps({"ok": False, "error": error}).encode()
-
-
-def _jsonable(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} cannot be part of an answer")

@@ -21,7 +21,7 @@ from enum import StrEnum
 from pydantic import ValidationError
 
 from thymos import subjects
-from thymos.bus import Bus, Delivery
+from thymos.bus import CONTENT_TYPE_HEADER, MESSAGE_ID_HEADER, Bus, Delivery
 from thymos.dead_letters import DeadLetter
 from thymos.envelope import CONTENT_TYPE, Envelope
 from thymos.errors import PoisonError, StoreUnavailableError, TransientError
@@ -119,40 +119,68 @@ async def carry_out(bus: Bus, consumer: subjects.Consumer, delivery: Delivery, s
                 reason=settlement.reason,
                 attempts=delivery.attempts,
                 key=f"{consumer.durable}:{delivery.sequence}",
+                found=found_at(consumer, delivery),
             )
             await delivery.terminate()
 
 
+@dataclass(frozen=True)
+class Found:
+    """Where a message was found, as far as that is known; `size` in bytes where its body is not at hand."""
+
+    stream: str | None = None
+    sequence: int | None = None
+    message_id: str | None = None
+    content_type: str | None = None
+    size: int | None = None
+
+
+def found_at(consumer: subjects.Consumer, delivery: Delivery) -> Found:
+    """Where a delivered message lies."""
+    headers = delivery.headers
+    return Found(
+        consumer.stream.name, delivery.sequence, headers.get(MESSAGE_ID_HEADER), headers.get(CONTENT_TYPE_HEADER)
+    )
+
+
+NOWHERE = Found()
+
+
 async def publish_dead_letter(
-    bus: Bus, handler: str, subject: str, body: bytes, *, reason: str, attempts: int, key: str
+    bus: Bus, handler: str, subject: str, body: bytes, *, reason: str, attempts: int, key: str, found: Found = NOWHERE
 ) -> None:
     """Store what could not be processed.
 
     Args:
         handler: `<service>:<what gave up>`.
         key: says which message it was, so that storing it a second time is a duplicate.
+        found: where it lies, and what its headers say.
     """
-    try:
-        await _store_letter(bus, handler, subject, body[:ORIGINAL_BYTES_MAX], reason, attempts, key)
-    except PoisonError as error:
-        kept = body[:ORIGINAL_BYTES_KEPT_AT_LEAST]
-        await _store_letter(bus, handler, subject, kept, f"{reason} (cut: {error})", attempts, key)
-
-
-async def _store_letter(
-    bus: Bus, handler: str, subject: str, original: bytes, reason: str, attempts: int, key: str
-) -> None:
-    service = handler.split(":", 1)[0]
-    tenant, agent = _owner(subject)
     letter = DeadLetter(
-        original=base64.b64encode(original).decode(),
+        original=base64.b64encode(body[:ORIGINAL_BYTES_MAX]).decode(),
         subject=subject[:500],
         reason=reason[:4096],
         handler=handler,
         attempts=attempts,
+        original_bytes=len(body) if found.size is None else found.size,
+        stream=found.stream,
+        sequence=found.sequence,
+        message_id=found.message_id and found.message_id[:1024],
+        content_type=found.content_type and found.content_type[:200],
     )
+    try:
+        await _store_letter(bus, letter, key)
+    except PoisonError as error:
+        kept = base64.b64encode(body[:ORIGINAL_BYTES_KEPT_AT_LEAST]).decode()
+        shorter = {"original": kept, "reason": f"{reason} (cut: {error})"[:4096]}
+        await _store_letter(bus, letter.model_copy(update=shorter), key)
+
+
+async def _store_letter(bus: Bus, letter: DeadLetter, key: str) -> None:
+    service = letter.handler.split(":", 1)[0]
+    tenant, agent = _owner(letter.subject)
     envelope: Envelope[DeadLetter] = Envelope(
-        id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"dead:{handler}:{key}")),
+        id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"dead:{letter.handler}:{key}")),
         source=service,
         time=datetime.now(UTC),
         tenant=tenant,

@@ -22,6 +22,10 @@ PREFIX = "thymos"
 WHOLE_SERVICE = "_"
 """Stands for "no agent" (and "no tenant") in request subjects that concern a whole service; no name begins with it."""
 
+AUDIT_TENANT = "thymos"
+AUDIT_AGENT = "audit"
+"""Whose the seals of the event log are, which cover all tenants' events. Names like any other; nobody's agent."""
+
 MIB = 1024 * 1024
 MESSAGE_BYTES_MAX = MIB - 8192
 """The server's own limit (`max_payload`, 1 MiB) less room for headers."""
@@ -74,7 +78,22 @@ TASKS = Stream("THYMOS_TASKS", ("thymos.task.*.*.*",), Retention.WORK_QUEUE, tim
 DEAD_LETTERS = Stream(
     "THYMOS_DEAD_LETTERS", ("thymos.dead.*.*",), Retention.LIMITS, timedelta(days=30), 256 * MIB, True
 )
-STREAMS = (TELEMETRY, METRICS, EVENTS, COMMANDS, TASKS, DEAD_LETTERS)
+ADVISED_STREAMS = (TELEMETRY, METRICS, EVENTS, COMMANDS, TASKS)
+ADVISORY = "$JS.EVENT.ADVISORY.CONSUMER"
+ADVISORIES = Stream(
+    "THYMOS_ADVISORIES",
+    tuple(
+        f"{ADVISORY}.{kind}.{stream.name}.*"
+        for kind in ("MAX_DELIVERIES", "MSG_TERMINATED")
+        for stream in ADVISED_STREAMS
+    ),
+    Retention.LIMITS,
+    timedelta(days=7),
+    64 * MIB,
+    True,
+)
+"""What the server says when it delivers a message no more: the net under the dead letters."""
+STREAMS = (TELEMETRY, METRICS, EVENTS, COMMANDS, TASKS, DEAD_LETTERS, ADVISORIES)
 
 STREAM_OF_KIND = {
     Kind.TELEMETRY: TELEMETRY,
@@ -157,6 +176,7 @@ CONSUMERS = (
     _telemetry_of(WORKTREE_SCALER),
     _events_of(WORKTREE_SCALER, "branch.deleted", "experiment.closed"),
     _commands_of(WORKTREE_SCALER),
+    Consumer(ADVISORIES, WORKTREE_SCALER, (f"{ADVISORY}.>",), WORKTREE_SCALER),
 )
 
 

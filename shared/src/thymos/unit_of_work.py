@@ -182,6 +182,7 @@ class ServiceStore:
         """Why the file cannot be used, in words; empty while it can."""
         self._thread.submit(self._translated, partial(self._open, schema)).result()
         self.outbox_filled = asyncio.Event()
+        self._relaying = asyncio.Lock()
         self._remembered = 0
         self._relay_said = ""
 
@@ -335,6 +336,27 @@ class ServiceStore:
 
         Returns how many were published. Raises TransientError when some were not; the first reason.
         """
+        async with self._relaying:
+            return await self._relay(bus)
+
+    async def hold_relay(self, bus: Bus) -> None:
+        """Nothing more is published until `release_relay`; what is left in the outbox never was.
+
+        A killed process may leave messages in the outbox that it had published; they are the oldest, so that one pass
+        gets rid of them. Raises TransientError when that pass fails.
+        """
+        await self._relaying.acquire()
+        try:
+            await self._relay(bus)
+        except BaseException:
+            self._relaying.release()
+            raise
+
+    def release_relay(self) -> None:
+        """Publish again. Only after `hold_relay`."""
+        self._relaying.release()
+
+    async def _relay(self, bus: Bus) -> int:
         streams = await self.run(lambda: self._connection.execute("SELECT DISTINCT stream FROM outbox").fetchall())
         results = await asyncio.gather(
             *(self._relay_stream(bus, stream) for (stream,) in streams), return_exceptions=True

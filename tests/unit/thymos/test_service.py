@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from thymos import service as service_module
+from thymos import answering
 from thymos import settlement, subjects
 from thymos.bus import CONTENT_TYPE_HEADER
 from thymos.envelope import BATCH_CONTENT_TYPE, Envelope
@@ -143,7 +143,7 @@ async def test_requests_are_answered_whatever_they_are(tmp_path: Path, monkeypat
         assert huge["error"]["code"] == "invalid"
         assert len(json.dumps(huge)) < 3_000, "the answer does not repeat what was sent"
         assert (await ask(bus, "fine", tenant="No Tenant"))["error"]["code"] == "invalid"
-        monkeypatch.setattr(service_module, "REQUESTS_MAX", 0)
+        monkeypatch.setattr(answering, "REQUESTS_MAX", 0)
         assert (await ask(bus, "fine"))["error"]["code"] == "unavailable"
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from thymos import subjects
-from thymos.bus import Delivery
+from thymos.bus import MESSAGE_ID_HEADER, Delivery
 from thymos.dead_letters import DeadLetter
 from thymos.envelope import Envelope, decode
 from thymos.errors import PoisonError, Refusal, TransientError
@@ -94,6 +94,10 @@ async def test_a_dead_letter_holds_the_original_the_reason_the_handler_and_the_a
         reason="PoisonError: not JSON",
         handler=f"{subjects.MEMORY_REPOSITORY}:{subjects.COMMANDS.name}",
         attempts=1,
+        original_bytes=10,
+        stream=subjects.COMMANDS.name,
+        sequence=1,
+        message_id=delivery.headers[MESSAGE_ID_HEADER],
     )
     assert (letter.tenant, letter.agent, letter.source) == ("acme", "support", subjects.MEMORY_REPOSITORY)
 
@@ -124,7 +128,9 @@ async def test_the_largest_message_with_the_longest_reason_fits_into_a_letter() 
     await settled(bus, CONSUMER, delivery, lambda: failing(PoisonError("\N{SNOWMAN}" * 10_000)))
     (letter,) = await letters_of(bus)
     assert isinstance(letter.data, DeadLetter)
-    assert len(base64.b64decode(letter.data.original)) == ORIGINAL_BYTES_MAX
+    assert len(letter.data.kept) == ORIGINAL_BYTES_MAX
+    assert letter.data.cut
+    assert letter.data.original_bytes == subjects.MESSAGE_BYTES_MAX
     assert len(letter.data.reason) == 4096
 
 

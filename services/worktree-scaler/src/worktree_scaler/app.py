@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
-from thymos import subjects
+from thymos import dead_letters_net, subjects
 from thymos.service import Service, ServiceSettings
 from thymos.unit_of_work import Clock, ServiceStore, StoreFactory
 from worktree_scaler import scenario_runs, store
@@ -40,6 +40,6 @@ def build_with(
         store=service_store,
         routes=handlers.routes(),
         endpoints=handlers.endpoints(),
-        background=(supervision.run,),
+        background=(supervision.run, dead_letters_net.run),
         stopping=supervision.drain,
     )
