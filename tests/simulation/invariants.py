@@ -1,0 +1,243 @@
+"""What must always hold: some of it is checked whenever a message is stored, the rest at the end."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from decision_engine import agent_state
+from decision_engine.agent_state import AgentState
+from memory_repository import store as memory_store
+from memory_repository.verify import verify
+from thymos import commands, events, subjects
+from thymos.bus import Stored
+from thymos.client import decode_stored
+from thymos.dead_letters import DeadLetter
+from thymos.envelope import Envelope
+from thymos.errors import PoisonError
+from thymos.message import Message
+from thymos.metrics import MetricsOutcomes
+from thymos.telemetry import TaskFinished
+
+Agent = tuple[str, str]
+Experiment = tuple[str, str, str]
+_ORDER = (events.ExperimentStarted, events.ExperimentRunning, events.ExperimentDecided, events.ExperimentClosed)
+
+
+class Violation(AssertionError):
+    """Something that must always hold does not."""
+
+
+def require(holds: bool, what: str) -> None:
+    """Raises Violation unless it holds."""
+    if not holds:
+        raise Violation(what)
+
+
+def outcome_key(tenant: str, agent: str, data: TaskFinished) -> tuple[str, ...]:
+    """What an outcome is counted once by."""
+    return tenant, agent, data.experiment_id or "", data.arm or data.branch, data.task_id
+
+
+@dataclass
+class Monitor:
+    """Looks at each message when it is stored. `hostile` holds the bodies of messages that nobody can process."""
+
+    hostile: set[bytes] = field(default_factory=set)
+    stored_ids: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    rows: Counter[Agent] = field(default_factory=Counter)
+    counted: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    outcomes: set[tuple[str, ...]] = field(default_factory=set)
+    """Outcomes that were reported, final ones."""
+    stages: dict[Experiment, int] = field(default_factory=dict)
+    verdicts: dict[Experiment, str] = field(default_factory=dict)
+    merges: Counter[Experiment] = field(default_factory=Counter)
+    decided_to_merge: set[Experiment] = field(default_factory=set)
+    commits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    commands: dict[str, Envelope[Message]] = field(default_factory=dict)
+    answers: dict[str, list[Envelope[Message]]] = field(default_factory=lambda: defaultdict(list))
+    open_experiments: set[Experiment] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def stored(self, stream: str, message: Stored) -> None:
+        """A message is stored. Raises Violation."""
+        identity = message.headers["Nats-Msg-Id"]
+        self.stored_ids[stream][identity] += 1
+        require(self.stored_ids[stream][identity] == 1, f"{identity} is in {stream} twice")
+        for item in decode_stored(message):
+            if isinstance(item, Envelope):
+                self._seen(item, message)
+            else:
+                require(message.body in self.hostile, f"{stream} {message.sequence}: {item}")
+
+    def _seen(self, envelope: Envelope[Message], message: Stored) -> None:
+        where = subjects.address(message.subject)
+        require(
+            envelope.tenant == where.tenant, f"an event of {envelope.tenant} under {message.subject}"
+        )
+        agent = envelope.tenant, envelope.agent
+        match envelope.data:
+            case TaskFinished() as done if not done.awaits_grade:
+                self.outcomes.add(outcome_key(*agent, done))
+            case MetricsOutcomes() as outcomes:
+                self._rows(agent, outcomes)
+            case commands.Command():
+                self.commands[envelope.id] = envelope
+            case events.Event() as event:
+                self.answers[envelope.causation_id or ""].append(envelope)
+                self.counts[event.NAME] += 1
+                self._event(agent, event)
+
+    def _rows(self, agent: Agent, outcomes: MetricsOutcomes) -> None:
+        for row in outcomes.rows:
+            self.rows[agent] += 1
+            require(row.row == self.rows[agent], f"{agent}: row {row.row} follows {self.rows[agent] - 1}")
+            key = (*agent, outcomes.experiment_id or "", outcomes.arm or outcomes.branch, row.task_id)
+            self.counted[key] += 1
+            require(self.counted[key] == 1, f"outcome {key} is counted twice")
+            require(key in self.outcomes, f"outcome {key} is counted and was never reported")
+
+    def _event(self, agent: Agent, event: events.Event) -> None:
+        if isinstance(event, _ORDER):
+            self._stage((*agent, event.experiment_id), event)
+        match event:
+            case events.CommitCreated():
+                self.commits[*agent, event.commit] += 1
+                require(self.commits[*agent, event.commit] == 1, f"commit {event.commit} is created twice")
+            case events.BranchMerged(experiment_id=str(experiment)):
+                key = *agent, experiment
+                self.merges[key] += 1
+                require(self.merges[key] == 1, f"{key} is merged twice")
+                require(key in self.decided_to_merge, f"{key} is merged without a decision")
+            case events.DecisionMade(experiment_id=str(experiment), verdict="done"):
+                self.counts[f"decision {event.rule}"] += 1
+                self.open_experiments.add((*agent, experiment))
+
+    def _stage(self, key: Experiment, event: events.Event) -> None:
+        stage = next(n for n, kind in enumerate(_ORDER) if isinstance(event, kind))
+        before = self.stages.get(key, -1)
+        require(before < stage, f"{key}: {event.NAME} after {_ORDER[max(before, 0)].NAME}")
+        require(not isinstance(event, events.ExperimentRunning) or before == 0, f"{key} runs before it is started")
+        self.stages[key] = stage
+        self.open_experiments.add(key)
+        if isinstance(event, events.ExperimentDecided):
+            self.verdicts[key] = event.verdict
+            if event.verdict is events.Verdict.MERGE:
+                self.decided_to_merge.add(key)
+        if isinstance(event, events.ExperimentClosed):
+            self.verdicts[key] = event.verdict
+            self.counts[f"closed: {event.verdict}"] += 1
+            self.open_experiments.discard(key)
+
+
+# --- at the end -----------------------------------------------------------------------------------------------------
+
+
+def acknowledged_once(monitor: Monitor, acknowledged: Iterable[tuple[str, str, int]]) -> Iterator[str]:
+    """Every acknowledged publish is in its stream exactly once."""
+    for stream, identity, sequence in acknowledged:
+        if monitor.stored_ids[stream][identity] != 1:
+            yield f"{identity} was acknowledged as {stream} {sequence}, and is there {monitor.stored_ids[stream][identity]} times"
+
+
+def outcomes_counted(monitor: Monitor) -> Iterator[str]:
+    """Every outcome is counted exactly once, those that were graded instead of the answer."""
+    for key in sorted(monitor.outcomes - set(monitor.counted)):
+        yield f"outcome {key} was reported and is not counted"
+
+
+def commands_answered(monitor: Monitor) -> Iterator[str]:
+    """Each command is answered: by one event that names it, or one and its companions of the same transaction."""
+    for identity, envelope in monitor.commands.items():
+        answers = monitor.answers.get(identity, [])
+        refused = [a for a in answers if isinstance(a.data, events.CommandRefused)]
+        silent = isinstance(envelope.data, commands.ScaleWorktree | commands.AbortExperiment)
+        if not answers and not silent:
+            yield f"{envelope.type} {identity} of {envelope.source} is not answered"
+        if len(refused) > 1 or (refused and len(answers) > 1):
+            yield f"{envelope.type} {identity} is refused and answered: {[a.type for a in answers]}"
+
+
+def memory_is_whole(connection: sqlite3.Connection, monitor: Monitor) -> Iterator[str]:
+    """The history is what it was when it was written, each commit has its event, and no experiment's branch is left."""
+    for tenant, agent in connection.execute("SELECT tenant, agent FROM repository ORDER BY tenant, agent").fetchall():
+        repo = memory_store.find_repository(connection, tenant, agent)
+        yield from (f"{tenant}/{agent}: {problem}" for problem in verify(repo).problems)
+        stored = {row[0] for row in connection.execute("SELECT commit_id FROM commits WHERE repo_id = ?", (repo.id,))}
+        told = {commit for t, a, commit in monitor.commits if (t, a) == (tenant, agent)}
+        if stored != told:
+            yield f"{tenant}/{agent}: commits without event {stored - told}, events without commit {told - stored}"
+        names = connection.execute(
+            "SELECT name FROM ref WHERE repo_id = ? AND type = 'branch' AND name LIKE 'experiment-%'", (repo.id,)
+        )
+        yield from (f"{tenant}/{agent}: the branch {name} is left" for (name,) in names)
+
+
+def commits_kept(connection: sqlite3.Connection, notes: Mapping[tuple[str, str, str], bool]) -> Iterator[str]:
+    """Each commit that was acknowledged is there once; one whose answer was lost, at most once.
+
+    Args:
+        notes: by tenant, agent and message of the commit, whether it was acknowledged.
+    """
+    for (tenant, agent, message), acknowledged in notes.items():
+        (count,) = connection.execute(
+            "SELECT count(*) FROM commits JOIN repository USING (repo_id) WHERE tenant = ? AND agent = ? AND message = ?",
+            (tenant, agent, message),
+        ).fetchone()
+        if count > 1 or (acknowledged and count != 1):
+            yield f"{tenant}/{agent}: commit {message!r} is there {count} times (acknowledged: {acknowledged})"
+
+
+def nothing_left_of_experiments(connection: sqlite3.Connection) -> Iterator[str]:
+    """worktree-scaler holds no fleet, reservation or open task of an experiment."""
+    for what, question in (
+        ("fleet", "SELECT branch FROM fleets WHERE experiment_id IS NOT NULL"),
+        ("reservation", "SELECT experiment_id FROM reservations"),
+        ("scenario", "SELECT experiment_id FROM runs WHERE finished = 0"),
+        (
+            "worktree",
+            "SELECT worktree_id FROM worktrees WHERE experiment_id IS NOT NULL AND phase != 'stopped'",
+        ),
+    ):
+        yield from (f"a {what} is left: {row[0]}" for row in connection.execute(question))
+
+
+def boxes_are_consistent(connection: sqlite3.Connection, service: str) -> Iterator[str]:
+    """Everything is published, and the file is sound."""
+    waiting = connection.execute("SELECT count(*) FROM outbox").fetchone()[0]
+    if waiting:
+        yield f"{service}: {waiting} messages wait in the outbox"
+    found = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    if found != "ok":
+        yield f"{service}: {found}"
+
+
+def only_the_hostile_are_dead(monitor: Monitor, letters: Iterable[Stored]) -> Iterator[str]:
+    """Dead letters hold exactly the messages that nobody can process, each with a reason."""
+    dead = set()
+    for stored in letters:
+        (item,) = decode_stored(stored)
+        if isinstance(item, PoisonError) or not isinstance(item.data, DeadLetter):
+            yield f"a dead letter cannot be read: {stored.body[:200]!r}"
+            continue
+        body = base64.b64decode(item.data.original)
+        dead.add(body)
+        if body not in monitor.hostile:
+            yield f"{item.data.handler} gave up {item.data.subject}: {item.data.reason}: {body[:300]!r}"
+        if not item.data.reason:
+            yield f"a dead letter on {stored.subject} gives no reason"
+    yield from (f"a hostile message is not among the dead letters: {body[:120]!r}" for body in monitor.hostile - dead)
+
+
+def folded_state_is_stored(connection: sqlite3.Connection, folded: Mapping[Agent, AgentState]) -> Iterator[str]:
+    """What decision-engine's committed steps fold to is what its file holds."""
+    for (tenant, agent), state in folded.items():
+        row = connection.execute(
+            "SELECT state FROM agents WHERE tenant = ? AND agent = ?", (tenant, agent)
+        ).fetchone()
+        if row is None or json.loads(bytes(row[0])) != json.loads(agent_state.to_json(state)):
+            yield f"{tenant}/{agent}: the steps fold to another state than the stored one"

@@ -1,0 +1,118 @@
+"""The four services as they are, on a simulated bus, store and machine: started, killed, paused and started again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import decision_engine.app
+import memory_repository.app
+import metrics_collector.app
+import worktree_scaler.app
+from thymos import config, subjects
+from thymos.service import Service, ServiceSettings, run
+from thymos.unit_of_work import ServiceStore
+from worktree_scaler.settings import scaler_settings
+
+from .agents import Machine
+from .faults import Faults
+from .simulated_bus import Connection, Server
+from .thread_of_store import StoreThread
+from .virtual_time import Owner
+
+CONFIG = """
+[supervisor.versioning]
+experiment_timeout = "60s"
+
+[supervisor.versioning.success_criteria]
+min_success_rate = 0.75
+
+[supervisor.versioning.failure_criteria]
+min_success_rate = 0.3
+
+[supervisor.versioning.evidence]
+budget = "each"
+
+[supervisor.versioning.experiments]
+baseline_samples = 100
+learning_outcomes = 25
+learning_timeout = "20s"
+preparing_timeout = "30s"
+task_timeout = "10s"
+generators = ["learn-from-success", "aggressive"]
+
+[supervisor.versioning.worktree_scaling]
+max_worktrees = 5
+scale_period_seconds = 1
+scale_down_window_seconds = 5
+
+[agents.support]
+command = ["agent"]
+capacity = 4
+scenario = "scenario.jsonl"
+drain_timeout = "5s"
+
+[agents.billing]
+command = ["agent"]
+capacity = 4
+scenario = "scenario.jsonl"
+drain_timeout = "5s"
+"""
+Committed = Callable[[str, str, bool], None]
+
+
+class Suite:
+    """The services of one folder. `committed` is told of each piece of work of a store: service, kind, success."""
+
+    def __init__(self, folder: Path, server: Server, faults: Faults, machine: Machine, committed: Committed) -> None:
+        path = folder / "thymos.toml"
+        path.write_text(CONFIG, encoding="utf-8")
+        self.settings = ServiceSettings("", folder, config.load(path, {}))
+        self.skews: dict[str, timedelta] = {}
+        self.owners: dict[str, Owner] = {}
+        self.threads: dict[str, StoreThread] = {}
+        self.failures: list[BaseException] = []
+        self._server = server
+        self._faults = faults
+        self._machine = machine
+        self._committed = committed
+
+    def start(self, name: str) -> None:
+        """Start a service on its file as it is."""
+        owner = Owner(name, self.skews.get(name, timedelta(0)))
+        thread = StoreThread(owner, self._faults, lambda kind, well: self._committed(name, kind, well))
+        self.owners[name], self.threads[name] = owner, thread
+
+        def open_store(path: Path, service: str, schema: str) -> ServiceStore:
+            return ServiceStore(path, service, schema, owner.now, thread)
+
+        service = owner.context.run(self._build, name, open_store, owner)
+        owner.start(self._run(service, owner))
+
+    def _build(self, name: str, open_store: Any, owner: Owner) -> Service:
+        if name == subjects.WORKTREE_SCALER:
+            own = scaler_settings(self.settings, {})
+            return worktree_scaler.app.build_with(own, open_store, self._machine.backend, owner.now)
+        apps = {
+            subjects.METRICS_COLLECTOR: metrics_collector.app,
+            subjects.DECISION_ENGINE: decision_engine.app,
+            subjects.MEMORY_REPOSITORY: memory_repository.app,
+        }
+        service: Service = apps[name].build(self.settings, open_store)
+        return service
+
+    async def _run(self, service: Service, owner: Owner) -> None:
+        try:
+            await run(service, Connection(self._server, owner), asyncio.Event())
+        except BaseException as error:
+            if not owner.dead:
+                self.failures.append(error)
+            raise
+
+    def is_up(self, name: str) -> bool:
+        """Whether it runs and is not paused."""
+        owner = self.owners[name]
+        return not owner.dead and owner.resumed.is_set()

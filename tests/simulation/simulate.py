@@ -1,0 +1,63 @@
+"""`make simulate ARGS="--seed 7"`: run seeds, say what was exercised, and how to run a failing one again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from .world import Report, Scale, simulate
+
+
+def main() -> int:
+    """Exit code 0 when everything held, 1 when something did not."""
+    parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
+    parser.add_argument("--seed", type=int, help="run this seed alone")
+    parser.add_argument("--first", type=int, default=1, help="the first of several seeds")
+    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--minutes", type=float, help="run seeds until this time has passed")
+    parser.add_argument("--virtual-seconds", type=float, default=Scale().traffic_seconds, help="of traffic per seed")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write decision-engine's steps as JSON lines")
+    given = parser.parse_args()
+    scale = Scale(traffic_seconds=given.virtual_seconds)
+    began, total, failed = time.monotonic(), Counter[str](), []
+    seed = given.first if given.seed is None else given.seed
+    done = 0
+    while True:
+        report = run_one(seed, scale)
+        total += report.counts
+        failed += [report] if report.problem else []
+        if given.record is not None:
+            report.steps.write(given.record)
+        seed, done = seed + 1, done + 1
+        elapsed = time.monotonic() - began
+        if given.seed is not None or (elapsed > 60 * given.minutes if given.minutes else done >= given.seeds):
+            break
+    print(f"{done} seeds in {elapsed:.0f} s, {len(failed)} failed")
+    print("\n".join(f"{count:8d}  {name}" for name, count in sorted(total.items())))
+    return 1 if failed else 0
+
+
+def run_one(seed: int, scale: Scale) -> Report:
+    """One seed, with a line of its own; a failing one says why and how it is run again."""
+    began = time.monotonic()
+    report = simulate(seed, scale)
+    took = time.monotonic() - began
+    verdict = "held" if report.problem is None else "FAILED"
+    print(f"seed {seed}: {verdict}, trace {report.trace}, {report.virtual_seconds:.0f} virtual s in {took:.1f} s", flush=True)
+    if report.problem is not None:
+        print("\n".join(report.last_lines))
+        print(f"{report.problem}\n{rerun(seed, scale)}", flush=True)
+    return report
+
+
+def rerun(seed: int, scale: Scale) -> str:
+    """The command that runs a seed again, exactly."""
+    length = "" if scale == Scale() else f" --virtual-seconds {scale.traffic_seconds:g}"
+    return f'run it again: make simulate ARGS="--seed {seed}{length}"'
+
+
+if __name__ == "__main__":
+    sys.exit(main())
