@@ -10,6 +10,7 @@
     asyncapi           all of it as one AsyncAPI document
     yaml_text          the little YAML that the above need
     readme             how to take part
+    compatibility      what a schema takes away from an older one
     released           what was promised: released files never change
 
 All are pure but `released`; `thymos.generate` writes what they make.

@@ -1,0 +1,75 @@
+"""What a new JSON Schema takes away from an older one: `buf breaking` cannot see it, for to it a text is a text.
+
+A reader of today must understand a writer of then, and a writer of then must be understood: so nothing that was
+allowed is forbidden, nothing that was optional is required, and nothing that was there is gone.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_LOWER_BOUNDS = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+_UPPER_BOUNDS = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+_SAME = ("type", "const", "pattern", "format")
+Schema = Mapping[str, Any]
+
+
+def narrowings(old: Schema, new: Schema) -> list[str]:
+    """One line for each thing that `new` refuses or lacks and `old` had; both are whole schemas with `$defs`."""
+    return list(_narrowings(_Pair(old, new), old, new, ""))
+
+
+class _Pair:
+    """The two documents that `$ref` leads into, and which of their definitions were compared."""
+
+    def __init__(self, old: Schema, new: Schema) -> None:
+        self.roots = (old, new)
+        self.compared: set[tuple[str, str]] = set()
+
+    def resolved(self, schema: Schema, which: int) -> Schema:
+        name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+        if not name:
+            return schema
+        found: Schema = self.roots[which]["$defs"][name]
+        return found
+
+
+def _narrowings(pair: _Pair, old: Schema, new: Schema, where: str) -> Iterator[str]:
+    names = (old.get("$ref", ""), new.get("$ref", ""))
+    if all(names):
+        if names in pair.compared:
+            return
+        pair.compared.add(names)
+    old, new = pair.resolved(old, 0), pair.resolved(new, 1)
+    here = where or "the message"
+    yield from (f"{here}: {key} was {old.get(key)!r} and is {new[key]!r}" for key in _SAME if _stricter(key, old, new))
+    for key, sign in [*((key, 1) for key in _LOWER_BOUNDS), *((key, -1) for key in _UPPER_BOUNDS)]:
+        if key in new and (key not in old or sign * new[key] > sign * old[key]):
+            yield f"{here}: {key} was {old.get(key)!r} and is {new[key]!r}"
+    if "default" in old and "default" in new and old["default"] != new["default"]:
+        yield f"{here}: absent was {old['default']!r} and is {new['default']!r}"
+    for value in old.get("enum", ()) if "enum" in new else ():
+        if value not in new["enum"]:
+            yield f"{here}: {value!r} was allowed"
+    if "enum" in new and not {"enum", "const"} & old.keys():
+        yield f"{here}: any value was allowed"
+    for name in new.get("required", ()):
+        if name not in old.get("required", ()):
+            yield f"{here}: {name!r} was not required"
+    yield from _within(pair, old, new, where)
+
+
+def _stricter(key: str, old: Schema, new: Schema) -> bool:
+    return key in new and old.get(key) != new[key]
+
+
+def _within(pair: _Pair, old: Schema, new: Schema, where: str) -> Iterator[str]:
+    for name, schema in old.get("properties", {}).items():
+        inner = f"{where}.{name}".lstrip(".")
+        if name not in new.get("properties", {}):
+            yield f"{inner}: is gone"
+        else:
+            yield from _narrowings(pair, schema, new["properties"][name], inner)
+    for key in ("items", "additionalProperties"):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _narrowings(pair, before, after, f"{where}[]")

@@ -1,0 +1,104 @@
+"""`python -m thymos.contract.released [--check]`: what was promised, in `proto/released/`; a release adds to it.
+
+    protobuf/                  the .proto files of the last release: `buf breaking` compares with them
+    events/<type>.v1.json      the JSON Schemas of the last release: `thymos.contract.compatibility` compares with them
+    examples/<type>.v1.<n>.json    every message that was ever published as an example, never edited
+    SHA256SUMS                 digests of the examples (`sha256sum --check` reads it)
+
+Without `--check` the contract of today is promised: the first two are replaced, and each example that differs from the
+last one of its type is added. It refuses while something would be taken back.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from thymos.contract.compatibility import narrowings
+
+FOLDER = "released"
+SUMS = "SHA256SUMS"
+_COPIED = (("thymos", "protobuf/thymos", "*.proto"), ("events", "events", "*.json"))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The digests that were written down, by file name."""
+    path = folder / FOLDER / SUMS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return {name.removeprefix("examples/"): digest for digest, name in (line.split("  ", 1) for line in lines)}
+
+
+def problems(folder: Path) -> list[str]:
+    """What is not as it was promised: examples edited, deleted or never written down, and narrower schemas."""
+    return [*_example_problems(folder), *_schema_problems(folder)]
+
+
+def _example_problems(folder: Path) -> Iterator[str]:
+    promised = digests(folder)
+    present = {path.name: _digest(path) for path in sorted((folder / FOLDER / "examples").glob("*"))}
+    for name, digest in promised.items():
+        if name not in present:
+            yield f"{name}: a released example is never deleted: restore it"
+        elif present[name] != digest:
+            yield f"{name}: a released example is never edited: restore it"
+    yield from (f"{name}: is not in {SUMS}: run `make release-contract`" for name in present if name not in promised)
+
+
+def _schema_problems(folder: Path) -> Iterator[str]:
+    for path in sorted((folder / FOLDER / "events").glob("*.json")):
+        today = folder / "events" / path.name
+        if not today.is_file():
+            yield f"{path.stem}: a released message is never deleted"
+            continue
+        found = narrowings(json.loads(path.read_bytes()), json.loads(today.read_bytes()))
+        yield from (f"{path.stem}: {problem}: make it a new version" for problem in found)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def promise(folder: Path) -> None:
+    """Add today's contract to what is released. Call it when `problems` finds none."""
+    released = folder / FOLDER
+    for source, target, pattern in _COPIED:
+        shutil.rmtree(released / target, ignore_errors=True)
+        for path in sorted((folder / source).rglob(pattern)):
+            copy = released / target / path.relative_to(folder / source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    for path in sorted((folder / "examples").glob("*.json")):
+        _keep(path, released / "examples")
+    kept = sorted((released / "examples").glob("*.json"))
+    (released / SUMS).write_text("".join(f"{_digest(path)}  examples/{path.name}\n" for path in kept), encoding="utf-8")
+
+
+def _keep(example: Path, examples: Path) -> None:
+    """A copy under the next number, unless one with the same content is kept already."""
+    examples.mkdir(parents=True, exist_ok=True)
+    kept = list(examples.glob(f"{example.stem}.*.json"))
+    if all(path.read_bytes() != example.read_bytes() for path in kept):
+        shutil.copyfile(example, examples / f"{example.stem}.{len(kept) + 1}.json")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0, or 1 when something is not as it was promised; then nothing is written."""
+    parser = argparse.ArgumentParser(prog="python -m thymos.contract.released", description="Promises the contract.")
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("--folder", type=Path, default=Path("proto"), help="where the contract is (default: ./proto)")
+    given = parser.parse_args(arguments)
+    found = problems(given.folder)
+    for problem in found:
+        sys.stderr.write(f"{problem}\n")
+    if found:
+        return 1
+    if not given.check:
+        promise(given.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
