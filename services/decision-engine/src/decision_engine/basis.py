@@ -95,7 +95,7 @@ def of_rules(situation: Situation, cause: str, approval: Approval | None = None)
             "cause": cause,
             "now": situation.now.isoformat(),
             "state": json.loads(agent_state.to_json(_read_by_rules(situation.state))),
-            "policy": _policy(situation.policy, situation.state.metrics.get("main")),
+            "policy": policy_to_json(situation.policy, situation.state.metrics.get("main")),
             "has_scenario": bool(situation.policy.scenario),
             **({} if approval is None else {"approval": _approval.dump_python(approval, mode="json")}),
         }
@@ -113,7 +113,7 @@ def of_step(
             "trigger": taken.trigger.value,
             "why": taken.reason,
             "now": now.isoformat(),
-            "policy": _policy(policy, None),
+            "policy": policy_to_json(policy),
             "slot_free": slot_free,
             "scenario": [[task.task_id, task.digest] for task in policy.scenario] if plans else [],
             "shown": list[JsonValue](sorted(shown)) if plans else [],
@@ -149,7 +149,8 @@ def _read_of(experiment: Experiment) -> Experiment:
     return replace(experiment, plan=plan, answers=answers)
 
 
-def _policy(policy: Policy, metrics: AgentMetrics | None) -> dict[str, JsonValue]:
+def policy_to_json(policy: Policy, metrics: AgentMetrics | None = None) -> dict[str, JsonValue]:
+    """A policy without its scenario; of its predicates what they say of `metrics`."""
     record = _PolicyRecord(
         versioning=as_written(policy.versioning.model_copy(update={"rules": ()})),
         rules=[as_written(rule) for rule in policy.rules],
@@ -180,7 +181,7 @@ def rules_basis(value: JsonValue) -> RulesBasis:
     try:
         state = agent_state.from_json(json.dumps(held["state"]))
         scenario = (ExperimentTask(task_id="a-task", digest=""),) if held["has_scenario"] else ()
-        situation = Situation(state, _time(held["now"]), _read_policy(held["policy"], scenario))
+        situation = Situation(state, _time(held["now"]), policy_from_json(held["policy"], scenario))
         asked = held.get("approval")
         approval = None if asked is None else _approval.validate_python(asked)
         return RulesBasis(situation, str(held["cause"]), approval)
@@ -198,7 +199,7 @@ def experiment_basis(value: JsonValue) -> ExperimentBasis:
             str(held["trigger"]),
             str(held["why"]),
             _time(held["now"]),
-            _read_policy(held["policy"], scenario),
+            policy_from_json(held["policy"], scenario),
             bool(held["slot_free"]),
             frozenset(held["shown"]),
         )
@@ -211,7 +212,8 @@ def _unreadable(error: Exception) -> CannotRecomputeError:
     return CannotRecomputeError(f"its inputs are not what this version writes: {said}")
 
 
-def _read_policy(value: JsonValue, scenario: tuple[ExperimentTask, ...]) -> Policy:
+def policy_from_json(value: JsonValue, scenario: tuple[ExperimentTask, ...]) -> Policy:
+    """What `policy_to_json` wrote; its predicates say again what they said. Raises KeyError, ValueError."""
     record = _PolicyRecord.model_validate(value)
     return Policy(
         Versioning.model_validate(record.versioning),

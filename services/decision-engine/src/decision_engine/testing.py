@@ -7,7 +7,7 @@
     assert story.sent(PrepareVariants)
 
 Every input goes through the core twice, and the state through JSON in between: whatever a test tells, it also shows
-that a replay gives the same, that nothing is lost in storage, and that every decision follows from what its event holds.
+that a replay gives the same, that nothing is lost in storage, and that every decision follows from its own event.
 """
 
 from __future__ import annotations
