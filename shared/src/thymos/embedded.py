@@ -22,6 +22,14 @@ STORE_BYTES_MAX = 1 << 40
 and would refuse the streams on a small one, although they are far from full."""
 
 
+_WRITE_FAILED = b"critical write error"
+"""What the server says when it closes a stream that it could not write; only a restart opens it again."""
+FULL_BYTES = 1 << 20
+"""With less room than this the server's disk counts as full."""
+ROOM_BYTES = 4 << 20
+"""With this much it counts as having room again."""
+
+
 def nats_server_path() -> str:
     """The server binary: THYMOS_TEST_NATS_SERVER, else `nats-server` on PATH, else the one of `thymos[embedded]`.
 
@@ -75,6 +83,8 @@ class NatsServer:
         self._sync_always = sync_always
         self._payload_max = payload_max
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_read = 0
+        self._write_failed = False
 
     @property
     def url(self) -> str:
@@ -96,6 +106,23 @@ class NatsServer:
         """Where the server writes its log."""
         return self.store_dir / "nats-server.log"
 
+    @property
+    def room_bytes(self) -> int:
+        """How much its disk has free."""
+        disk = os.statvfs(self.store_dir)
+        return disk.f_bavail * disk.f_frsize
+
+    def write_failed(self) -> bool:
+        """Whether it may have closed a stream since its start, because its disk was full. To be asked again and again:
+        it reads on in the log, which a full disk does not take either."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_read)
+            said = log.read()
+        end = said.rfind(b"\n") + 1
+        self._log_read += end
+        self._write_failed |= _WRITE_FAILED in said[:end] or self.room_bytes < FULL_BYTES
+        return self._write_failed
+
     def start(self, deadline_seconds: float = 20.0) -> "NatsServer":
         """Start and wait until it takes connections. Raises ThymosError with the server's own words."""
         self.store_dir.mkdir(parents=True, exist_ok=True)
@@ -111,6 +138,7 @@ class NatsServer:
         configuration = self.store_dir / "nats-server.json"
         configuration.write_text(json.dumps(settings))
         with self.log_path.open("ab") as log:
+            self._log_read, self._write_failed = log.tell(), False
             self._process = subprocess.Popen(
                 [nats_server_path(), "-c", str(configuration)],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,

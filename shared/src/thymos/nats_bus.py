@@ -143,7 +143,7 @@ class NatsBus:
         except NatsError as error:
             if _PAYLOAD_TOO_LARGE in str(error):
                 raise PoisonError(f"{len(body)} bytes on {subject}: {error}") from error
-            raise TransientError(f"not stored on {subject}: {_words(error)}") from error
+            raise TransientError(f"not stored on {subject}: {_words_of_silence(error)}") from error
         except (TimeoutError, OSError) as error:
             raise TransientError(f"not stored on {subject}: {_words(error)}") from error
         return PublishAck(ack.seq, bool(ack.duplicate))
@@ -495,6 +495,13 @@ def _stored(message: Mapping[str, Any]) -> Stored:
         datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", message["time"])),
         {name: value.strip() for name, value in lines},
     )
+
+
+def _words_of_silence(error: BaseException) -> str:
+    """A server whose disk is full answers nothing at all, and takes nothing for that stream until it is restarted."""
+    if not isinstance(error, TimeoutError):
+        return _words(error)
+    return "no answer; if the disk of NATS is or was full, make room there and restart NATS"
 
 
 def _words(error: BaseException) -> str:

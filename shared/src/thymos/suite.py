@@ -24,7 +24,7 @@ from thymos.background import cancelled
 from thymos.child_process import Child
 from thymos.client import Client
 from thymos.data_folder import DataFolder
-from thymos.embedded import NatsServer, check_port_free, free_port
+from thymos.embedded import ROOM_BYTES, NatsServer, check_port_free, free_port
 from thymos.errors import Refusal, ThymosError, UnavailableError
 from thymos.nats_bus import NatsBus
 from thymos.provision import provision
@@ -149,11 +149,22 @@ class Suite:
         self._stack.push_async_callback(cancelled, watching)
 
     async def _watch_nats(self, server: NatsServer, folder: DataFolder) -> None:
+        told = False
         while True:
             await asyncio.sleep(NATS_PERIOD_SECONDS)
-            if server.running:
+            if server.running and not server.write_failed():
                 continue
-            self._tell("NATS died; it is started again")
+            if server.running and server.room_bytes < ROOM_BYTES:
+                if not told:
+                    self._tell(f"NATS cannot write: make room on the disk that holds {server.store_dir}")
+                told = True
+                continue
+            told = False
+            if server.running:
+                self._tell("NATS could not write, and takes nothing more; there is room now: it is restarted")
+                await asyncio.to_thread(server.stop)
+            else:
+                self._tell("NATS died; it is started again")
             try:
                 await _start(server, folder)
             except ThymosError as error:
