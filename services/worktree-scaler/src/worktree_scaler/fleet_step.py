@@ -122,7 +122,7 @@ class FleetStep:
         """Every configured agent with a command has a fleet on main; an agent no longer configured has
         none.
         """
-        started = {name for name, agent in self._settings.agents.items() if agent.command}
+        started = [name for name, agent in self._settings.agents.items() if agent.command]
         for name in started:
             main = Branch(self._settings.tenant, name, MAIN)
             store.add_fleet(tx.connection, main, self._settings.policy.min_worktrees)
