@@ -12,7 +12,7 @@ RESOLVE := $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --g
 	--no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test format lint types generate verify lock test-compose up down
+.PHONY: help install demo test format lint types generate verify promise lock test-compose up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,7 @@ lint: install ## ruff, its formatting, and the import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/buf lint
 
 types: install ## mypy, strict, over everything
 	@for part in "shared/src $(wildcard services/*/src)" "$(wildcard tests/*.py)" $(TYPED); do \
@@ -51,12 +52,17 @@ generate: install ## write proto/ and docs/reference/ from the code
 	@$(BIN)/python -m thymos.generate
 	@$(BIN)/python -m thymos.config.reference > docs/reference/configuration.md
 
-verify: install ## generated files and the lock are current
+verify: install ## generated files and the lock are current, and the contract keeps what was released
 	@$(BIN)/python -m thymos.generate --check
+	@$(BIN)/python -m thymos.contract.released --check
+	@$(BIN)/buf breaking --against proto/released/protobuf
 	@$(BIN)/python -m thymos.config.reference | diff docs/reference/configuration.md - || { echo "run: make generate" >&2; exit 1; }
 	@$(BIN)/python .ci/dependencies.py --check requirements.lock
 	@$(BIN)/python .ci/dependencies.py --run --check deploy/run.lock
 	@$(BIN)/python .ci/dependencies.py --build --check deploy/build.lock
+
+promise: verify ## at a release: add the contract of today to proto/released/, which is kept for ever
+	@$(BIN)/python -m thymos.contract.released
 
 lock: ## resolve the dependencies anew into requirements.lock, and the images' from it (UPGRADE=1 takes newer ones)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -44,7 +44,7 @@ def _example_problems(folder: Path) -> Iterator[str]:
             yield f"{name}: a released example is never deleted: restore it"
         elif present[name] != digest:
             yield f"{name}: a released example is never edited: restore it"
-    yield from (f"{name}: is not in {SUMS}: run `make release-contract`" for name in present if name not in promised)
+    yield from (f"{name}: is not in {SUMS}: run `make promise`" for name in present if name not in promised)
 
 
 def _schema_problems(folder: Path) -> Iterator[str]:

@@ -56,6 +56,7 @@ VERBS = (
         experiment=(requests.ReadExperiment, requests.ExperimentRecord),
         decisions=(requests.ListDecisions, requests.DecisionsAnswer),
         stats=(requests.ReadStats, requests.VersioningMetrics),
+        seal=(requests.SealLog, requests.LogSealed),
     ),
     *_verbs(
         subjects.WORKTREE_SCALER,
