@@ -7,8 +7,10 @@ allowed is forbidden, nothing that was optional is required, and nothing that wa
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_LOWER_BOUNDS = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
-_UPPER_BOUNDS = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+_LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+_UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+_BOUNDS = {**dict.fromkeys(_LOWER, 1), **dict.fromkeys(_UPPER, -1)}
+"""Which way each bound is stricter."""
 _SAME = ("type", "const", "pattern", "format")
 Schema = Mapping[str, Any]
 
@@ -40,26 +42,32 @@ def _narrowings(pair: _Pair, old: Schema, new: Schema, where: str) -> Iterator[s
             return
         pair.compared.add(names)
     old, new = pair.resolved(old, 0), pair.resolved(new, 1)
-    here = where or "the message"
-    yield from (f"{here}: {key} was {old.get(key)!r} and is {new[key]!r}" for key in _SAME if _stricter(key, old, new))
-    for key, sign in [*((key, 1) for key in _LOWER_BOUNDS), *((key, -1) for key in _UPPER_BOUNDS)]:
-        if key in new and (key not in old or sign * new[key] > sign * old[key]):
-            yield f"{here}: {key} was {old.get(key)!r} and is {new[key]!r}"
-    if "default" in old and "default" in new and old["default"] != new["default"]:
-        yield f"{here}: absent was {old['default']!r} and is {new['default']!r}"
-    for value in old.get("enum", ()) if "enum" in new else ():
-        if value not in new["enum"]:
-            yield f"{here}: {value!r} was allowed"
-    if "enum" in new and not {"enum", "const"} & old.keys():
-        yield f"{here}: any value was allowed"
-    for name in new.get("required", ()):
-        if name not in old.get("required", ()):
-            yield f"{here}: {name!r} was not required"
+    found = (*_other_values(old, new), *_tighter_bounds(old, new), *_fewer_choices(old, new))
+    yield from (f"{where or 'the message'}: {problem}" for problem in found)
     yield from _within(pair, old, new, where)
 
 
-def _stricter(key: str, old: Schema, new: Schema) -> bool:
-    return key in new and old.get(key) != new[key]
+def _other_values(old: Schema, new: Schema) -> Iterator[str]:
+    for key in _SAME:
+        if key in new and old.get(key) != new[key]:
+            yield f"{key} was {old.get(key)!r} and is {new[key]!r}"
+    if "default" in old and "default" in new and old["default"] != new["default"]:
+        yield f"absent was {old['default']!r} and is {new['default']!r}"
+
+
+def _tighter_bounds(old: Schema, new: Schema) -> Iterator[str]:
+    for key, sign in _BOUNDS.items():
+        if key in new and (key not in old or sign * new[key] > sign * old[key]):
+            yield f"{key} was {old.get(key)!r} and is {new[key]!r}"
+
+
+def _fewer_choices(old: Schema, new: Schema) -> Iterator[str]:
+    if "enum" in new and not {"enum", "const"} & old.keys():
+        yield "any value was allowed"
+    elif "enum" in new:
+        yield from (f"{value!r} was allowed" for value in old.get("enum", ()) if value not in new["enum"])
+    before = old.get("required", ())
+    yield from (f"{name!r} was not required" for name in new.get("required", ()) if name not in before)
 
 
 def _within(pair: _Pair, old: Schema, new: Schema, where: str) -> Iterator[str]:
