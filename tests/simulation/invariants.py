@@ -21,6 +21,7 @@ from thymos.envelope import Envelope
 from thymos.errors import PoisonError
 from thymos.message import Message
 from thymos.metrics import MetricsOutcomes
+from thymos.settlement import ORIGINAL_BYTES_MAX
 from thymos.telemetry import TaskFinished
 
 Agent = tuple[str, str]
@@ -218,7 +219,7 @@ def boxes_are_consistent(connection: sqlite3.Connection, service: str) -> Iterat
 
 def only_the_hostile_are_dead(monitor: Monitor, letters: Iterable[Stored]) -> Iterator[str]:
     """Dead letters hold exactly the messages that nobody can process, each with a reason."""
-    dead = set()
+    dead, hostile = set(), {body[:ORIGINAL_BYTES_MAX] for body in monitor.hostile}
     for stored in letters:
         (item,) = decode_stored(stored)
         if isinstance(item, PoisonError) or not isinstance(item.data, DeadLetter):
@@ -226,11 +227,11 @@ def only_the_hostile_are_dead(monitor: Monitor, letters: Iterable[Stored]) -> It
             continue
         body = base64.b64decode(item.data.original)
         dead.add(body)
-        if body not in monitor.hostile:
+        if body not in hostile:
             yield f"{item.data.handler} gave up {item.data.subject}: {item.data.reason}: {body[:300]!r}"
         if not item.data.reason:
             yield f"a dead letter on {stored.subject} gives no reason"
-    yield from (f"a hostile message is not among the dead letters: {body[:120]!r}" for body in monitor.hostile - dead)
+    yield from (f"a hostile message is not among the dead letters: {body[:120]!r}" for body in sorted(hostile - dead))
 
 
 def folded_state_is_stored(connection: sqlite3.Connection, folded: Mapping[Agent, AgentState]) -> Iterator[str]:

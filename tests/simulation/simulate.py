@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 from .world import Report, Scale, simulate
 
@@ -20,13 +21,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="run seeds until this time has passed")
     parser.add_argument("--virtual-seconds", type=float, default=Scale().traffic_seconds, help="of traffic per seed")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write decision-engine's steps as JSON lines")
+    parser.add_argument("--trace", type=argparse.FileType("w"), metavar="FILE", help="write everything that happens")
     given = parser.parse_args()
     scale = Scale(traffic_seconds=given.virtual_seconds)
     began, total, failed = time.monotonic(), Counter[str](), []
     seed = given.first if given.seed is None else given.seed
     done = 0
     while True:
-        report = run_one(seed, scale)
+        report = run_one(seed, scale, given.trace)
         total += report.counts
         failed += [report] if report.problem else []
         if given.record is not None:
@@ -40,10 +42,10 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def run_one(seed: int, scale: Scale) -> Report:
+def run_one(seed: int, scale: Scale, trace: IO[str] | None = None) -> Report:
     """One seed, with a line of its own; a failing one says why and how it is run again."""
     began = time.monotonic()
-    report = simulate(seed, scale)
+    report = simulate(seed, scale, trace)
     took = time.monotonic() - began
     verdict = "held" if report.problem is None else "FAILED"
     print(f"seed {seed}: {verdict}, trace {report.trace}, {report.virtual_seconds:.0f} virtual s in {took:.1f} s", flush=True)

@@ -97,6 +97,7 @@ class Owner:
         self.name = name
         self.skew = skew
         self.dead = False
+        self._last = EPOCH - timedelta(days=1)
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.resumed = asyncio.Event()
         self.resumed.set()
@@ -105,8 +106,9 @@ class Owner:
         self.context.run(OWNER.set, self)
 
     def now(self) -> datetime:
-        """What its clock shows."""
-        return now() + self.skew
+        """What its clock shows; never the same twice, for real time never stands still either."""
+        self._last = max(now() + self.skew, self._last + timedelta(microseconds=1))
+        return self._last
 
     def start(self, work: Coroutine[Any, Any, T], name: str = "") -> asyncio.Task[T]:
         """Run a task as this owner."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import IO, Any
 
 from thymos import subjects
 from thymos.bus import Stored
@@ -68,12 +68,13 @@ class Report:
 class World:
     """One run; see the module."""
 
-    def __init__(self, seed: int, folder: Path, scale: Scale, steps: Steps) -> None:
+    def __init__(self, seed: int, folder: Path, scale: Scale, steps: Steps, trace: IO[str] | None) -> None:
         self.scale = scale
         self.random = Random(seed)
         self._hash = hashlib.sha256()
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.steps = steps
+        self._trace = trace
         self.seconds = 0.0
         self.monitor = Monitor()
         self.faults = Faults(Random(self.random.random()), Rates.drawn(self.random))
@@ -94,9 +95,11 @@ class World:
         line = f"{asyncio.get_running_loop().time():.6f} {line}"
         self._hash.update(line.encode())
         self.last_lines.append(line)
+        if self._trace is not None:
+            self._trace.write(line + "\n")
 
     def _stored(self, stream: str, message: Stored) -> None:
-        self._hash.update(message.body)
+        self.note(hashlib.sha256(message.body).hexdigest()[:12])
         try:
             self.monitor.stored(stream, message)
         except Violation as violation:
@@ -104,7 +107,7 @@ class World:
             self._failed.set()
 
     def _committed(self, service: str, kind: str, well: bool) -> None:
-        self._hash.update(f"{service} {kind} {well}".encode())
+        self.note(f"{service} {kind} {'well' if well else 'failed'}")
         if service == subjects.DECISION_ENGINE:
             self.steps.settle(well)
 
@@ -353,13 +356,13 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def simulate(seed: int, scale: Scale | None = None) -> Report:
-    """Run one seed to its end."""
+def simulate(seed: int, scale: Scale | None = None, trace: IO[str] | None = None) -> Report:
+    """Run one seed to its end; its whole course is written to `trace`, where given."""
     steps = Steps()
     worlds: list[World] = []
 
     async def main() -> str | None:
-        world = World(seed, Path(folder), scale or Scale(), steps)
+        world = World(seed, Path(folder), scale or Scale(), steps, trace)
         worlds.append(world)
         try:
             await world.run()
