@@ -146,37 +146,36 @@ def decode(body: bytes, subject: str) -> Envelope[Message]:
         PoisonError: too large, not JSON, nested too deeply, not a CloudEvent of ours, of an unknown type, or one
             whose tenant, agent or subject disagrees with the subject it came on.
     """
-    return _envelope(_wire(_json(body)), subject)
+    parsed, suspicious = _json(body)
+    return _envelope(_wire(parsed, suspicious), subject)
 
 
 def decode_batch(body: bytes, subject: str) -> list[Envelope[Message] | PoisonError]:
     """The messages of a telemetry batch, each with its own error. Raises PoisonError when the whole is no batch."""
-    parsed = _json(body)
+    parsed, suspicious = _json(body)
     if not isinstance(parsed, list) or not parsed or len(parsed) > BATCH_MAX:
         raise PoisonError(f"a batch is a JSON array of 1 to {BATCH_MAX} CloudEvents")
-    return [_item(item, subject) for item in parsed]
+    return [_item(item, subject, suspicious) for item in parsed]
 
 
-def _item(item: object, subject: str) -> Envelope[Message] | PoisonError:
+def _item(item: object, subject: str, suspicious: bool) -> Envelope[Message] | PoisonError:
     try:
-        return _envelope(_wire(item), subject)
+        return _envelope(_wire(item, suspicious), subject)
     except PoisonError as error:
         return error
 
 
-def _json(body: bytes) -> object:
+def _json(body: bytes) -> tuple[object, bool]:
+    """The parsed text, and whether it may hold half a character, which can be neither stored nor sent on."""
     if len(body) > subjects.MESSAGE_BYTES_MAX:
         raise PoisonError(f"{len(body)} bytes; a message holds at most {subjects.MESSAGE_BYTES_MAX}")
     if _nesting(body) > NESTING_MAX:
         raise PoisonError(f"nested more than {NESTING_MAX} levels deep")
     try:
         text = body.decode("utf-8-sig")
-        parsed = cast(object, json.loads(text))
-        if _SURROGATE.search(text):
-            json.dumps(parsed, ensure_ascii=False).encode()  # half a character cannot be stored or sent on
+        return cast(object, json.loads(text)), _SURROGATE.search(text) is not None
     except (ValueError, RecursionError) as error:
         raise PoisonError(f"not JSON: {error}") from error
-    return parsed
 
 
 def _nesting(body: bytes) -> int:
@@ -195,9 +194,13 @@ def _nesting(body: bytes) -> int:
     return rounds + left.count(b"[")
 
 
-def _wire(parsed: object) -> _Wire:
+def _wire(parsed: object, suspicious: bool) -> _Wire:
     try:
+        if suspicious:
+            json.dumps(parsed, ensure_ascii=False).encode()
         return _Wire.model_validate(parsed)
+    except UnicodeEncodeError as error:
+        raise PoisonError(f"not text: {error}") from error
     except ValidationError as error:
         raise PoisonError(f"not a CloudEvent: {first_problem(error)}") from error
 

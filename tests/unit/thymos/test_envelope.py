@@ -175,8 +175,9 @@ def test_the_message_id_keeps_tenants_agents_and_sources_apart() -> None:
 
 
 def test_a_bad_item_of_a_batch_harms_no_other() -> None:
-    items = [EVENT, {**EVENT, "id": "8", "data": {}}, "text", {**EVENT, "id": "9"}]
-    first, second, third, fourth = decode_batch(json.dumps(items).encode(), SUBJECT)
+    half = {**EVENT, "x": "\ud800"}
+    items = [EVENT, {**EVENT, "id": "8", "data": {}}, "text", {**EVENT, "id": "9"}, half]
+    first, second, third, fourth, fifth = decode_batch(json.dumps(items).encode(), SUBJECT)
     assert isinstance(first, Envelope)
     assert first.id == "7"
     assert isinstance(second, PoisonError)
@@ -184,6 +185,7 @@ def test_a_bad_item_of_a_batch_harms_no_other() -> None:
     assert isinstance(third, PoisonError)
     assert isinstance(fourth, Envelope)
     assert fourth.id == "9"
+    assert isinstance(fifth, PoisonError)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", wire(), json.dumps([0] * (BATCH_MAX + 1)).encode()])
