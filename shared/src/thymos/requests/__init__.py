@@ -4,10 +4,11 @@ The reply is `{"ok": true, "data": …}` or `{"ok": false, "error": {"code", "me
 `idempotency_key`: the same key gets the first answer again.
 
 One module for each service: memory.py of memory-repository, metrics.py of metrics-collector, experiments.py of
-decision-engine, worktrees.py of worktree-scaler. To add a request: declare it and its answer there, name the verb in
-`VERBS` of `thymos/contract/verbs.py`, and run `make generate`.
+decision-engine (and audit.py, about the event log), worktrees.py of worktree-scaler. To add a request: declare it and
+its answer there, name the verb in `VERBS` of `thymos/contract/verbs.py`, and run `make generate`.
 """
 
+from thymos.requests.audit import LogSealed, SealLog
 from thymos.requests.base import (
     PAGE_MAX,
     Answer,
@@ -120,6 +121,7 @@ __all__ = [
     "ListMemories",
     "ListWorktrees",
     "LogAnswer",
+    "LogSealed",
     "Memory",
     "MemoryPage",
     "Merge",
@@ -139,6 +141,7 @@ __all__ = [
     "Rollback",
     "RowRange",
     "ScenarioAnswer",
+    "SealLog",
     "SearchAnswer",
     "SearchMemories",
     "ShowAnswer",

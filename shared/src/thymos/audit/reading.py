@@ -1,0 +1,97 @@
+"""Where records come from: the live log, up to what it holds now, or an exported file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from thymos import subjects
+from thymos.audit.chain import Seal
+from thymos.audit.closing import COVER, END, End, cover_of_line, end_of_line
+from thymos.audit.record import BadLine, LogRecord, NotARecordError, guessed_names, of_line
+from thymos.bus import MESSAGE_ID_HEADER, Bus, Stored
+from thymos.errors import ThymosError, UnavailableError
+
+EVERY_EVENT = subjects.event_subject("*", "*", ">")
+LINE_BYTES_MAX = 8 * subjects.MIB
+"""More than the longest line that `thymos export` writes: an event whose every character is escaped."""
+QUIET_SECONDS = 15.0
+"""Longer than this between two stored events, and the bus is away."""
+
+
+Line = LogRecord | Seal | End | BadLine
+
+
+def record_of(stored: Stored) -> LogRecord:
+    """A stored event as the log's record of it."""
+    message_id = stored.headers.get(MESSAGE_ID_HEADER, "")
+    return LogRecord(stored.sequence, stored.stored_at, stored.subject, message_id, stored.body)
+
+
+async def past(
+    bus: Bus, pattern: str = EVERY_EVENT, since: datetime | None = None, to_sequence: int | None = None
+) -> AsyncGenerator[LogRecord, None]:
+    """The events on `pattern` that are stored by now (or up to `to_sequence`, which must be one of them), in order.
+
+    Raises:
+        UnavailableError: the bus is away.
+    """
+    if to_sequence is None:
+        last = await bus.last(subjects.EVENTS, pattern)
+        if last is None or (since is not None and last.stored_at < since):
+            return
+        to_sequence = last.sequence
+    start = None if since is not None else 1
+    async with aclosing(bus.follow(subjects.EVENTS, pattern, since, start)) as messages:
+        while True:
+            try:
+                stored = await asyncio.wait_for(anext(messages), QUIET_SECONDS)
+            except TimeoutError as error:
+                raise UnavailableError("the event log cannot be read to its end; try again") from error
+            if stored.sequence > to_sequence:
+                return
+            yield record_of(stored)
+            if stored.sequence == to_sequence:
+                return
+
+
+def file_lines(path: Path) -> Iterator[Line]:
+    """What an exported file holds, line by line; a line that cannot be read is a `BadLine`.
+
+    Raises:
+        ThymosError: the file cannot be opened or read.
+    """
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(LINE_BYTES_MAX):
+                number += 1
+                if len(line) == LINE_BYTES_MAX and not line.endswith(b"\n"):
+                    _pass_over_rest(file)
+                    yield _bad(number, line, f"it is longer than {LINE_BYTES_MAX} bytes")
+                    continue
+                yield _read(number, line)
+    except OSError as error:
+        raise ThymosError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _pass_over_rest(file: BinaryIO) -> None:
+    while (rest := file.readline(LINE_BYTES_MAX)) and not rest.endswith(b"\n"):
+        pass
+
+
+def _read(number: int, line: bytes) -> Line:
+    try:
+        if line.startswith(COVER):
+            return cover_of_line(line)
+        return end_of_line(line) if line.startswith(END) else of_line(line)
+    except NotARecordError as error:
+        return _bad(number, line, str(error))
+
+
+def _bad(number: int, line: bytes, why: str) -> BadLine:
+    return BadLine(number, why, *guessed_names(line))

@@ -1,0 +1,161 @@
+"""One event as the log holds it, its line in an exported file, and its hash."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from thymos.errors import ThymosError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_ID = re.compile(rb'\\?"id\\?":\\?"([^"\\]{1,200})')
+_TYPE = re.compile(rb'\\?"type\\?":\\?"(?:thymos\.)?([a-z_.]{1,100}?)(?:\.v\d+)?\\?"')
+_KEYS = ("sequence", "stored_at", "subject", "message_id")
+UNKNOWN = "unknown"
+GUESSED_FROM_BYTES = 20_000
+
+
+class NotARecordError(ThymosError):
+    """A line of an exported file that is none of those `thymos export` writes; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One stored event, byte for byte. `stored_at` is the server's time, exact to the microsecond."""
+
+    sequence: int
+    stored_at: datetime
+    subject: str
+    message_id: str
+    body: bytes
+
+    @property
+    def event_id(self) -> str:
+        """The CloudEvents id, read without judging the rest; `unknown` when there is none."""
+        return _found(_ID, self.body)
+
+    @property
+    def type(self) -> str:
+        """What happened, such as `branch.merged`: by the subject, which says it also where the body is broken."""
+        return self.subject.split(".", 4)[4] if self.subject.count(".") > 3 else UNKNOWN
+
+    def hash(self) -> bytes:
+        """SHA-256 over everything that the record holds. Each field is preceded by its length (8 bytes, big-endian), so
+        that no two records have the same bytes; the time is in microseconds since 1970."""
+        microseconds = (self.stored_at - _EPOCH) // _MICROSECOND
+        return digest(
+            "thymos event 1",
+            str(self.sequence).encode(),
+            str(microseconds).encode(),
+            self.subject.encode(),
+            self.message_id.encode(),
+            self.body,
+        )
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of a file that is none of an export; `event_id` and `type` as far as they can still be made out."""
+
+    line: int
+    why: str
+    event_id: str
+    type: str
+
+
+def digest(purpose: str, *fields: bytes) -> bytes:
+    """SHA-256 of fields, each preceded by its length; `purpose` comes first, so that no hash passes for another's."""
+    whole = hashlib.sha256()
+    for field in (purpose.encode(), *fields):
+        whole.update(len(field).to_bytes(8, "big"))
+        whole.update(field)
+    return whole.digest()
+
+
+def to_line(record: LogRecord) -> bytes:
+    """The record's line in an exported file, newline included. The body is text (`body`) if it is JSON, and base64
+    (`body_base64`) else; either way its bytes come back exactly."""
+    key, value = _body_of(record.body)
+    return encoded({
+        "sequence": record.sequence,
+        "stored_at": written(record.stored_at),
+        "subject": record.subject,
+        "message_id": record.message_id,
+        key: value,
+    })  # fmt: skip
+
+
+def of_line(line: bytes) -> LogRecord:
+    """The record of a line that `to_line` wrote.
+
+    Raises:
+        NotARecordError: it did not write this one.
+    """
+    parsed = parsed_line(line)
+    try:
+        text = parsed.get("body")
+        body = base64.b64decode(parsed["body_base64"], validate=True) if text is None else text.encode()
+        sequence, stored_at, subject, message_id = (parsed[key] for key in _KEYS)
+        if type(sequence) is not int or sequence < 1:
+            raise NotARecordError("its sequence is no number above 0")
+        if not isinstance(subject, str) or not isinstance(message_id, str):
+            raise NotARecordError("its subject and message_id are not both text")
+        record = LogRecord(sequence, datetime.fromisoformat(stored_at), subject, message_id, body)
+        same = to_line(record) == line
+    except KeyError as error:
+        raise NotARecordError(f"{error} is missing") from error
+    except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error) as error:
+        raise NotARecordError(f"a value is not what it should be ({error})") from error
+    if not same:
+        raise NotARecordError("it is not as `thymos export` writes it")
+    return record
+
+
+def parsed_line(line: bytes) -> dict[str, Any]:
+    """The JSON object on a line, newline included. Raises NotARecordError."""
+    if not line.endswith(b"\n"):
+        raise NotARecordError("it is cut off")
+    try:
+        parsed = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise NotARecordError(f"it is not JSON ({error})") from error
+    if not isinstance(parsed, dict):
+        raise NotARecordError("it is not a JSON object")
+    return parsed
+
+
+def encoded(line: dict[str, Any]) -> bytes:
+    """A line of an exported file."""
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def written(moment: datetime) -> str:
+    """A time as it stands in an exported file: UTC, six digits of a second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def guessed_names(line: bytes) -> tuple[str, str]:
+    """Id and type of the event on a line that cannot be read, as far as they can still be made out."""
+    beginning = line[:GUESSED_FROM_BYTES]
+    return _found(_ID, beginning), _found(_TYPE, beginning)
+
+
+def _found(pattern: re.Pattern[bytes], text: bytes) -> str:
+    match = pattern.search(text)
+    return match.group(1).decode(errors="replace") if match else UNKNOWN
+
+
+def _body_of(body: bytes) -> tuple[str, str]:
+    try:
+        text = body.decode()
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return "body_base64", base64.b64encode(body).decode()
+    return "body", text

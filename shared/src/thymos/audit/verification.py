@@ -1,0 +1,262 @@
+"""The verification of a log, as a fold: records in the order they stand, seals ahead of them; a report comes out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from thymos.audit.closing import End
+from thymos.audit.record import UNKNOWN, BadLine, LogRecord
+from thymos.audit.report import KEPT_MAX, Difference, Problem, Report
+from thymos.audit.seal_check import FoundSeal, SealCheck
+
+GAPS_MAX = 10_000
+"""Places of missing events that are remembered, in case an event turns up later; more are missing at once."""
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """A decision computed again: the fields that differ (in the log, today), or why it could not be."""
+
+    fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    cannot: str = ""
+
+
+Recompute = Callable[[LogRecord], Recomputed | None]
+"""A decision's event, computed again; None for an event that is no decision. Raises nothing."""
+
+
+class Verifier:
+    """Feed it with `take_seal` while `wants_seal`, and each record with `take`; then ask for the `report`.
+
+    Args:
+        recompute: computes a decision's event again.
+        whole: the records begin where the log began.
+        wanted: a seal's hash that was kept elsewhere.
+    """
+
+    def __init__(self, recompute: Recompute, *, whole: bool = True, wanted: str | None = None) -> None:
+        self._recompute = recompute
+        self._whole = whole
+        self.seals = SealCheck(wanted)
+        self._next: int | None = None
+        self._first = 0
+        self._missing: dict[int, None] = {}
+        self._missing_beyond = 0
+        self._early: set[int] = set()
+        self._bad_lines = 0
+        self._first_lines: list[BadLine] = []
+        self._end: End | None = None
+        self._unsealed_names: list[Problem] = []
+        self._problems: dict[object, Problem] = {}
+        self._count = 0
+        self._events = self._checked = self._unsealed = self._unchecked = 0
+        self._decisions = 0
+        self._not_recomputed: Counter[str] = Counter()
+
+    # --- seals -----------------------------------------------------------------------------------------------------
+
+    def wants_seal(self, record: LogRecord, following: int | None) -> bool:
+        """Whether the next seal is needed before the record is taken; `following` is the sequence after it."""
+        needed = record.sequence if self._is_in_place(record, following) else self._due(record, following)
+        return not self.seals.exhausted and self.seals.sealed_to < needed
+
+    def take_seal(self, found: FoundSeal | None) -> None:
+        """The next seal, or None when there are no more."""
+        if found is None:
+            self.seals.exhausted = True
+        elif problem := self.seals.take(found, from_sequence=self._next or 1):
+            self._add(problem)
+
+    # --- records ---------------------------------------------------------------------------------------------------
+
+    def take(self, record: LogRecord, following: int | None) -> None:
+        """The next record; `following` is the sequence of the one after it, None at the end."""
+        self._events += 1
+        expected = self._due(record, following)
+        if self._next is None:
+            self._first = self._next = expected
+            self._tell_first_lines(expected)
+            self._bad_lines = 0
+        if record.sequence != expected and self._is_renumbered(record, expected):
+            words = f"its sequence was {expected} and says {record.sequence}"
+            self._differs(Difference.CHANGED, replace(record, sequence=expected), words)
+            self._next = expected + 1
+        elif self._is_in_place(record, following):
+            self._skip_to(record.sequence, expected)
+            self._compare(record)
+            self._next = record.sequence + 1
+        else:
+            self._out_of_place(record, expected)
+        self._bad_lines = 0
+        self._compute_again(record)
+
+    def _due(self, record: LogRecord, following: int | None) -> int:
+        """The sequence that should come now; at the beginning the record's own, unless the following one is lower."""
+        if self._next is not None:
+            return self._next
+        return max(1, following - 1) if following and following <= record.sequence else record.sequence
+
+    def _is_in_place(self, record: LogRecord, following: int | None) -> bool:
+        """The one that is due, or one after a gap; not one that the following shows to have been put there."""
+        due = self._due(record, following)
+        return record.sequence == due or (record.sequence > due and not (following and following <= record.sequence))
+
+    def _is_renumbered(self, record: LogRecord, expected: int) -> bool:
+        wanted = self.seals.expected(expected)
+        return wanted is not None and replace(record, sequence=expected).hash().hex() == wanted
+
+    def _skip_to(self, found: int, due: int) -> None:
+        """Events that should have come before it, but for those on lines that could not be read."""
+        for sequence in range(due + self._bad_lines, found):
+            if sequence in self._early:
+                self._early.discard(sequence)
+            elif len(self._missing) < GAPS_MAX:
+                self._missing[sequence] = None
+            else:
+                self._missing_beyond += found - sequence
+                return
+
+    def _out_of_place(self, record: LogRecord, expected: int) -> None:
+        wanted = self.seals.expected(record.sequence)
+        self._unchecked += wanted is None
+        self._checked += wanted is not None
+        if wanted is not None and record.hash().hex() != wanted:
+            self._differs(Difference.INSERTED, record, "no seal knows it", twice=True)
+        elif record.sequence > expected:
+            self._early.add(record.sequence)
+            self._differs(Difference.REORDERED, record, f"it stands where {expected} should")
+        elif record.sequence in self._missing or record.sequence < self._first:
+            self._first = min(self._first, record.sequence)
+            self._missing.pop(record.sequence, None)
+            self._differs(Difference.REORDERED, record, f"it stands after {expected - 1}")
+        else:
+            self._differs(Difference.INSERTED, record, f"event {record.sequence} stands there already", twice=True)
+
+    def _compare(self, record: LogRecord) -> None:
+        wanted = self.seals.expected(record.sequence)
+        if wanted is not None:
+            self._checked += 1
+            if record.hash().hex() != wanted:
+                self._differs(Difference.CHANGED, record, "it is not what its seal says")
+        elif record.sequence > self.seals.sealed_to:
+            self._unsealed += 1
+            if len(self._unsealed_names) < KEPT_MAX:
+                self._unsealed_names.append(_problem(Difference.INSERTED, record, "the file's end knows nothing of it"))
+        else:
+            self._unchecked += 1
+
+    def take_bad_line(self, bad: BadLine) -> None:
+        """A line of a file that is none of an export."""
+        self._bad_lines += 1
+        if self._next is None and len(self._first_lines) < KEPT_MAX:
+            self._first_lines.append(bad)
+        else:
+            self._unreadable(bad, None if self._next is None else self._next + self._bad_lines - 1)
+
+    def _unreadable(self, bad: BadLine, sequence: int | None) -> None:
+        """`sequence` is that of the event which should stand there."""
+        named = f" (where event {sequence}, {bad.type} {bad.event_id}, was)" if bad.type != UNKNOWN else ""
+        words = f"unreadable: line {bad.line}{named}: {bad.why}"
+        self._add(Problem(Difference.UNREADABLE, words, sequence, _known(bad.event_id), _known(bad.type), bad.line))
+
+    def _tell_first_lines(self, sequence: int | None) -> None:
+        """Unreadable lines before the first event, whose sequence is `sequence`."""
+        for back, bad in enumerate(reversed(self._first_lines), start=1):
+            self._unreadable(bad, sequence - back if sequence is not None and sequence > back else None)
+        if sequence is not None:
+            self._first = max(1, sequence - len(self._first_lines))
+        self._first_lines = []
+
+    def take_end(self, end: End) -> None:
+        """A file's last line."""
+        self._end = end
+
+    # --- decisions -------------------------------------------------------------------------------------------------
+
+    def _compute_again(self, record: LogRecord) -> None:
+        again = self._recompute(record)
+        if again is None:
+            return
+        if again.cannot:
+            self._not_recomputed[again.cannot] += 1
+            return
+        self._decisions += 1
+        if again.fields:
+            differing = "; ".join(f"{name}: the log says {a}, today {b}" for name, (a, b) in again.fields.items())
+            problem = _problem(Difference.DECISION, record, f"computed again, it comes out otherwise: {differing}")
+            self._add(replace(problem, fields=again.fields))
+
+    # --- what came out ---------------------------------------------------------------------------------------------
+
+    def finish_file(self) -> None:
+        """A file is at its end: compare with what its last line says."""
+        end = self._end
+        self._tell_first_lines(None)
+        if end is None:
+            last = "nothing" if self._next is None else f"event {self._next - 1}"
+            self._add(
+                Problem(Difference.MISSING, f"missing: the file ends after {last}, without its last line: cut off")
+            )
+            return
+        for problem in self._unsealed_names:
+            self._add(problem)
+        if self._next is not None:
+            self._gone(range(end.first_sequence, self._first))
+            self._gone(range(self._next + self._bad_lines, end.last_sequence + 1))
+        if not end.follows(self.seals.head) and not self._count:
+            self._add(Problem(Difference.CHANGED, "changed: the file's last line is not that of what it holds"))
+
+    def report(self) -> Report:
+        """What was found. Raises nothing; call it once, at the end."""
+        beginning = self.seals.first_covered
+        if self._whole and beginning is not None and self._next is not None and beginning < self._first:
+            self._gone(range(beginning, self._first))
+        for sequence in self._missing:
+            self._gone(range(sequence, sequence + 1))
+        self._count += self._missing_beyond
+        if problem := self.seals.wanted_missing():
+            self._add(problem)
+        kept = sorted(
+            self._problems.values(), key=lambda p: (p.sequence is None, p.sequence or 0, p.line is None, p.line or 0)
+        )
+        return Report(
+            events=self._events,
+            checked=self._checked,
+            unsealed=self._unsealed,
+            unchecked=self._unchecked,
+            seals=self.seals.count,
+            last_seal=self.seals.newest,
+            last_sealed=self.seals.newest_covers,
+            decisions=self._decisions,
+            not_recomputed=dict(self._not_recomputed),
+            differences=tuple(kept),
+            difference_count=self._count,
+        )
+
+    def _gone(self, sequences: range) -> None:
+        for sequence in sequences[:KEPT_MAX]:
+            self._add(Problem(Difference.MISSING, f"missing: event {sequence} of the log", sequence))
+        self._count += max(0, len(sequences) - KEPT_MAX)
+
+    def _differs(self, kind: Difference, record: LogRecord, why: str, *, twice: bool = False) -> None:
+        self._add(_problem(kind, record, why), twice=twice)
+
+    def _add(self, problem: Problem, *, twice: bool = False) -> None:
+        """Count it, and keep its words if it is among the first; an event that differs in two ways counts once."""
+        key = problem.sequence if problem.sequence is not None and not twice else (problem.words, self._count)
+        if key in self._problems:
+            return
+        self._count += 1
+        if len(self._problems) < KEPT_MAX:
+            self._problems[key] = problem
+
+
+def _problem(kind: Difference, record: LogRecord, why: str) -> Problem:
+    words = f"{kind}: event {record.sequence}, {record.type} {record.event_id}: {why}"
+    return Problem(kind, words, record.sequence, record.event_id, record.type)
+
+
+def _known(text: str) -> str | None:
+    return text if text != UNKNOWN else None

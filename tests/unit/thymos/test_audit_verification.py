@@ -1,0 +1,240 @@
+"""Whatever is done to an exported log is found, and the event is named."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from thymos import subjects
+from thymos.audit import Difference, LogRecord, Report, verify_file
+from thymos.audit.chain import Head, Tail
+from thymos.audit.exporting import export
+from thymos.audit.record import of_line, to_line
+from thymos.audit.sealer import seal_envelope
+from thymos.events import BranchCreated, CommitCreated, DecisionMade, WorktreeReady
+from thymos.examples import example_of
+
+START = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+KINDS = (BranchCreated, CommitCreated, DecisionMade, WorktreeReady)
+
+
+def a_log(events: int, *, sealed_every: int = 10, unsealed: int = 4) -> list[LogRecord]:
+    """A log of `events` events with seals among them; the last `unsealed` come after the last seal."""
+    log: list[LogRecord] = []
+    tail = Tail(Head())
+
+    def add(subject: str, message_id: str, body: bytes) -> LogRecord:
+        at = START + timedelta(milliseconds=7 * len(log))
+        log.append(LogRecord(len(log) + 1, at, subject, message_id, body))
+        tail.take(log[-1])
+        return log[-1]
+
+    for number in range(events):
+        envelope = example_of(KINDS[number % len(KINDS)]).model_copy(update={"id": f"event-{number}"})
+        add(envelope.subject, envelope.message_id, envelope.to_bytes())
+        if len(tail) >= sealed_every and number < events - unsealed:
+            sealed = seal_envelope(*tail.next_seal())
+            add(sealed.subject, sealed.message_id, sealed.to_bytes())
+    return log
+
+
+async def lines_of(log: Sequence[LogRecord]) -> list[bytes]:
+    """The log as an exported file."""
+
+    async def records() -> AsyncIterator[LogRecord]:
+        for record in log:
+            yield record
+
+    lines: list[bytes] = []
+    await export(records(), lines.append)
+    return lines
+
+
+def verified(folder: Path, lines: Sequence[bytes], seal: str | None = None) -> Report:
+    path = folder / "log.jsonl"
+    path.write_bytes(b"".join(lines))
+    return verify_file(path, seal=seal, recomputations={})
+
+
+async def test_an_untouched_log_is_identical(tmp_path: Path) -> None:
+    report = verified(tmp_path, await lines_of(a_log(64)))
+    assert report.identical, report.problems
+    assert (report.events, report.checked, report.unsealed, report.unchecked) == (70, 70, 0, 0)
+    assert report.seals == 7
+    assert report.not_recomputed == {"nothing installed here computes decision.made again": 16}
+
+
+async def test_an_empty_log_is_identical(tmp_path: Path) -> None:
+    assert verified(tmp_path, await lines_of([])).identical
+
+
+async def test_a_part_of_a_log_is_identical(tmp_path: Path) -> None:
+    report = verified(tmp_path, await lines_of(a_log(64)[17:50]))
+    assert report.identical, report.problems
+    assert report.checked + report.unchecked == report.events == 33
+    assert report.unchecked <= 4, "those whose seal would name what came before the part"
+
+
+@pytest.mark.parametrize("body", [b"{}", b"\xff\xfe", b"", b'{"a": "\xc3\xa9 \\u0001"}', b'{"a":1}\n', b"[1, 2"])
+def test_a_record_comes_back_from_its_line(body: bytes) -> None:
+    record = LogRecord(7, START, "thymos.event.acme.support.branch.created", "acme/support/x/1", body)
+    assert of_line(to_line(record)) == record
+    assert to_line(record).count(b"\n") == 1
+
+
+def test_no_two_records_have_the_same_hash() -> None:
+    one = LogRecord(1, START, "ab", "c", b"d")
+    others = [
+        LogRecord(1, START, "a", "bc", b"d"),
+        LogRecord(1, START, "ab", "", b"cd"),
+        LogRecord(2, START, "ab", "c", b"d"),
+        LogRecord(1, START + timedelta(microseconds=1), "ab", "c", b"d"),
+    ]
+    assert one.hash() not in {other.hash() for other in others}
+
+
+# --- any harm, anywhere ---------------------------------------------------------------------------------------------
+
+LOG = a_log(64)
+LINES = asyncio.run(lines_of(LOG))
+anywhere = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@anywhere
+@given(data=st.data())
+def test_one_changed_byte_is_found_and_its_event_named(tmp_path: Path, data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(LOG) - 1))
+    line = LINES[index]
+    at = data.draw(st.integers(0, len(line) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda b: b != line[at]))
+    harmed = [*LINES[:index], line[:at] + bytes([byte]) + line[at + 1 :], *LINES[index + 1 :]]
+    report = verified(tmp_path, harmed)
+    assert not report.identical
+    first = report.differences[0]
+    assert first.sequence == LOG[index].sequence, report.problems
+    assert f"{index + 1}" in first.words
+
+
+@anywhere
+@given(data=st.data())
+def test_a_changed_byte_of_the_closing_lines_is_found(tmp_path: Path, data: st.DataObject) -> None:
+    index = data.draw(st.integers(len(LOG), len(LINES) - 1))
+    at = data.draw(st.integers(0, len(LINES[index]) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda b: b != LINES[index][at]))
+    harmed = LINES[index][:at] + bytes([byte]) + LINES[index][at + 1 :]
+    assert not verified(tmp_path, [*LINES[:index], harmed, *LINES[index + 1 :]]).identical
+
+
+@anywhere
+@given(index=st.integers(0, len(LOG) - 1))
+def test_a_missing_event_is_found(tmp_path: Path, index: int) -> None:
+    report = verified(tmp_path, [*LINES[:index], *LINES[index + 1 :]])
+    assert (report.differences[0].kind, report.differences[0].sequence) == (Difference.MISSING, index + 1)
+    assert report.difference_count == 1, report.problems
+
+
+@anywhere
+@given(places=st.lists(st.integers(0, len(LOG) - 1), min_size=2, max_size=2, unique=True))
+def test_two_events_that_changed_places_are_found(tmp_path: Path, places: list[int]) -> None:
+    one, other = sorted(places)
+    swapped = list(LINES)
+    swapped[one], swapped[other] = swapped[other], swapped[one]
+    report = verified(tmp_path, swapped)
+    assert {problem.kind for problem in report.differences} == {Difference.REORDERED}, report.problems
+    first = report.differences[0]
+    assert first.sequence is not None
+    assert one + 1 <= first.sequence <= other + 1
+    assert first.event_id == LOG[first.sequence - 1].event_id
+
+
+@anywhere
+@given(data=st.data())
+def test_an_event_that_was_put_in_is_found(tmp_path: Path, data: st.DataObject) -> None:
+    sequence = data.draw(st.integers(1, len(LOG) + 5))
+    at = data.draw(st.integers(0, len(LOG)))
+    forged = LogRecord(sequence, START, LOG[0].subject, "acme/support/x/forged", b'{"id":"forged"}')
+    report = verified(tmp_path, [*LINES[:at], to_line(forged), *LINES[at:]])
+    assert not report.identical
+    assert any(problem.event_id == "forged" for problem in report.differences), report.problems
+
+
+@anywhere
+@given(data=st.data())
+def test_what_was_cut_off_is_missed(tmp_path: Path, data: st.DataObject) -> None:
+    whole = b"".join(LINES)
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    assert not verified(tmp_path, [whole[:cut]]).identical
+
+
+# --- harm that knows what it does -----------------------------------------------------------------------------------
+
+
+def edited(line: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
+    parsed = json.loads(line)
+    change(parsed)
+    return json.dumps(parsed, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+async def test_a_sequence_number_that_was_changed_names_its_event(tmp_path: Path) -> None:
+    lines = await lines_of(LOG)
+    lines[4] = edited(lines[4], lambda record: record.update(sequence=9))
+    report = verified(tmp_path, lines)
+    assert report.problems[0] == "changed: event 5, branch.created event-4: its sequence was 5 and says 9"
+
+
+async def test_a_seal_that_was_made_anew_after_a_change_breaks_the_chain(tmp_path: Path) -> None:
+    forged = list(LOG)
+    forged[2] = LogRecord(3, LOG[2].stored_at, LOG[2].subject, LOG[2].message_id, LOG[2].body.replace(b"3", b"4"))
+    tail = Tail(Head())
+    for record in forged[:10]:
+        tail.take(record)
+    sealed = seal_envelope(*tail.next_seal())
+    forged[10] = LogRecord(11, LOG[10].stored_at, sealed.subject, sealed.message_id, sealed.to_bytes())
+    report = verified(tmp_path, await lines_of(forged))
+    assert report.differences[0].sequence == 11
+    assert "audit.sealed" in report.problems[0]
+
+
+async def test_the_hash_that_was_kept_elsewhere_is_looked_for(tmp_path: Path) -> None:
+    lines = await lines_of(LOG)
+    kept = verified(tmp_path, lines).last_seal
+    assert kept is not None
+    assert verified(tmp_path, lines, seal=kept).identical
+    report = verified(tmp_path, lines, seal="0" * 64)
+    assert "kept elsewhere" in report.problems[0]
+
+
+async def test_a_seal_over_events_that_are_sealed_already_is_passed_by(tmp_path: Path) -> None:
+    log = list(LOG)
+    again = LOG[10]
+    log.append(LogRecord(len(log) + 1, START + timedelta(hours=2), again.subject, again.message_id, again.body))
+    assert verified(tmp_path, await lines_of(log)).identical
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x00\xff\xfe\n", "line 1: it is not JSON"),
+        (b"[]\n", "line 1: it is not a JSON object"),
+        (b"{}\n", "line 1: 'body_base64' is missing"),
+        (b'{"sequence":"1","stored_at":"x","subject":"s","message_id":"m","body":"{}"}\n', "line 1: its sequence"),
+        (b'{"sequence":1,"stored_at":7,"subject":"s","message_id":"m","body":"{}"}\n', "line 1: a value"),
+        (b'{"sequence":1e999}\n', "line 1"),
+        (b'{"cover":[]}\n', "line 1: cover is no JSON object"),
+        (b'{"end":{"records":true}}\n', "line 1: it is no end"),
+        (b"{" * 10_000 + b"\n", "line 1: it is not JSON"),
+        (b'{"sequence":1', "line 1: it is cut off"),
+        (b"", "the file ends after nothing"),
+        (b"x" * (9 * subjects.MIB) + b"\n", "longer than 8388608 bytes"),
+    ],
+    ids=["binary", "array", "empty", "text", "time", "infinite", "cover", "end", "deep", "cut", "nothing", "huge"],
+)
+def test_a_file_that_is_no_export_is_told_by_its_line(tmp_path: Path, content: bytes, words: str) -> None:
+    report = verified(tmp_path, [content])
+    assert not report.identical
+    assert words in report.problems[0]
