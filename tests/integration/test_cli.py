@@ -308,7 +308,7 @@ def test_dead_letters_are_a_finding_until_they_are_dropped(thymos: CommandLine, 
     letters = thymos.done("dead", "list", "--json").json
     assert {letter["original"] for letter in letters} == {"nonsense"}
     assert "not JSON" in thymos.done("dead").output
-    thymos.done("dead", "drop")
+    thymos.done("dead", "drop", "--all")
     assert thymos.done("dead", "list", "--json").json == []
 
 

@@ -14,6 +14,8 @@ from thymos.errors import Refusal, RefusalCode, ThymosError
 
 LOCK = "up.lock"
 PROCESSES = "processes.json"
+RESTORING = "restoring"
+"""A folder in it that only a restore has, until it is done."""
 END_SECONDS = 20.0
 
 
@@ -21,11 +23,13 @@ class DataFolder:
     """A data folder while it is in use. Leaving it forgets the processes: they have been stopped by then.
 
     A suite that was killed leaves its processes running; the next one in the same folder ends them first. A process is
-    ours only if both its id and the time of its start are those that were written down.
+    ours only if both its id and the time of its start are those that were written down. `restoring`: it is used by a
+    restore, which may begin again where another one was interrupted.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, restoring: bool = False) -> None:
         self.path = path
+        self._restoring = restoring
         self._lock: IO[str] | None = None
         self._processes: dict[str, tuple[int, float]] = {}
 
@@ -49,6 +53,13 @@ class DataFolder:
                 f"the data folder {self.path} is in use by another `thymos up`, process {holder or 'unknown'}",
                 "stop that one, or name another folder with --data",
             ) from error
+        if (self.path / RESTORING).exists() and not self._restoring:
+            self._lock.close()
+            raise Refusal(
+                RefusalCode.CONFLICT,
+                f"a restore into the data folder {self.path} was interrupted",
+                "empty that folder and restore again",
+            )
         self._lock.truncate(0)
         self._lock.write(f"{os.getpid()}\n")
         self._lock.flush()

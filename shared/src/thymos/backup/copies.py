@@ -65,6 +65,9 @@ class Copies:
         match request.step:
             case "hold":
                 await self._hold(request.token)
+            case "renew":
+                self._check_holder(request.token)
+                self._alive.set()
             case "pin":
                 self._check_holder(request.token)
                 await self._pin(request.token)

@@ -16,14 +16,15 @@ CHUNK_BYTES_MAX = 512 * 1024
 class BackupRequest(Request):
     """`backup`, one step of it, for the backup that `token` names.
 
-    hold     publish nothing more until `release`; again and again, as a sign of life
+    hold     publish nothing more until `release`
+    renew    a sign of life; refused when nothing was held any more
     pin      copy the store as it is at this moment; needs the hold
     release  publish again; refused when nothing was held any more
     read     a part of the copy from `offset` bytes on
     end      forget the copy
     """
 
-    step: Literal["hold", "pin", "release", "read", "end"]
+    step: Literal["hold", "renew", "pin", "release", "read", "end"]
     token: Id
     offset: Count = 0
 

@@ -26,6 +26,8 @@ BUILT_IN: Mapping[str, str] = {
     "experiment": "thymos.cli.experiment",
     "stats": "thymos.cli.stats",
     "dead": "thymos.cli.dead_letters",
+    "backup": "thymos.cli.backup",
+    "restore": "thymos.cli.backup",
     "config": "thymos.cli.config_verbs",
 }
 """The verb, and the module whose `register(app)` adds it. A new verb is one line here and its module."""
