@@ -49,7 +49,8 @@ class Report:
     """What was compared, and what differs.
 
     Attributes:
-        events: how many were read; `checked` of them are under a seal that holds; `unsealed` come after the last seal.
+        events: how many were read; `checked` of them are under a seal that holds; `unsealed` came after the last seal.
+        last_seals: seals that no other seal covers yet; what they say was checked, when they were stored was not.
         unchecked: neither: their seal is missing or broken, or lies outside what was read.
         seals: how many follow each other; `last_seal` is the hash of the newest one in the log (None: there is none).
         decisions: how many were computed again; `not_recomputed` counts the others by reason.
@@ -59,6 +60,7 @@ class Report:
     events: int
     checked: int
     unsealed: int
+    last_seals: int
     unchecked: int
     seals: int
     last_seal: str | None

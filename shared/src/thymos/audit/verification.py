@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from thymos.audit.chain import SEAL_SUBJECT
 from thymos.audit.closing import End
 from thymos.audit.record import UNKNOWN, BadLine, LogRecord
 from thymos.audit.report import KEPT_MAX, Difference, Problem, Report
@@ -52,7 +53,7 @@ class Verifier:
         self._problems: dict[object, Problem] = {}
         self._count = 0
         self._events = self._checked = self._unsealed = self._unchecked = 0
-        self._decisions = 0
+        self._last_seals = self._decisions = 0
         self._not_recomputed: Counter[str] = Counter()
 
     # --- seals -----------------------------------------------------------------------------------------------------
@@ -141,7 +142,8 @@ class Verifier:
             if record.hash().hex() != wanted:
                 self._differs(Difference.CHANGED, record, "it is not what its seal says")
         elif record.sequence > self.seals.sealed_to:
-            self._unsealed += 1
+            self._unsealed += record.subject != SEAL_SUBJECT
+            self._last_seals += record.subject == SEAL_SUBJECT
             if len(self._unsealed_names) < KEPT_MAX:
                 self._unsealed_names.append(_problem(Difference.INSERTED, record, "the file's end knows nothing of it"))
         else:
@@ -225,6 +227,7 @@ class Verifier:
             events=self._events,
             checked=self._checked,
             unsealed=self._unsealed,
+            last_seals=self._last_seals,
             unchecked=self._unchecked,
             seals=self.seals.count,
             last_seal=self.seals.newest,

@@ -1,0 +1,235 @@
+"""The log is sealed while it grows: in time, without end only when something happens, in one chain whatever happens."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from thymos import subjects
+from thymos.audit import Report, verify_log
+from thymos.audit.chain import SEAL_SUBJECT
+from thymos.audit.sealer import Sealer
+from thymos.background import running
+from thymos.bus import PublishAck
+from thymos.errors import TransientError
+from thymos.events import AuditSealed
+from thymos.testing import MemoryBus
+
+SOON = timedelta(milliseconds=20)
+NEVER = timedelta(hours=1)
+EVENT = "thymos.event.acme.support.branch.created"
+
+
+async def happened(bus: MemoryBus, *names: str) -> None:
+    for name in names:
+        await bus.publish(EVENT, json.dumps({"id": name}).encode(), name)
+
+
+async def seals(bus: MemoryBus, count: int) -> list[AuditSealed]:
+    """The first `count` seals of the log, as soon as they are there."""
+    found: list[AuditSealed] = []
+    async with asyncio.timeout(20), aclosing(bus.follow(subjects.EVENTS, SEAL_SUBJECT, from_sequence=1)) as stored:
+        async for message in stored:
+            found.append(AuditSealed.model_validate(json.loads(message.body)["data"]))
+            if len(found) == count:
+                break
+    return found
+
+
+async def verified(bus: MemoryBus) -> Report:
+    return await verify_log(bus, recomputations={})
+
+
+def ranges(found: list[AuditSealed]) -> list[tuple[int, int]]:
+    return [(seal.from_sequence, seal.to_sequence) for seal in found]
+
+
+async def test_events_are_sealed_after_a_while() -> None:
+    bus = MemoryBus()
+    await happened(bus, "a", "b", "c")
+    async with running(Sealer(SOON).run(bus)):
+        assert ranges(await seals(bus, 1)) == [(1, 3)]
+    assert (await verified(bus)).identical
+
+
+async def test_every_256_events_are_sealed_at_once() -> None:
+    bus = MemoryBus()
+    async with running(Sealer(NEVER).run(bus)):
+        await happened(bus, *map(str, range(600)))
+        assert [to - start + 1 for start, to in ranges(await seals(bus, 2))] == [256, 256]
+    assert (await verified(bus)).checked == 512
+
+
+async def test_a_seal_alone_is_not_sealed() -> None:
+    bus = MemoryBus()
+    await happened(bus, "a")
+    async with running(Sealer(SOON).run(bus)):
+        await seals(bus, 1)
+        assert (await ask(bus))["to_sequence"] == 1
+        await happened(bus, "b")
+        assert ranges(await seals(bus, 2)) == [(1, 1), (2, 3)]
+        assert await ask(bus) == await ask(bus), "nothing has happened in between"
+    assert await bus.last_sequence(subjects.EVENTS) == 4
+
+
+async def ask(bus: MemoryBus) -> dict[str, object]:
+    subject = subjects.request_subject(subjects.DECISION_ENGINE, "_", "_", "seal")
+    for _ in range(100):
+        if any(pattern.endswith("seal") for pattern, _ in bus._endpoints):
+            break
+        await asyncio.sleep(0)
+    answer = json.loads(await bus.request(subject, b"{}", timedelta(seconds=15)))
+    assert answer["ok"], answer
+    return dict(answer["data"])
+
+
+async def test_whoever_asks_gets_a_seal_at_once() -> None:
+    bus = MemoryBus()
+    await happened(bus, *map(str, range(300)))
+    async with running(Sealer(NEVER).run(bus)):
+        answer = await ask(bus)
+    assert answer["to_sequence"] in (300, 301)
+    report = await verified(bus)
+    assert (report.last_seal, report.unsealed) == (answer["hash"], 0)
+    assert report.checked + report.last_seals == report.events
+
+
+async def sealed_once(bus: MemoryBus) -> None:
+    """A sealer that is started, seals what is there, and is stopped."""
+    sealer = Sealer(NEVER)
+    async with running(sealer.run(bus)), asyncio.timeout(10):
+        await sealer.sealed(bus)
+
+
+async def test_a_sealer_goes_on_where_the_one_before_stopped() -> None:
+    bus = MemoryBus()
+    for name in "abcdef":
+        await happened(bus, name)
+        await sealed_once(bus)
+    report = await verified(bus)
+    assert report.identical, report.problems
+    assert report.seals == 6
+
+
+@pytest.mark.parametrize("sealers", [2, 5])
+async def test_several_sealers_at_once_make_one_chain(sealers: int) -> None:
+    bus = MemoryBus()
+    async with AsyncExitStack() as stack:
+        for _ in range(sealers):
+            await stack.enter_async_context(running(Sealer(timedelta(milliseconds=1)).run(bus)))
+        for name in range(100):
+            await happened(bus, str(name))
+            await asyncio.sleep(0.001)
+        await ask(bus)
+    report = await verified(bus)
+    assert report.identical, report.problems
+    starts = [start for start, _ in ranges(await seals(bus, report.seals))]
+    assert len(starts) == len(set(starts)), "one seal for each start"
+
+
+async def test_an_old_sealer_that_wakes_up_late_adds_nothing() -> None:
+    bus = MemoryBus()
+    await happened(bus, "a")
+    sleeper = Sealer(NEVER)
+    original, held = bus.publish, asyncio.Event()
+
+    async def late(subject: str, body: bytes, message_id: str, headers: dict[str, str] | None = None) -> PublishAck:
+        await held.wait()
+        return await original(subject, body, f"{message_id}, past the window of duplicates", headers)
+
+    bus.publish = late  # type: ignore[method-assign, assignment]
+    async with running(sleeper.run(bus)):
+        asking = asyncio.create_task(sleeper.sealed(bus))
+        await until(lambda: len(sleeper._tail) > 0)
+        bus.publish = original  # type: ignore[method-assign]
+        async with running(Sealer(SOON).run(bus)):
+            await seals(bus, 1)
+        held.set()
+        assert (await asyncio.wait_for(asking, 10)).to_sequence == 1
+    assert await bus.last_sequence(subjects.EVENTS) == 2
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def away(bus: MemoryBus) -> AsyncIterator[None]:
+    bus.stop()
+    yield
+    bus.start()
+
+
+async def test_a_bus_that_is_away_is_waited_for() -> None:
+    bus = MemoryBus()
+    await happened(bus, "a")
+    async with running(Sealer(SOON).run(bus)):
+        await seals(bus, 1)
+        async with away(bus):
+            with pytest.raises(TransientError):
+                await happened(bus, "b")
+        await happened(bus, "b")
+        assert ranges(await seals(bus, 2)) == [(1, 1), (2, 3)]
+    assert (await verified(bus)).identical
+
+
+async def test_a_log_that_was_never_sealed_is_caught_up_with() -> None:
+    bus = MemoryBus()
+    await happened(bus, *map(str, range(10_000)))
+    async with running(Sealer(NEVER).run(bus)):
+        await ask(bus)
+    report = await verified(bus)
+    assert report.identical, report.problems
+    assert report.seals == 10_000 // 256 + 1
+    assert report.unsealed == 0
+
+
+async def test_something_else_on_the_seals_subject_stops_no_sealer() -> None:
+    bus = MemoryBus()
+    await happened(bus, "a")
+    await sealed_once(bus)
+    await bus.publish(SEAL_SUBJECT, b"no seal", "noise")
+    await happened(bus, "b")
+    await sealed_once(bus)
+    assert ranges(all_seals(bus)) == [(1, 1), (2, 4)]
+
+
+def all_seals(bus: MemoryBus) -> list[AuditSealed]:
+    messages = bus._logs[subjects.EVENTS.name].messages.values()
+    bodies = [m.body for m in messages if m.subject == SEAL_SUBJECT and m.body != b"no seal"]
+    return [AuditSealed.model_validate(json.loads(body)["data"]) for body in bodies]
+
+
+async def test_the_largest_seal_is_far_below_the_largest_message() -> None:
+    bus = MemoryBus()
+    await happened(bus, *map(str, range(256)))
+    async with running(Sealer(NEVER).run(bus)):
+        await seals(bus, 1)
+    last = await bus.last(subjects.EVENTS, SEAL_SUBJECT)
+    assert last is not None
+    assert len(last.body) < 20_000
+
+
+async def test_everybody_who_seals_the_same_events_says_the_same() -> None:
+    bodies = []
+    for _ in range(2):
+        bus = MemoryBus(clock=a_clock())
+        await happened(bus, "a", "b")
+        async with running(Sealer(NEVER).run(bus)):
+            await ask(bus)
+        last = await bus.last(subjects.EVENTS, SEAL_SUBJECT)
+        assert last is not None
+        bodies.append(last.body)
+    assert bodies[0] == bodies[1]
+
+
+def a_clock() -> Callable[[], datetime]:
+    """A clock that is a second later each time."""
+    times = (datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=number) for number in itertools.count())
+    return lambda: next(times)
