@@ -1,6 +1,7 @@
 """The .proto files: every example is their canonical JSON, numbers stay, and what is taken back is found by `buf`."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -104,6 +105,24 @@ def test_what_is_not_declared_is_refused(contract: Contract) -> None:
 def test_the_cloud_event_has_the_attributes_of_the_schemas(contract: Contract) -> None:
     declared = {field.name for field in contract["thymos.v1.CloudEvent"].DESCRIPTOR.fields}
     assert declared == event_schema(TaskFinished)["properties"].keys()
+
+
+def test_the_readme_says_how_to_do_it_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its block runs as it stands, in a folder with the file that its command makes."""
+    readme = (PROTO / "README.md").read_text(encoding="utf-8")
+    command = re.search(r"^buf (build .*)$", readme, re.MULTILINE)
+    block = re.search(r"```python\n([^`]*contract\.binpb[^`]*)```", readme)
+    assert command
+    assert block
+    *arguments, image = command[1].split()
+    assert buf(*arguments, tmp_path / image).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(block[1], "README.md", "exec"), names)
+
+    finished = names["read"](example_of(TaskFinished).to_bytes())
+
+    assert TaskFinished.model_validate(names["data_of"](finished)) == example_of(TaskFinished).data
 
 
 # --- shapes ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The messages as `.proto` files (proto3), such that the JSON on the bus is their canonical JSON.
 
 A message `thymos.branch.merged.v1` is `thymos.v1.BranchMerged`: the `data` of the CloudEvent. `CloudEvent` is the
-object around it. What a Python type becomes stands in `_SCALARS` and `_shape`; docs/adr/0007 says why.
+object around it. What a Python type becomes stands in `_SCALARS` and `_shape`; docs/adr/0008 says why.
 """
 
 import inspect

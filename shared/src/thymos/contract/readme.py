@@ -6,6 +6,7 @@ from thymos import subjects
 from thymos.bus import CONTENT_TYPE_HEADER, MESSAGE_ID_HEADER
 from thymos.catalogue import messages
 from thymos.contract.addresses import MESSAGE_ID_RULE, file_stem, subject_template
+from thymos.contract.protobuf import CLOUD_EVENT, PACKAGE, message_name
 from thymos.contract.verbs import VERBS
 from thymos.envelope import BATCH_CONTENT_TYPE, BATCH_MAX, CONTENT_TYPE
 from thymos.events import BranchMerged, BranchRolledBack
@@ -44,6 +45,9 @@ def readme(template: str, generated: str) -> str:
         "tenant": example.tenant,
         "agent": example.agent,
         "search": subjects.request_subject(subjects.MEMORY_REPOSITORY, example.tenant, example.agent, "search"),
+        "type_example": f"`{TaskFinished.type_name()}`",
+        "message_example": message_name(TaskFinished),
+        "cloud_event_example": f"{PACKAGE}.{CLOUD_EVENT}",
         "requests": "\n".join(
             f"| [`{verb.name}`](requests/{verb.service}.{verb.name}.json) | `{verb.subject}` |" for verb in VERBS
         ),
@@ -53,5 +57,5 @@ def readme(template: str, generated: str) -> str:
 
 
 def _row(message_class: type[Message]) -> str:
-    stem = file_stem(message_class)
-    return f"| [`{message_class.type_name()}`](events/{stem}.json) | `{subject_template(message_class)}` |"
+    schema = f"[`{message_class.type_name()}`](events/{file_stem(message_class)}.json)"
+    return f"| {schema} | `{subject_template(message_class)}` | `{message_name(message_class).rpartition('.')[2]}` |"
