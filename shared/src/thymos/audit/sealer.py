@@ -115,7 +115,7 @@ class Sealer:
             self._read_to = record.sequence
 
     def _due_at_once(self) -> bool:
-        asked = self._read_to <= self._wanted or self._tail.head.sealed_to < self._wanted
+        asked = self._read_to >= self._wanted > self._tail.head.sealed_to
         return self._tail.worth_sealing and (len(self._tail) >= EVENTS_MAX or asked)
 
     async def _sleep(self, seconds: float | None) -> None:

@@ -28,6 +28,8 @@ BUILT_IN: Mapping[str, str] = {
     "dead": "thymos.cli.dead_letters",
     "backup": "thymos.cli.backup",
     "restore": "thymos.cli.backup",
+    "replay": "thymos.cli.replay",
+    "export": "thymos.cli.export",
     "config": "thymos.cli.config_verbs",
 }
 """The verb, and the module whose `register(app)` adds it. A new verb is one line here and its module."""
