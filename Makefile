@@ -55,7 +55,7 @@ generate: install ## write proto/ and docs/reference/ from the code
 verify: install ## generated files and the lock are current, and the contract keeps what was released
 	@$(BIN)/python -m thymos.generate --check
 	@$(BIN)/python -m thymos.contract.released --check
-	@$(BIN)/buf breaking --against proto/released/protobuf
+	@$(BIN)/buf breaking --against proto/released/protobuf || { echo "the released contract is broken: make it a new version (CONTRIBUTING.md)" >&2; exit 1; }
 	@$(BIN)/python -m thymos.config.reference | diff docs/reference/configuration.md - || { echo "run: make generate" >&2; exit 1; }
 	@$(BIN)/python .ci/dependencies.py --check requirements.lock
 	@$(BIN)/python .ci/dependencies.py --run --check deploy/run.lock
@@ -76,7 +76,7 @@ lock: ## resolve the dependencies anew into requirements.lock, and the images' f
 	done
 
 test-compose: install ## docker-compose.yml as users start it: built, killed, mended, taken down (needs Docker)
-	@$(BIN)/python tests/compose/run.py $(ARGS)
+	@$(BIN)/python -m tests.compose $(ARGS)
 
 up: install ## NATS and the four services on this machine, until interrupted; state in .thymos
 	@$(BIN)/thymos up --data .thymos $(ARGS)
