@@ -6,6 +6,7 @@ Exit code 0 when every invariant held, 1 when one broke: the seed and the invari
 import argparse
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from .soak import soak
 def main() -> int:
     """Run what the command line asks for."""
     options = _parser().parse_args()
+    logging.getLogger("thymos").setLevel(logging.ERROR)  # that the bus is away is what is wanted here
     with contextlib.ExitStack() as stack:
         folder = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thymos-chaos-")))
         try:

@@ -282,7 +282,7 @@ def _out_of_order(counted: Sequence[Outcome], stored: Mapping[Outcome, int]) -> 
     newest: dict[tuple[str, str, str], Outcome] = {}
     for outcome in counted:
         before = newest.get(outcome[:3])
-        if before in stored and outcome in stored and stored[outcome] < stored[before]:
+        if before and before in stored and outcome in stored and stored[outcome] < stored[before]:
             problems.append(f"{outcome} was counted after {before[3]}, but stored before it")
         newest[outcome[:3]] = outcome
     return problems

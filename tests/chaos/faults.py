@@ -117,7 +117,7 @@ class Hand:
         elif fault.action is Action.PAUSE:
             await self._pause(pid, fault.lasts)
         else:
-            self._forget_deaths()
+            self.forget_deaths()
             _signal(pid, signal.SIGKILL if fault.action is Action.KILL else signal.SIGTERM)
 
     def release(self) -> None:
@@ -156,8 +156,8 @@ class Hand:
         await asyncio.sleep(fault.lasts)
         child.start()
 
-    def _forget_deaths(self) -> None:
-        """The backoff of a process that dies again and again is not what is tested here."""
+    def forget_deaths(self) -> None:
+        """Let each service be started again at once: the backoff of what dies again and again is not tested."""
         for child in self._suite.services.values():
             child.deaths = 0
 

@@ -113,6 +113,7 @@ async def run(
             await _side_by_side(until(stage), faults(stage, hand), hand)
             tell("the faults are over; waiting until everything is quiet")
             told.stage = "quiet"
+            hand.forget_deaths()
             await suite.ready()
             aftermath.restless = await quiet(bus, witness)
             await gather(bus, aftermath, url)

@@ -24,7 +24,8 @@ from thymos.subjects import Stream
 DEFAULT_URL = "nats://127.0.0.1:4222"
 DEFAULT_TENANT = "default"
 REQUEST_TIMEOUT = timedelta(seconds=10)
-PUBLISH_ATTEMPTS = 5
+PUBLISH_ATTEMPTS = 7
+"""Together they outlast the five seconds or so in which a cluster elects a new leader for a stream."""
 A = TypeVar("A", bound=BaseModel)
 
 

@@ -12,7 +12,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from thymos.errors import Refusal, RefusalCode, ThymosError
 from thymos.subjects import MIB
@@ -72,16 +76,22 @@ class NatsServer:
     """A nats-server process with JetStream in a folder of its own.
 
     It can be killed (-9) and started again on the same port and folder. `payload_max` is the size of the largest
-    message it takes, in bytes.
+    message it takes, in bytes; `further` are more settings of its configuration file.
     """
 
     def __init__(
-        self, store_dir: Path, port: int | None = None, sync_always: bool = False, payload_max: int = MIB
+        self,
+        store_dir: Path,
+        port: int | None = None,
+        sync_always: bool = False,
+        payload_max: int = MIB,
+        further: Mapping[str, Any] | None = None,
     ) -> None:
         self.store_dir = store_dir
         self.port = port or free_port()
         self._sync_always = sync_always
         self._payload_max = payload_max
+        self._further = dict(further or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read = 0
         self._write_failed = False
@@ -134,6 +144,7 @@ class NatsServer:
                 **({"sync_interval": "always"} if self._sync_always else {}),
             },
             "max_payload": self._payload_max,
+            **self._further,
         }
         configuration = self.store_dir / "nats-server.json"
         configuration.write_text(json.dumps(settings))
@@ -180,6 +191,82 @@ class NatsServer:
         self._process = None
 
     def __enter__(self) -> "NatsServer":
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+class NatsCluster:
+    """Servers that keep each stream together, on this machine: with three, any one may be away.
+
+    Each has a folder and a process of its own; `servers[n]` may be killed (-9) and started again. Streams lie on all
+    of them when they are provisioned with as many replicas.
+    """
+
+    def __init__(self, store_dir: Path, size: int = 3, sync_always: bool = False) -> None:
+        routes = [free_port() for _ in range(size)]
+        self._monitors = [free_port() for _ in range(size)]
+        self.servers = tuple(
+            NatsServer(
+                store_dir / f"n{number}",
+                sync_always=sync_always,
+                further={
+                    "server_name": f"n{number}",
+                    "http": f"127.0.0.1:{self._monitors[number]}",
+                    "cluster": {
+                        "name": "thymos",
+                        "listen": f"127.0.0.1:{routes[number]}",
+                        "routes": [f"nats-route://127.0.0.1:{port}" for port in routes],
+                    },
+                },
+            )
+            for number in range(size)
+        )
+
+    @property
+    def url(self) -> str:
+        """Where clients connect: all servers, separated by commas."""
+        return ",".join(server.url for server in self.servers)
+
+    def start(self) -> "NatsCluster":
+        """Start all and wait until they have found each other. Raises ThymosError when they do not."""
+        try:
+            for server in self.servers:
+                server.start()
+            for number in range(len(self.servers)):
+                self.wait_until_current(number)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def wait_until_current(self, number: int, deadline_seconds: float = 60.0) -> None:
+        """Wait until a server is part of the cluster and its copies of the streams are those of the others. Raises
+        ThymosError with the server's own words."""
+        deadline = time.monotonic() + deadline_seconds
+        while (why := self._not_current(number)) is not None:
+            if time.monotonic() > deadline:
+                raise ThymosError(f"nats-server n{number} does not catch up: {why}")
+            time.sleep(0.05)
+
+    def _not_current(self, number: int) -> str | None:
+        address = f"http://127.0.0.1:{self._monitors[number]}/healthz"
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return None
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read().decode(errors="replace").strip()
+        except OSError as error:
+            return str(error)
+
+    def stop(self) -> None:
+        """Stop all that run."""
+        for server in self.servers:
+            server.stop()
+
+    def __enter__(self) -> "NatsCluster":
         return self.start()
 
     def __exit__(self, *exception: object) -> None:

@@ -61,6 +61,11 @@ _PAYLOAD_TOO_LARGE = "maximum payload exceeded"
 async def connect(url: str, name: str, wait: timedelta | None = timedelta(seconds=5)) -> "NatsBus":
     """Connect, trying for `wait` (None: for ever). Afterwards the client reconnects by itself, for ever.
 
+    Args:
+        url: a server, or several of one cluster separated by commas: whichever answers is used.
+        name: of the connection, as the server shows it.
+        wait: how long it may take.
+
     Raises:
         UnavailableError: nobody answered at `url` in time.
     """
@@ -76,7 +81,7 @@ async def connect(url: str, name: str, wait: timedelta | None = timedelta(second
 
     client = _Client()
     trying = client.connect(
-        url,
+        [server.strip() for server in url.split(",")],
         name=name,
         connect_timeout=2,
         max_reconnect_attempts=-1,

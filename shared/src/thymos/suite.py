@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
-from thymos import nats_bus, subjects
+from thymos import config, nats_bus, subjects
 from thymos.background import cancelled
 from thymos.child_process import Child
 from thymos.client import Client
@@ -52,7 +52,8 @@ class Suite:
 
     Args:
         data_dir: everything that is kept lies here: one file per service, `nats/`, `log/`. One suite at a time.
-        nats_url: a server that somebody else runs. None: one is started here.
+        nats_url: a server that somebody else runs, or several of a cluster, separated by commas. None: one is started
+            here.
         config_path: the thymos.toml of the services. None: they look for one themselves (`thymos.config.load`).
         port: of the server that is started here. None: one that is free.
         metrics_port: each service shows metrics and health over HTTP, from this port on, in the order of `MODULES`.
@@ -127,7 +128,7 @@ class Suite:
             await self._start_nats(folder)
         self._bus = await nats_bus.connect(self.url, "thymos-suite", wait=CONNECT_WAIT)
         self._stack.push_async_callback(self._bus.close)
-        await provision(self._bus)
+        await provision(self._bus, config.load(self._config_path).nats.replicas)
         self.services = {
             name: Child(
                 name, module, self._environment(name), self.data_dir / "log" / f"{name}.log", folder, self._tell

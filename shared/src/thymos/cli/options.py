@@ -65,6 +65,12 @@ class Where:
             return Path(os.environ["THYMOS_DATA_DIR"])
         return config.load(self.config).storage.directory
 
+    def replicas(self) -> int:
+        """How many copies of each stream there are to be, which `nats.replicas` says. Raises ConfigError."""
+        from thymos import config
+
+        return config.load(self.config).nats.replicas
+
     def metrics_port(self) -> int:
         """Where services show metrics and health, which `observability.port` says. Raises ConfigError."""
         from thymos import config

@@ -19,7 +19,7 @@ def register(app: App) -> None:
 
 async def provision(
     *,
-    replicas: Annotated[int, Parameter(validator=Number(gte=1, lte=5))] = 1,
+    replicas: Annotated[int | None, Parameter(validator=Number(gte=1, lte=5), show_default=False)] = None,
     json: Json = False,
     where: Where = HERE,
 ) -> None:
@@ -28,12 +28,12 @@ async def provision(
     Parameters
     ----------
     replicas
-        Copies of each stream: 1 on one server, 3 on a cluster.
+        Copies of each stream: 1 on one server, 3 on a cluster [default: the configuration's nats.replicas].
     """
     from thymos import provision as provisioning
 
     async with where.bus() as bus:
-        changes = await provisioning.provision(bus, replicas)
+        changes = await provisioning.provision(bus, replicas or where.replicas())
     if json:
         emit([asdict(change) for change in changes])
         return

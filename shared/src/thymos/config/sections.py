@@ -215,6 +215,11 @@ class Nats(Section):
     url: Annotated[str, readers.server_urls()] = Field(
         default="nats://127.0.0.1:4222", description="The server. `THYMOS_NATS_URL` is the short form of its override."
     )
+    replicas: Annotated[int, readers.whole(1, 5)] = Field(
+        default=1,
+        description="Copies of each stream that `thymos provision` and `thymos up` make: 1 on one server, 3 on a "
+        "cluster of three, which then loses nothing and works on when any one server is away.",
+    )
 
 
 class Observability(Section):
