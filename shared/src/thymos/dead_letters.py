@@ -11,8 +11,9 @@ from thymos.message import Count, Kind, Message
 class DeadLetter(Message):
     """The original bytes (base64), where they were found, why they were given up, by whom, after how many attempts.
 
-    `original_bytes` is the original's size in bytes: more than `original` holds when it was cut. `stream`, `sequence`,
-    `message_id` (`Nats-Msg-Id`) and `content_type` are those of the original; absent where it had none.
+    `original_bytes` is the original's size in bytes: more than `original` holds when it was cut, absent when it was
+    gone before it could be kept. `stream`, `sequence`, `message_id` (`Nats-Msg-Id`) and `content_type` are those of the
+    original; absent where it had none.
     """
 
     KIND: ClassVar[Kind] = Kind.DEAD_LETTER

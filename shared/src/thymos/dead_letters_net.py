@@ -65,6 +65,12 @@ def service_of(durable: str) -> str:
     return durable if durable in subjects.SERVICES else subjects.WORKTREE_SCALER
 
 
+def subject_of_gone(durable: str) -> str:
+    """The subject of a message that is gone, as far as its durable tells: a branch's tasks have one of their own."""
+    kind, *names = durable.split(":")
+    return subjects.task_subject(*names) if kind == "task" and len(names) == 3 else GONE_SUBJECT
+
+
 async def run(bus: Bus) -> None:
     """Turn advisories into dead letters, for ever."""
     said = ""
@@ -97,8 +103,8 @@ async def catch(bus: Bus, body: bytes) -> None:
     await publish_dead_letter(
         bus,
         handler,
-        message.subject if message else GONE_SUBJECT,
-        message.body if message else b"",
+        message.subject if message else subject_of_gone(found.durable),
+        message.body if message else None,
         reason=found.why if message else f"{found.why}; the message was gone before it could be kept",
         attempts=found.attempts,
         key=f"{found.durable}:{found.sequence}",

@@ -52,7 +52,7 @@ class Retry:
 def plan(letter: DeadLetter) -> Retry:
     """Who is to be given the original, or why nobody can be."""
     service, _, what = letter.handler.partition(":")
-    if letter.original_bytes and not letter.kept:
+    if letter.original_bytes is None and not letter.kept:
         return Retry(service, what, "its original was gone before it could be kept")
     if letter.cut:
         return Retry(service, what, f"only {len(letter.kept)} of its {letter.original_bytes} bytes were kept")

@@ -19,7 +19,7 @@ from thymos.dead_letters import DeadLetter
 from thymos.envelope import Envelope
 from thymos.input_digest import input_digest
 from thymos.message import Kind, Message
-from thymos.subjects import METRICS_COLLECTOR
+from thymos.subjects import METRICS_COLLECTOR, TELEMETRY
 from thymos.tasks import TaskAssigned
 
 TENANT = "acme"
@@ -194,8 +194,13 @@ _MEASURED: tuple[Message, ...] = (
             id="0", source=WORKER, time=BEGIN, tenant=TENANT, agent=AGENT, data=t.TaskStarted(task_id=TASK)
         ).subject,
         reason="PoisonError: not JSON: Expecting value: line 1 column 32 (char 31)",
-        handler=METRICS_COLLECTOR,
+        handler=f"{METRICS_COLLECTOR}:{TELEMETRY.name}",
         attempts=1,
+        original_bytes=31,
+        stream=TELEMETRY.name,
+        sequence=4711,
+        message_id="acme/support/worker/broken",
+        content_type="application/cloudevents+json",
     ),
 )
 

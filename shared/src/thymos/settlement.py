@@ -126,13 +126,12 @@ async def carry_out(bus: Bus, consumer: subjects.Consumer, delivery: Delivery, s
 
 @dataclass(frozen=True)
 class Found:
-    """Where a message was found, as far as that is known; `size` in bytes where its body is not at hand."""
+    """Where a message was found, as far as that is known."""
 
     stream: str | None = None
     sequence: int | None = None
     message_id: str | None = None
     content_type: str | None = None
-    size: int | None = None
 
 
 def found_at(consumer: subjects.Consumer, delivery: Delivery) -> Found:
@@ -147,22 +146,31 @@ NOWHERE = Found()
 
 
 async def publish_dead_letter(
-    bus: Bus, handler: str, subject: str, body: bytes, *, reason: str, attempts: int, key: str, found: Found = NOWHERE
+    bus: Bus,
+    handler: str,
+    subject: str,
+    body: bytes | None,
+    *,
+    reason: str,
+    attempts: int,
+    key: str,
+    found: Found = NOWHERE,
 ) -> None:
     """Store what could not be processed.
 
     Args:
         handler: `<service>:<what gave up>`.
+        body: None when it is gone.
         key: says which message it was, so that storing it a second time is a duplicate.
         found: where it lies, and what its headers say.
     """
     letter = DeadLetter(
-        original=base64.b64encode(body[:ORIGINAL_BYTES_MAX]).decode(),
+        original=base64.b64encode((body or b"")[:ORIGINAL_BYTES_MAX]).decode(),
         subject=subject[:500],
         reason=reason[:4096],
         handler=handler,
         attempts=attempts,
-        original_bytes=len(body) if found.size is None else found.size,
+        original_bytes=None if body is None else len(body),
         stream=found.stream,
         sequence=found.sequence,
         message_id=found.message_id and found.message_id[:1024],
@@ -171,7 +179,7 @@ async def publish_dead_letter(
     try:
         await _store_letter(bus, letter, key)
     except PoisonError as error:
-        kept = base64.b64encode(body[:ORIGINAL_BYTES_KEPT_AT_LEAST]).decode()
+        kept = base64.b64encode((body or b"")[:ORIGINAL_BYTES_KEPT_AT_LEAST]).decode()
         shorter = {"original": kept, "reason": f"{reason} (cut: {error})"[:4096]}
         await _store_letter(bus, letter.model_copy(update=shorter), key)
 

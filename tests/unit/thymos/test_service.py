@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from thymos import answering
-from thymos import settlement, subjects
+from thymos import answering, settlement, subjects
 from thymos.bus import CONTENT_TYPE_HEADER
 from thymos.envelope import BATCH_CONTENT_TYPE, Envelope
 from thymos.errors import PoisonError, StoreUnavailableError, UnavailableError

@@ -41,7 +41,7 @@ async def list_letters(
     *,
     service: Service = None,
     since: Annotated[str | None, Parameter(show_default=False)] = None,
-    count: Annotated[int, Parameter(show_default=False)] = LETTERS_AT_ONCE,  # noqa: A002
+    count: Annotated[int, Parameter(show_default=False)] = LETTERS_AT_ONCE,
     json: Json = False,
     where: Where = HERE,
 ) -> None:
@@ -230,11 +230,12 @@ def _row(kept: KeptLetter) -> tuple[Any, ...]:
 
 
 def _json(kept: KeptLetter) -> dict[str, Any]:
-    """A letter as the data that it is; `original` as text as far as it is text, `original_base64` as bytes."""
+    """A letter as the data that it is; `number` is its own among the dead letters, `sequence` that of the original.
+    That is `original` as text, as far as it is text, and `original_base64` as bytes."""
     letter = kept.letter
     return {
         "id": kept.id,
-        "sequence": kept.sequence,
+        "number": kept.sequence,
         "time": _time(kept.stored_at),
         "tenant": kept.envelope.tenant,
         "agent": kept.envelope.agent,
