@@ -316,7 +316,7 @@ async def _handle_batch(service: Service, bus: Bus, route: Route, deliveries: Se
         try:
             found = _decode_any(delivery)
         except PoisonError:
-            await settled(bus, route.consumer, delivery, partial(_handle, service, route, delivery))
+            await settled(bus, route.consumer, delivery, partial(_handle_each, service, route, delivery))
             continue
         await _bury(bus, route, delivery, [item for item in found if isinstance(item, PoisonError)])
         readable.append(delivery)
