@@ -7,6 +7,7 @@ from decision_engine.answers import ENDPOINTS
 from decision_engine.handlers import TICK, Handlers
 from decision_engine.settings import Settings
 from thymos import subjects
+from thymos.audit.sealer import Sealer
 from thymos.service import Route, Service, ServiceSettings, Tick
 from thymos.unit_of_work import ServiceStore, StoreFactory
 
@@ -27,4 +28,5 @@ def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) ->
         ),
         endpoints=ENDPOINTS,
         ticks=(Tick("deadlines", TICK, handlers.on_tick),),
+        background=(Sealer().run,),
     )
