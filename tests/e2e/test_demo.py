@@ -4,23 +4,39 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-import pytest
+from thymos.testing import free_port
 
 DEADLINE_SECONDS = 240
 
 
-@pytest.mark.parametrize("seed", [7])
-async def test_the_story_happens(tmp_path: Path, seed: int) -> None:
+async def demo(folder: Path, seed: int, *more: str) -> tuple[dict[str, Any], str]:
+    """What a run that succeeds prints: its summary, and what it tells on the way."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "thymos", "demo", "--json", "--seed", str(seed), "--data", str(tmp_path / "demo"),
+        sys.executable, "-m", "thymos", "demo", "--json", "--seed", str(seed), "--data", str(folder), *more,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     async with asyncio.timeout(DEADLINE_SECONDS):
         output, told = await process.communicate()
     assert process.returncode == 0, told.decode()
-    summary = json.loads(output)
+    return json.loads(output), told.decode()
 
+
+async def test_the_story_happens_again_in_the_same_folder_and_beside_another(tmp_path: Path) -> None:
+    summary, _ = await demo(tmp_path / "demo", 7)
+    check(summary, 7)
+    (again, told), (beside, _) = await asyncio.gather(
+        demo(tmp_path / "demo", 8), demo(tmp_path / "beside", 9, "--port", str(free_port()))
+    )
+    check(again, 8)
+    check(beside, 9)
+    assert f"this one is kept in {tmp_path / 'demo' / 'run-2'}" in told
+    assert (tmp_path / "demo" / "nats").is_dir(), "the first run is kept as it was"
+    assert (tmp_path / "demo" / "run-2" / "nats").is_dir()
+
+
+def check(summary: dict[str, Any], seed: int) -> None:
     rate = summary["success_rate"]
     assert rate["drifted"] < rate["baseline"], "customers' new words are not in its memory"
     assert rate["recovered"] > rate["drifted"], "the winner is better on questions that nobody learned from"
@@ -32,4 +48,6 @@ async def test_the_story_happens(tmp_path: Path, seed: int) -> None:
     assert (summary["branches_merged"], summary["branches_rolled_back"], summary["ab_tests_run"]) == (1, 1, 1)
     assert summary["branches_created"] >= 4, "a control and three variants"
     assert summary["seed"] == seed
-    assert summary["replay_identical"] is None, "until replay exists"
+    assert summary["replay_identical"] is True
+    assert summary["events_replayed"] > 50
+    assert summary["decisions_recomputed"] > 0

@@ -10,6 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from thymos.cli.output import cell
+
 FACTS_SHOWN_MAX = 14
 REFRESH_PER_SECOND = 8
 
@@ -97,8 +99,7 @@ def summary_table(summary: dict[str, Any]) -> Group:
         rates.add_row(Text(stage), Text("-" if rate is None else f"{rate:.2f}"), bar)
     done = Table(box=None, show_header=False, pad_edge=False)
     for name, value in summary.items():
-        if name not in ("success_rate", "failures", "replay_identical"):
-            shown = "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-            done.add_row(Text(name.replace("_", " ")), Text(shown))
+        if name not in ("success_rate", "failures"):
+            done.add_row(Text(name.replace("_", " ")), Text(cell(value)))
     failures = [Text(f"failed: {failure}", style="bold red") for failure in summary["failures"]]
     return Group(Text("success rate", style="bold"), rates, Text(), done, *failures)

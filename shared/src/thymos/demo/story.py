@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thymos import requests, subjects
+from thymos.audit import Report, verify_log
 from thymos.background import running
 from thymos.client import Client
 from thymos.demo.chronicle import E_, STAGE_SECONDS, Chronicle, Screen, StageFailedError, arms_line, peak_worktrees
@@ -56,6 +57,7 @@ class Summary:
     failures: list[str] = field(default_factory=list)
     chronicle: Chronicle = field(default_factory=Chronicle)
     figures: requests.VersioningMetrics | None = None
+    replay: Report | None = None
     elapsed_seconds: float = 0.0
 
     @property
@@ -74,7 +76,9 @@ class Summary:
             "worktrees_peak": peak_worktrees(self.chronicle.events),
             **(self.figures.model_dump(mode="json") if self.figures else {}),
             "worktrees_created": len(self.chronicle.all(WorktreeStarted)),
-            "replay_identical": None,
+            "replay_identical": self.replay.identical if self.replay else None,
+            "events_replayed": self.replay.events if self.replay else None,
+            "decisions_recomputed": self.replay.decisions if self.replay else None,
             "seed": self.seed,
             "elapsed_seconds": round(self.elapsed_seconds, 1),
             "failures": self.failures,
@@ -120,6 +124,7 @@ class Story:
             ("the winner is merged; success recovers", self._recover),
             ("a bad commit to main is rolled back", self._damage),
             ("a burst of questions: worktrees scale up, drain, scale down", self._burst),
+            ("the event log is replayed: every decision comes out identical", self._replay),
         ]
         async with (
             running(self._chronicle.record(self._client, self._screen)),
@@ -250,6 +255,29 @@ class Story:
         self._screen.progress("the burst is over; worktrees drain")
         await self._chronicle.wait_for(WorktreeScaled, lambda e: e.branch == "main" and e.to_count < up.to_count)
         await self._chronicle.wait_for(WorktreeStopped, lambda e: e.branch == "main")
+
+    async def _replay(self, crowd: Customers) -> None:
+        """The whole run again, from its log alone: each event against the seals, each decision from its inputs."""
+        del crowd
+        async with asyncio.timeout(STAGE_SECONDS):
+            while True:
+                sealed = await self._client.ask_as(
+                    requests.LogSealed, subjects.DECISION_ENGINE, subjects.WHOLE_SERVICE, "seal", requests.SealLog()
+                )
+                report = await verify_log(self._client.bus, seal=sealed.hash)
+                if not report.unsealed or not report.identical:
+                    break
+                self._screen.progress("the last worktrees drain; their events are waited for")
+        self.summary.replay = report
+        self._screen.fact(
+            f"{report.events} events, {report.checked} under {report.seals} seals; "
+            f"{report.decisions} decisions computed again: "
+            f"{'identical' if report.identical else f'{report.difference_count} differ'}"
+        )
+        for note in report.notes:
+            self._screen.fact(note)
+        if not report.identical:
+            raise StageFailedError(report.problems[0])
 
     async def _read_figures(self) -> None:
         service, whole = subjects.DECISION_ENGINE, subjects.WHOLE_SERVICE
