@@ -62,7 +62,7 @@ verify: install ## generated files and the lock are current, and the contract ke
 	@$(BIN)/python .ci/dependencies.py --build --check deploy/build.lock
 
 promise: verify ## at a release: add the contract of today to proto/released/, which is kept for ever
-	@$(BIN)/python -m thymos.contract.released
+	@$(BIN)/python -m thymos.contract.released $(ARGS)
 
 lock: ## resolve the dependencies anew into requirements.lock, and the images' from it (UPGRADE=1 takes newer ones)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -156,6 +156,16 @@ def test_a_release_adds_examples_that_changed_and_keeps_the_old_ones(folder: Pat
     assert released.main(["--folder", str(folder), "--check"]) == 0
 
 
+def test_a_release_keeps_the_fullest_message_of_each_type_that_was_seen(folder: Path, tmp_path: Path) -> None:
+    example = json.loads((folder / "examples" / "branch.merged.v1.json").read_bytes())
+    short, full = ({**example, "data": {**example["data"], "reason": "better" * count}} for count in (1, 9))
+    seen = tmp_path / "seen.jsonl"
+    seen.write_text("\n".join(json.dumps(each) for each in (short, [full, short], {"query": "refund window"})) + "\n\n")
+    assert released.main(["--folder", str(folder), "--seen", str(seen)]) == 0
+    assert json.loads((folder / "released" / "examples" / "branch.merged.v1.2.json").read_bytes()) == full
+    assert released.main(["--folder", str(folder), "--check"]) == 0
+
+
 def test_a_release_that_would_take_something_back_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schema = folder / "events" / "branch.merged.v1.json"
     changed = json.loads(schema.read_bytes())

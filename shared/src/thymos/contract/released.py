@@ -5,8 +5,9 @@
     examples/<type>.v1.<n>.json    every message that was ever published as an example, never edited
     SHA256SUMS                 digests of the examples (`sha256sum --check` reads it)
 
-Without `--check` the contract of today is promised: the first two are replaced, and each example that differs from the
-last one of its type is added. It refuses while something would be taken back.
+Without `--check` the contract of today is promised: the first two are replaced, and each example that is not there yet
+is added. `--seen FILE` adds messages of a real run too, the fullest of each type; FILE holds one CloudEvent per line,
+as `nats subscribe --raw 'thymos.>'` prints them. It refuses while something would be taken back.
 """
 
 import argparse
@@ -14,10 +15,11 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from thymos.contract.compatibility import narrowings
+from thymos.envelope import decode
 
 FOLDER = "released"
 SUMS = "SHA256SUMS"
@@ -61,8 +63,11 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def promise(folder: Path) -> None:
-    """Add today's contract to what is released. Call it when `problems` finds none."""
+def promise(folder: Path, seen: Iterable[str] = ()) -> None:
+    """Add today's contract to what is released, and the fullest message of each type in the lines of `seen`.
+
+    Call it when `problems` finds none. Raises PoisonError for a CloudEvent that is not of today's contract.
+    """
     released = folder / FOLDER
     for source, target, pattern in _COPIED:
         shutil.rmtree(released / target, ignore_errors=True)
@@ -71,17 +76,34 @@ def promise(folder: Path) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
     for path in sorted((folder / "examples").glob("*.json")):
-        _keep(path, released / "examples")
+        _keep(path.stem, path.read_bytes(), released / "examples")
+    for stem, text in _fullest(seen).items():
+        _keep(stem, text.encode(), released / "examples")
     kept = sorted((released / "examples").glob("*.json"))
     (released / SUMS).write_text("".join(f"{_digest(path)}  examples/{path.name}\n" for path in kept), encoding="utf-8")
 
 
-def _keep(example: Path, examples: Path) -> None:
-    """A copy under the next number, unless one with the same content is kept already."""
+def _fullest(lines: Iterable[str]) -> dict[str, str]:
+    """The longest message of each type, by the name of its file; a batch counts as its messages."""
+    fullest: dict[str, str] = {}
+    for line in filter(str.strip, lines):
+        parsed = json.loads(line)
+        for event in parsed if isinstance(parsed, list) else [parsed]:
+            if "specversion" not in event or "subject" not in event:
+                continue  # a request, a reply, or a message that does not say where it belongs
+            decode(json.dumps(event).encode(), event["subject"])
+            stem = event["type"].removeprefix("thymos.")
+            text = json.dumps(event, indent=2, ensure_ascii=False) + "\n"
+            fullest[stem] = max(text, fullest.get(stem, ""), key=lambda each: (len(each), each))
+    return fullest
+
+
+def _keep(stem: str, message: bytes, examples: Path) -> None:
+    """A message under its type's next number, unless it is kept already."""
     examples.mkdir(parents=True, exist_ok=True)
-    kept = list(examples.glob(f"{example.stem}.*.json"))
-    if all(path.read_bytes() != example.read_bytes() for path in kept):
-        shutil.copyfile(example, examples / f"{example.stem}.{len(kept) + 1}.json")
+    kept = list(examples.glob(f"{stem}.*.json"))
+    if all(path.read_bytes() != message for path in kept):
+        (examples / f"{stem}.{len(kept) + 1}.json").write_bytes(message)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m thymos.contract.released", description="Promises the contract.")
     parser.add_argument("--check", action="store_true", help="write nothing")
     parser.add_argument("--folder", type=Path, default=Path("proto"), help="where the contract is (default: ./proto)")
+    parser.add_argument("--seen", type=Path, help="messages of a real run to keep too, one CloudEvent per line")
     given = parser.parse_args(arguments)
     found = problems(given.folder)
     for problem in found:
@@ -96,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if found:
         return 1
     if not given.check:
-        promise(given.folder)
+        promise(given.folder, given.seen.read_text(encoding="utf-8").splitlines() if given.seen else ())
     return 0
 
 
