@@ -43,7 +43,7 @@ def _narrowings(pair: _Pair, old: Schema, new: Schema, where: str) -> Iterator[s
         pair.compared.add(names)
     old, new = pair.resolved(old, 0), pair.resolved(new, 1)
     found = (*_other_values(old, new), *_tighter_bounds(old, new), *_fewer_choices(old, new))
-    yield from (f"{where or 'the message'}: {problem}" for problem in found)
+    yield from (f"{where or 'the whole'}: {problem}" for problem in found)
     yield from _within(pair, old, new, where)
 
 

@@ -1,13 +1,13 @@
 """`python -m thymos.contract.released [--check]`: what was promised, in `proto/released/`; a release adds to it.
 
     protobuf/                  the .proto files of the last release: `buf breaking` compares with them
-    events/<type>.v1.json      the JSON Schemas of the last release: `thymos.contract.compatibility` compares with them
+    events/, requests/         the JSON Schemas of the last release: `thymos.contract.compatibility` compares with them
     examples/<type>.v1.<n>.json    every message that was ever published as an example, never edited
     SHA256SUMS                 digests of the examples (`sha256sum --check` reads it)
 
-Without `--check` the contract of today is promised: the first two are replaced, and each example that is not there yet
-is added. `--seen FILE` adds messages of a real run too, the fullest of each type; FILE holds one CloudEvent per line,
-as `nats subscribe --raw 'thymos.>'` prints them. It refuses while something would be taken back.
+Without `--check` the contract of today is promised: the first three are replaced, and each example that is not there
+yet is added. `--seen FILE` adds messages of a real run too, the fullest of each type; FILE holds one CloudEvent per
+line, as `nats subscribe --raw 'thymos.>'` prints them. It refuses while something would be taken back.
 """
 
 import argparse
@@ -23,7 +23,9 @@ from thymos.envelope import decode
 
 FOLDER = "released"
 SUMS = "SHA256SUMS"
-_COPIED = (("thymos", "protobuf/thymos", "*.proto"), ("events", "events", "*.json"))
+_SCHEMAS = {"events": "message", "requests": "request"}
+_NEW = {"message": "version", "request": "verb"}
+_COPIED = (("thymos", "protobuf/thymos", "*.proto"), *((name, name, "*.json") for name in _SCHEMAS))
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -50,13 +52,14 @@ def _example_problems(folder: Path) -> Iterator[str]:
 
 
 def _schema_problems(folder: Path) -> Iterator[str]:
-    for path in sorted((folder / FOLDER / "events").glob("*.json")):
-        today = folder / "events" / path.name
-        if not today.is_file():
-            yield f"{path.stem}: a released message is never deleted"
-            continue
-        found = narrowings(json.loads(path.read_bytes()), json.loads(today.read_bytes()))
-        yield from (f"{path.stem}: {problem}: make it a new version" for problem in found)
+    for name, kind in _SCHEMAS.items():
+        for path in sorted((folder / FOLDER / name).glob("*.json")):
+            today = folder / name / path.name
+            if not today.is_file():
+                yield f"{path.stem}: a released {kind} is never deleted"
+                continue
+            found = narrowings(json.loads(path.read_bytes()), json.loads(today.read_bytes()))
+            yield from (f"{path.stem}: {problem}: make it a new {_NEW[kind]}" for problem in found)
 
 
 def _digest(path: Path) -> str:
