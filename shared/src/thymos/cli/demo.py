@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import sys
 import tempfile
@@ -32,12 +33,15 @@ async def demo(
     *,
     json: Json = False,
     seed: Annotated[int, Parameter(help="Changes the order of everything; the story is the same.")] = 1,
-    data: Annotated[Path | None, Parameter(help="Keep the run's data here [default: a temporary folder].")] = None,
+    data: Annotated[
+        Path | None,
+        Parameter(help="Keep the run's data here, or in run-2, run-3, … of it [default: a temporary folder]."),
+    ] = None,
     port: Annotated[int | None, Parameter(help="NATS listens here [default: a free port].")] = None,
 ) -> int:
     """An agent gets worse, is made better, is damaged, is restored, and is scaled: in under 90 seconds."""
     with ExitStack() as stack:
-        folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thymos-demo-")))
+        folder = _fresh(data) if data else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thymos-demo-")))
         screen = _screen(json)
         stack.enter_context(screen)
         _end_on_term_signal()
@@ -48,6 +52,15 @@ async def demo(
             return exit_codes.INTERRUPTED
     _print(summary, json)
     return exit_codes.DONE if summary.succeeded else exit_codes.FAILED
+
+
+def _fresh(folder: Path) -> Path:
+    """`folder`, or a new one in it when it holds an earlier run: every story begins with an empty memory."""
+    runs = itertools.chain([folder], (folder / f"run-{number}" for number in itertools.count(2)))
+    fresh = next(run for run in runs if not (run / "nats").exists())
+    if fresh != folder:
+        say(f"thymos: {folder} holds an earlier run; this one is kept in {fresh}")
+    return fresh
 
 
 def _end_on_term_signal() -> None:
