@@ -16,6 +16,8 @@ from pathlib import Path
 from thymos.errors import ThymosError
 
 from . import report
+from .kills import campaign
+from .run import Result
 from .soak import soak
 
 
@@ -41,7 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     soaking = verbs.add_parser("soak", help="the demo's load for a time, with faults at random")
     soaking.add_argument("--seconds", type=float, default=120.0, help="how long the faults go on [120]")
     soaking.set_defaults(run=_soak)
-    for verb in (soaking,):
+    killing = verbs.add_parser("kills", help="each service killed (-9) at random moments of the demo's story")
+    killing.add_argument("--moments", type=int, default=50, help="kills of each service [50]")
+    killing.set_defaults(run=_kills)
+    for verb in (soaking, killing):
         verb.add_argument("--seed", type=int, default=1, help="which faults, and when [1]")
         verb.add_argument("--json", action="store_true", help="the result as JSON on stdout")
         verb.add_argument("--data", type=Path, default=None, help="keep the data here [a temporary folder]")
@@ -55,6 +60,18 @@ async def _soak(options: argparse.Namespace, folder: Path) -> int:
     else:
         report.show(result, f'make chaos ARGS="--seconds {options.seconds:g} --seed {options.seed}"')
     return 1 if result.broken else 0
+
+
+async def _kills(options: argparse.Namespace, folder: Path) -> int:
+    def over(result: Result) -> None:
+        report.say(report.line(result))
+
+    whole = await campaign(folder, options.moments, options.seed, report.say, over)
+    if options.json:
+        report.emit([report.as_json(result) for result in whole.runs])
+    else:
+        report.show_campaign(whole, f'make chaos-kills ARGS="--moments {options.moments} --seed {options.seed}"')
+    return 0 if whole.held else 1
 
 
 async def _ended_by_term_signal(work: Awaitable[int]) -> int:

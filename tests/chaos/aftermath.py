@@ -65,6 +65,8 @@ class Aftermath:
     entries: list[Entry]
     seen: list[Seen]
     told: Told
+    disturbed: set[str] = field(default_factory=set)
+    """What faults were done to."""
     telemetry: list[Record] = field(default_factory=list)
     events: list[Record] = field(default_factory=list)
     metrics: list[Record] = field(default_factory=list)

@@ -51,7 +51,17 @@ class Done:
     fault: Fault
     at: float
     stage: str
-    process: str
+    pid: int | None
+
+    @property
+    def hit(self) -> bool:
+        """Whether there was a process to do it to."""
+        return self.pid is not None
+
+    @property
+    def process(self) -> str:
+        """The process it was done to, in words."""
+        return f"pid {self.pid}" if self.hit else "was not running"
 
     def line(self) -> str:
         """For a person."""
@@ -108,7 +118,7 @@ class Hand:
         """One fault, now. None when there is no such process at this moment: that is said, too."""
         pid = self._pid(fault)
         at = round(time.monotonic() - self._began, 1)
-        self.done.append(Done(fault, at, self._stage(), f"pid {pid}" if pid else "was not running"))
+        self.done.append(Done(fault, at, self._stage(), pid))
         self._tell(self.done[-1].line())
         if fault.action is Action.AWAY:
             await self._keep_away(fault)

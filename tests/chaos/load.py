@@ -33,9 +33,10 @@ from thymos.memory_client import MemoryClient
 
 from .witness import DidNotHappenError, Witness
 
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 120.0
 BURST_QUESTIONS = 200
 MAIN = "main"
+PARTS = ("baseline", "drift", "experiment", "recovery", "bad commit", "burst")
 E = TypeVar("E", bound=Event)
 
 
@@ -76,16 +77,11 @@ class Load:
 
     async def tell(self, agent: str) -> None:
         """All parts in order; one that does not happen ends the story of this agent."""
-        parts: list[tuple[str, Callable[[str, Customers], Awaitable[None]]]] = [
-            ("baseline", self._baseline),
-            ("drift", self._drift),
-            ("experiment", self._experiment),
-            ("recovery", self._recover),
-            ("bad commit", self._damage),
-            ("burst", self._burst),
-        ]
+        parts: list[Callable[[str, Customers], Awaitable[None]]] = [
+            self._baseline, self._drift, self._experiment, self._recover, self._damage, self._burst,
+        ]  # fmt: skip
         async with customers(self._client, agent) as crowd:
-            for name, part in parts:
+            for name, part in zip(PARTS, parts, strict=True):
                 self.told.stage = f"{agent} {name}"
                 try:
                     await part(agent, crowd)

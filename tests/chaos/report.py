@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from .faults import SERVICES
+from .kills import Campaign
+from .load import PARTS
 from .run import Result
 
 
@@ -35,6 +38,42 @@ def show(result: Result, again: str) -> None:
         for problem in finding.problems:
             write(f"  {problem}")
     if result.broken:
+        write(f"again: {again}")
+
+
+def line(result: Result) -> str:
+    """A run in one line."""
+    broken = [f"{finding.invariant} ({'; '.join(finding.problems)})" for finding in result.broken]
+    outcome = f"BROKEN: {'; '.join(broken)}" if broken else "ok"
+    kills = sum(done.hit for done in result.timeline)
+    return (
+        f"run with seed {result.seed}: {kills} kills, {result.counts['events']} events, {result.seconds:g} s: {outcome}"
+    )
+
+
+def show_campaign(whole: Campaign, again: str) -> None:
+    """Every kill with its moment and what its run came to; the kills of each service by part of the story."""
+    write_table([("seed", "moment", "part", "service", "outcome")] + [
+        (str(result.seed), f"{done.at:.1f} s", done.stage, done.fault.target, "BROKEN" if result.broken else "ok")
+        for result in whole.runs
+        for done in result.timeline
+        if done.hit
+    ])  # fmt: skip
+    write("")
+    parts = [*PARTS, "starting"]
+    write_table([("kills", *parts, "all")] + [
+        (service, *(str(whole.kills[service, part]) for part in parts), str(whole.of(service))) for service in SERVICES
+    ])  # fmt: skip
+    write("")
+    names = whole.runs[0].counts if whole.runs else {}
+    write_table([(name, str(sum(result.counts[name] for result in whole.runs))) for name in names])
+    write(f"{len(whole.runs)} runs, {sum(len(r.broken) > 0 for r in whole.runs)} with a broken invariant")
+    for result in whole.runs:
+        for finding in result.broken:
+            write(f"BROKEN with seed {result.seed}: {finding.invariant}")
+            for problem in finding.problems:
+                write(f"  {problem}")
+    if not whole.held:
         write(f"again: {again}")
 
 

@@ -16,7 +16,7 @@ from thymos.nats_bus import NatsBus
 from thymos.suite import Suite
 
 from .aftermath import Aftermath, gather, gather_afterwards, quiet
-from .checks import Finding, check_all
+from .checks import Finding, check_all, late_outcomes
 from .faults import Done, Hand
 from .ledger import Ledger, LedgerBus
 from .load import Load, Told, agent_names, configuration
@@ -119,6 +119,7 @@ async def run(
             await gather(bus, aftermath, url)
             aftermath.replay = await differences(bus)
     gather_afterwards(aftermath, suite.data_dir, url)
+    aftermath.disturbed |= {done.fault.target for done in hand.done if done.hit}
     return Result(
         seed, check_all(aftermath), hand.done, _counts(aftermath, ledger), told.stages, told.missed,
         round(time.monotonic() - began, 1),
@@ -150,6 +151,7 @@ def _counts(aftermath: Aftermath, ledger: Ledger) -> dict[str, int]:
         "metrics messages": len(aftermath.metrics),
         "doubled in the log": len(ids) - len(set(ids)),
         "lost": len(lost),
+        "outcomes counted late (redelivered)": len(late_outcomes(aftermath)),
         "experiments": len(_named(aftermath, "experiment.closed")),
         "merges": len(_named(aftermath, "branch.merged")),
         "rollbacks": len(_named(aftermath, "branch.rolled_back")),

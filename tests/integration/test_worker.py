@@ -9,6 +9,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from thymos import subjects
@@ -154,3 +155,16 @@ async def test_an_agent_without_a_memory_finds_nothing_and_that_is_no_error(benc
     await bench.start_agent()
     await bench.heartbeat(in_flight=0)
     assert await MemoryClient(connected, "newcomer").search("refund window") == []
+
+
+@pytest.mark.parametrize("reads_or_writes", ["recall", "learn"])
+async def test_a_task_waits_while_memory_is_started_anew(bench: Bench, reads_or_writes: str) -> None:
+    await bench.start_agent()
+    await bench.heartbeat(in_flight=0)
+    (memory, *_) = bench.processes
+    memory.kill()
+    await memory.wait()
+    await bench.assign("t1", reads_or_writes)
+    await bench.heartbeat(in_flight=1)
+    await bench.start("-m", "memory_repository")
+    assert (await bench.finished(1))["t1"].outcome is Outcome.SUCCEEDED

@@ -1,7 +1,10 @@
 """An agent's memory over the bus: git-shaped verbs, answered by memory-repository."""
 
+import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -17,10 +20,16 @@ A = TypeVar("A", bound=BaseModel)
 B = TypeVar("B", bound=BaseModel)
 Seen = Callable[[str, Sequence[str]], None]
 """Told of every read: the commit it saw, and the ids it recalled."""
+ATTEMPT = timedelta(seconds=3)
+AGAIN_SECONDS = 0.2
+"""One attempt of a patient client, and the pause before the next."""
 
 
 class MemoryClient:
     """The memory of one agent, as seen from one branch. `connected` gives the client when it is first needed.
+
+    With `patience` a request is made again, for so long, while memory-repository does not answer, as when it is started
+    anew; a write carries a key then, so that it is carried out once. Without, each request is made once.
 
     Every method raises Refusal (the repository says no, with a hint) or UnavailableError (nobody answers).
     """
@@ -32,24 +41,41 @@ class MemoryClient:
         branch: str = "main",
         author: str = "",
         seen: Seen | None = None,
+        patience: timedelta | None = None,
     ) -> None:
         self._connected = connected
         self.agent = agent
         self.branch = branch
         self._author = author or agent
         self._seen = seen
+        self._patience = patience
 
     async def _ask(self, answer: type[A], verb: str, request: Callable[[], r.Request]) -> A:
         built = _built(request)
         client = await self._connected()
         try:
-            data = await client.ask(subjects.MEMORY_REPOSITORY, self.agent, verb, built)
+            data = await self._answer(client, verb, built)
         except PydanticSerializationError as error:
             raise Refusal(RefusalCode.INVALID, f"{verb}: this is no text: {error}") from error
         try:
             return answer.model_validate(data)
         except ValidationError as error:
             raise UnavailableError(f"{verb}: the answer cannot be read: {first_problem(error)}") from error
+
+    async def _answer(self, client: Client, verb: str, request: r.Request) -> Any:
+        if self._patience is None:
+            return await client.ask(subjects.MEMORY_REPOSITORY, self.agent, verb, request)
+        if isinstance(request, r.WriteRequest) and request.idempotency_key is None:
+            request = request.model_copy(update={"idempotency_key": str(uuid.uuid4())})
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._patience.total_seconds()
+        while True:
+            try:
+                return await client.ask(subjects.MEMORY_REPOSITORY, self.agent, verb, request, ATTEMPT)
+            except (Refusal, UnavailableError) as error:
+                if not _is_away(error) or clock() + AGAIN_SECONDS > deadline:
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)
 
     def _note(self, commit: str | None, ids: Sequence[str]) -> None:
         if self._seen is not None and commit is not None:
@@ -161,6 +187,10 @@ class MemoryClient:
         return await self._ask(
             r.WorktreeAnswer, "worktree_close", lambda: r.CloseWorktree(worktree_id=worktree_id, force=force)
         )
+
+
+def _is_away(error: Refusal | UnavailableError) -> bool:
+    return isinstance(error, UnavailableError) or error.code == RefusalCode.UNAVAILABLE
 
 
 def _built(build: Callable[[], B]) -> B:

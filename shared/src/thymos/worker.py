@@ -55,6 +55,8 @@ FETCH_TIMEOUT = timedelta(seconds=5)
 RETRY_SECONDS = 0.25
 RETRY_SECONDS_MAX = 5.0
 TEXT_MAX = 8_192
+MEMORY_PATIENCE = timedelta(seconds=20)
+"""How long a task's requests wait for memory-repository: that it is started anew is no error of the agent's."""
 
 Function = Callable[["WorkerTask"], Awaitable[Any]]
 _functions: list[Function] = []
@@ -285,7 +287,12 @@ class Worker:
     async def _finish(self, assigned: TaskAssigned) -> TaskFinished:
         own = WorkerTask(assigned.task_id, assigned.input, assigned.key, self._memory)
         own.memory = MemoryClient(
-            self._get_client, self._place.agent, self._place.branch, author=self._place.worktree_id, seen=own.saw
+            self._get_client,
+            self._place.agent,
+            self._place.branch,
+            author=self._place.worktree_id,
+            seen=own.saw,
+            patience=MEMORY_PATIENCE,
         )
         began = time.perf_counter()
         outcome, output, problem = await self._attempt(assigned, own)
