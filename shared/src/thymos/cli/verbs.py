@@ -29,6 +29,7 @@ BUILT_IN: Mapping[str, str] = {
     "backup": "thymos.cli.backup",
     "restore": "thymos.cli.backup",
     "replay": "thymos.cli.replay",
+    "why": "thymos.cli.why",
     "export": "thymos.cli.export",
     "config": "thymos.cli.config_verbs",
 }

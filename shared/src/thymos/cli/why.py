@@ -1,0 +1,91 @@
+"""`thymos why`: how something came to be, from the telemetry that moved a metric to the commit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Path as PathExists
+
+from thymos.cli.options import HERE, Json, Where
+from thymos.cli.output import emit, line
+from thymos.errors import ThymosError
+
+if TYPE_CHECKING:
+    from thymos.audit import LogRecord
+    from thymos.audit.investigation import Answer
+
+
+def register(app: App) -> None:
+    """Add the verb to the command line."""
+    app.command(why, name="why")
+
+
+async def why(
+    id: str,
+    /,
+    *,
+    file: Annotated[Path | None, Parameter(validator=PathExists(exists=True, dir_okay=False))] = None,
+    json: Json = False,
+    where: Where = HERE,
+) -> None:
+    """Tell in plain words why something was decided or done: rule, evidence, and what caused it, oldest first.
+
+    Exits 3 when nothing has the id.
+
+    Parameters
+    ----------
+    id
+        Of a decision, an experiment, an event (such as worktree.scaled), a commit or a worktree; six characters of it
+        will do where they are no other's.
+    file
+        Look in an exported file [default: the live log].
+    """
+    from thymos.audit.investigation import investigate
+    from thymos.audit.reading import past
+
+    if file is not None:
+        answer = await investigate(id, lambda: _opened(file), None)
+    else:
+        async with where.bus() as bus:
+            answer = await investigate(id, lambda: aclosing(past(bus)), bus)
+    if json:
+        emit(answer.to_json())
+    else:
+        _tell(answer)
+
+
+@asynccontextmanager
+async def _opened(file: Path) -> AsyncIterator[AsyncIterator[LogRecord]]:
+    async with aclosing(_records(file)) as records:
+        yield records
+
+
+async def _records(file: Path) -> AsyncGenerator[LogRecord, None]:
+    from thymos.audit import LogRecord
+    from thymos.audit.reading import file_lines
+    from thymos.audit.record import BadLine
+
+    for read in file_lines(file):
+        if isinstance(read, BadLine):
+            raise ThymosError(f"{file}: line {read.line}: {read.why}; `thymos replay --verify` tells all that is wrong")
+        if isinstance(read, LogRecord):
+            yield read
+
+
+def _tell(answer: Answer) -> None:
+    line(answer.title)
+    for name, lines in answer.sections.items():
+        if lines:
+            line(f"{name}:")
+            for words in lines:
+                line(f"  {words}")
+    if answer.chain:
+        line("how it came to be, oldest first:")
+        for words in answer.chain:
+            line(f"  {words}")
+    for note in answer.notes:
+        line(f"note: {note}")
