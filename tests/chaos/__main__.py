@@ -16,6 +16,7 @@ from pathlib import Path
 from thymos.errors import ThymosError
 
 from . import report
+from .cluster import in_turn
 from .kills import campaign
 from .run import Result
 from .soak import soak
@@ -46,7 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     killing = verbs.add_parser("kills", help="each service killed (-9) at random moments of the demo's story")
     killing.add_argument("--moments", type=int, default=50, help="kills of each service [50]")
     killing.set_defaults(run=_kills)
-    for verb in (soaking, killing):
+    clustered = verbs.add_parser("cluster", help="three NATS servers, each killed (-9) in turn under load")
+    clustered.add_argument("--rounds", type=int, default=2, help="how often each server is killed [2]")
+    clustered.set_defaults(run=_cluster)
+    for verb in (soaking, killing, clustered):
         verb.add_argument("--seed", type=int, default=1, help="which faults, and when [1]")
         verb.add_argument("--json", action="store_true", help="the result as JSON on stdout")
         verb.add_argument("--data", type=Path, default=None, help="keep the data here [a temporary folder]")
@@ -59,6 +63,15 @@ async def _soak(options: argparse.Namespace, folder: Path) -> int:
         report.emit(report.as_json(result))
     else:
         report.show(result, f'make chaos ARGS="--seconds {options.seconds:g} --seed {options.seed}"')
+    return 1 if result.broken else 0
+
+
+async def _cluster(options: argparse.Namespace, folder: Path) -> int:
+    result = await in_turn(folder, options.seed, options.rounds, report.say)
+    if options.json:
+        report.emit(report.as_json(result))
+    else:
+        report.show(result, f'make chaos-cluster ARGS="--rounds {options.rounds} --seed {options.seed}"')
     return 1 if result.broken else 0
 
 

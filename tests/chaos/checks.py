@@ -264,8 +264,9 @@ def replay_is_identical(a: Aftermath) -> Finding:
 
 CHECKS: tuple[Callable[[Aftermath], Finding], ...] = (
     acknowledged_once, tasks_answered, log_is_whole, outcomes_counted_once, rows_in_order, counted_in_order,
-    experiments_in_order, experiments_closed, merged_once, rolled_back_once, committed_once, only_main_is_left, worktrees_in_order,
-    worktrees_are_wanted, nothing_runs_on, nothing_waits, no_dead_letters, memory_verifies, replay_is_identical,
+    experiments_in_order, experiments_closed, merged_once, rolled_back_once, committed_once, only_main_is_left,
+    worktrees_in_order, worktrees_are_wanted, nothing_runs_on, nothing_waits, no_dead_letters, memory_verifies,
+    replay_is_identical,
 )  # fmt: skip
 
 

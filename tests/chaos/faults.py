@@ -117,9 +117,7 @@ class Hand:
     async def do(self, fault: Fault) -> None:
         """One fault, now. None when there is no such process at this moment: that is said, too."""
         pid = self._pid(fault)
-        at = round(time.monotonic() - self._began, 1)
-        self.done.append(Done(fault, at, self._stage(), pid))
-        self._tell(self.done[-1].line())
+        self.note(fault, pid)
         if fault.action is Action.AWAY:
             await self._keep_away(fault)
         elif pid is None:
@@ -129,6 +127,11 @@ class Hand:
         else:
             self.forget_deaths()
             _signal(pid, signal.SIGKILL if fault.action is Action.KILL else signal.SIGTERM)
+
+    def note(self, fault: Fault, pid: int | None) -> None:
+        """Write down a fault that is done now."""
+        self.done.append(Done(fault, round(time.monotonic() - self._began, 1), self._stage(), pid))
+        self._tell(self.done[-1].line())
 
     def release(self) -> None:
         """Let everything that is paused go on."""

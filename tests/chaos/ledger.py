@@ -68,14 +68,14 @@ class LedgerBus(NatsBus):
 
     async def request(self, subject: str, body: bytes, timeout: timedelta) -> bytes:
         """Ask until somebody answers: what is asked here is read-only, or carries an idempotency key."""
-        return await _until_answered(partial(super().request, subject, body, timeout))
+        return await until_answered(partial(super().request, subject, body, timeout))
 
     async def last_sequence(self, stream: Stream) -> int:
         """The sequence of the newest message; waits for a server that is away."""
-        return await _until_answered(partial(super().last_sequence, stream))
+        return await until_answered(partial(super().last_sequence, stream))
 
 
-async def _until_answered(asking: Callable[[], Awaitable[T]]) -> T:
+async def until_answered(asking: Callable[[], Awaitable[T]]) -> T:
     """Ask until there is an answer. Raises UnavailableError after `PATIENCE_SECONDS`."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + PATIENCE_SECONDS

@@ -45,12 +45,13 @@ def agent_names(count: int) -> list[str]:
     return [f"support-{number}" for number in range(1, count + 1)]
 
 
-def configuration(folder: Path, dataset: Dataset, agents: list[str]) -> Path:
+def configuration(folder: Path, dataset: Dataset, agents: list[str], replicas: int) -> Path:
     """The demo's configuration, for these agents, with deadlines that no fault reaches."""
     path = write_configuration(folder, dataset)
     text = path.read_text(encoding="utf-8").replace('experiment_timeout = "60s"', 'experiment_timeout = "5m"')
     head, _, agent = text.partition("[agents.support]")
-    path.write_text(head + "".join(f"[agents.{name}]{agent}\n" for name in agents), encoding="utf-8")
+    tables = [f"[agents.{name}]{agent}\n" for name in agents]
+    path.write_text(f"{head}[nats]\nreplicas = {replicas}\n\n{''.join(tables)}", encoding="utf-8")
     return path
 
 

@@ -30,8 +30,8 @@ def show(result: Result, again: str) -> None:
         checked = "not available" if finding.checked is None else str(finding.checked)
         rows.append(("ok" if finding.held else "BROKEN", finding.invariant, checked))
     write_table(rows)
-    for missed in result.missed:
-        write(f"did not happen: {missed}")
+    for note in (*result.notes, *(f"did not happen: {missed}" for missed in result.missed)):
+        write(note)
     write(f"seed {result.seed}, {result.seconds:g} s")
     for finding in result.broken:
         write(f"BROKEN: {finding.invariant}")
@@ -92,6 +92,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "counts": result.counts,
         "stages": result.stages,
         "missed": result.missed,
+        "notes": result.notes,
         "faults": [
             {"at": done.at, "action": done.fault.action.value, "target": done.fault.target, "stage": done.stage,
              "lasts": done.fault.lasts, "process": done.process}

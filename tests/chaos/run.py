@@ -36,6 +36,10 @@ class Stage:
     load: Load
     agents: list[str]
     began: float
+    ledger: Ledger
+    witness: Witness
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by faults that the load goes on for."""
 
     def has_lasted(self, seconds: float) -> bool:
         """Whether the load has gone on for so long."""
@@ -87,17 +91,19 @@ async def run(
     faults: Faults,
     until: Callable[["Stage"], Awaitable[None]],
     tell: Callable[[str], None],
+    cluster_url: str | None = None,
 ) -> Result:
-    """Run `until` (the load) and `faults` side by side on a suite in `data_dir`; then look at everything.
+    """Run `until` (the load) and `faults` side by side on a suite in `data_dir`; then look at everything. With
+    `cluster_url` the streams lie on three servers that run there already.
 
     Raises ThymosError when the suite cannot be started.
     """
     names = agent_names(agents)
     dataset, ledger, witness, told = load_dataset(), Ledger(), Witness(), Told()
     aftermath = Aftermath(names, ledger.entries, witness.seen, told)
-    config_path = configuration(data_dir, dataset, names)
+    config_path = configuration(data_dir, dataset, names, replicas=3 if cluster_url else 1)
     began = time.monotonic()
-    async with Suite(data_dir, config_path=config_path, tell=lambda _: None) as suite:
+    async with Suite(data_dir, cluster_url, config_path=config_path, tell=lambda _: None) as suite:
         await suite.ready()
         url = suite.url
         async with (
@@ -108,7 +114,7 @@ async def run(
         ):
             client = Client(publishing, source="customers")
             load = Load(client, witness, dataset, seed, told)
-            stage = Stage(suite, bus, load, names, time.monotonic())
+            stage = Stage(suite, bus, load, names, time.monotonic(), ledger, witness)
             hand = Hand(suite, lambda: told.stage, stage.began, tell)
             await _side_by_side(until(stage), faults(stage, hand), hand)
             tell("the faults are over; waiting until everything is quiet")
