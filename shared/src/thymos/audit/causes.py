@@ -103,6 +103,11 @@ def belongs(event: LoggedEvent, keys: set[str]) -> bool:
     return not keys.isdisjoint(keys_of(event) | own)
 
 
+def place_of(event: LoggedEvent) -> tuple[str, str, str | None]:
+    """Whose branch it is about."""
+    return event.tenant, event.agent, event.text("branch")
+
+
 def focus_of(meaning: Meaning, events: Sequence[LoggedEvent]) -> LoggedEvent:
     """The event that an id is best told by. Raises IndexError when there is none."""
     if meaning.kind == "event":

@@ -8,7 +8,7 @@ from typing import Any
 
 from thymos.audit.causes import COMMAND_OF, LoggedEvent
 
-SHOWN_MAX = 6
+TEXT_MAX = 200
 _HIDDEN = {"basis", "drop", "metrics", "window", "crash", "arms", "control", "readings", "detector", "suspects"}
 
 
@@ -100,7 +100,8 @@ def _policy(scaled: LoggedEvent) -> object:
 
 def done_lines(made: LoggedEvent) -> list[str]:
     """What a decision did, and what it left, and why."""
-    lines = [f"done: {_typed(action)}" for action in made.data.get("actions") or []]
+    actions = [action for action in made.data.get("actions") or [] if isinstance(action, Mapping)]
+    lines = [f"{action.get('type')}: {action.get('words') or _typed(action)}" for action in actions]
     lines += [
         f"not done: {each.get('action')}: {each.get('why')}"
         for each in made.data.get("not_done") or []
@@ -176,4 +177,4 @@ def _short(value: object) -> str:
         return f"{value:.4g}"
     text = str(value)
     hexadecimal = len(text) >= 40 and not set(text) - set("0123456789abcdef")
-    return text[:12] if hexadecimal else text if len(text) <= 200 else f"{text[:200]}…"
+    return text[:12] if hexadecimal else text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}…"

@@ -19,6 +19,7 @@ from thymos.audit.causes import (
     focus_of,
     keys_of,
     meanings,
+    place_of,
     read_event,
 )
 from thymos.audit.record import LogRecord
@@ -71,7 +72,11 @@ async def investigate(text: str, log: Log, bus: Bus | None) -> Answer:
     answer.sections["what"] = [explaining.words_of(focus)]
     decisions = decisions_among(story, focus)
     _explain(answer, focus, decisions, story)
+    if focus.type == "worktree.scaled":
+        story = [focus, *await _consequences(focus, log)]
     await _tell_chain(answer, story, decisions, bus)
+    if meaning.kind == "commit":
+        answer.notes += await _restorations(meaning.value, log)
     if not complete:
         answer.notes.append(f"only {EVENTS_MAX} of its events were looked at")
     return answer
@@ -89,7 +94,8 @@ async def _resolve(text: str, log: Log) -> tuple[Meaning, set[str]]:
                 continue
             for meaning in meanings(event):
                 if meaning.value.startswith(text):
-                    found.setdefault(meaning, set()).update(keys_of(event))
+                    restored = meaning.value == event.text("restored_commit")
+                    found.setdefault(meaning, set()).update(() if restored else keys_of(event))
     exact = [meaning for meaning in found if meaning.value == text]
     candidates = exact or list(found)
     if not candidates:
@@ -135,9 +141,39 @@ async def _pass(keys: set[str], log: Log) -> list[LoggedEvent]:
     return story
 
 
+async def _consequences(scaled: LoggedEvent, log: Log) -> list[LoggedEvent]:
+    """What happened to the worktrees of a branch until their number was changed again."""
+    found: list[LoggedEvent] = []
+    async with log() as records:
+        async for record in records:
+            if record.sequence <= scaled.sequence or not record.type.startswith("worktree."):
+                continue
+            event = read_event(record)
+            if event is None or place_of(event) != place_of(scaled):
+                continue
+            if event.type == scaled.type or len(found) == EVENTS_MAX:
+                break
+            found.append(event)
+    return found
+
+
+async def _restorations(commit: str, log: Log) -> list[str]:
+    """Rollbacks that brought a commit's state back."""
+    notes: list[str] = []
+    async with log() as records:
+        async for record in records:
+            if record.type != "branch.rolled_back" or commit.encode() not in record.body:
+                continue
+            event = read_event(record)
+            if event is not None and event.text("restored_commit") == commit:
+                notes.append(f"a rollback restored it: `thymos why {event.correlation_id or event.id}`")
+    return notes
+
+
 def _explain(answer: Answer, focus: LoggedEvent, decisions: list[LoggedEvent], story: list[LoggedEvent]) -> None:
     if focus.type == "worktree.scaled":
         answer.sections["evidence"] = explaining.scaling_lines(focus)
+        answer.notes.append("the signal is read from the work queue and the agents' heartbeats, which keep no history")
         return
     own = [made for made in decisions if made is focus or focus.text("decision_id") == made.text("decision_id")]
     told = own if focus.type == "decision.made" else decisions

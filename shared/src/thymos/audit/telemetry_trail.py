@@ -31,6 +31,8 @@ ROWS_MAX = 5_000
 MESSAGES_MAX = 200_000
 QUIET_SECONDS = 5.0
 SHOWN_MAX = 5
+Task = tuple[str, str | None]
+"""A task's id and the commit it was worked on."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +87,19 @@ def _chosen(found: Mapping[str, Any], rows: list[OutcomeRow], cause: Envelope[An
     return list(data.rows) if isinstance(data, MetricsOutcomes) else []
 
 
-async def _reports(bus: Bus, made: LoggedEvent, rows: list[OutcomeRow], at: datetime) -> dict[str, Envelope[Message]]:
-    """The final report of each task, by its id."""
-    wanted = {row.task_id for row in rows}
-    found: dict[str, Envelope[Message]] = {}
+async def _reports(bus: Bus, made: LoggedEvent, rows: list[OutcomeRow], at: datetime) -> dict[Task, Envelope[Message]]:
+    """The final report of each task on each commit: the arms of an experiment share their tasks."""
+    wanted = {(row.task_id, row.commit) for row in rows}
+    found: dict[Task, Envelope[Message]] = {}
     since = min(row.finished_at for row in rows) - BEFORE
     pattern = subjects.telemetry_subject(made.tenant, made.agent)
     async with aclosing(_read(bus, subjects.TELEMETRY, pattern, since, at + AFTER)) as messages:
         async for envelope in messages:
             said = envelope.data
-            if isinstance(said, TaskFinished) and said.task_id in wanted and not said.awaits_grade:
-                found.setdefault(said.task_id, envelope)
+            if not isinstance(said, TaskFinished) or said.awaits_grade:
+                continue
+            if (said.task_id, said.commit) in wanted:
+                found.setdefault((said.task_id, said.commit), envelope)
                 if len(found) == len(wanted):
                     break
     return found
@@ -123,11 +127,11 @@ async def _read(
                     return
 
 
-def _lines(rows: list[OutcomeRow], cause: Envelope[Any] | None, reports: Mapping[str, Envelope[Message]]) -> list[str]:
+def _lines(rows: list[OutcomeRow], cause: Envelope[Any] | None, reports: Mapping[Task, Envelope[Message]]) -> list[str]:
     bad = [row for row in rows if row.outcome is not Outcome.SUCCEEDED]
     lines = []
     for row in (bad or rows)[-SHOWN_MAX:]:
-        report = reports.get(row.task_id)
+        report = reports.get((row.task_id, row.commit))
         by = f"task.finished {report.id[:8]} by {report.source}" if report else "its report has aged out"
         commit = f" on commit {row.commit[:12]}" if row.commit else ""
         lines.append(f"{row.finished_at:%H:%M:%S}  task {row.task_id} {row.outcome}{commit} ({by})")
@@ -140,8 +144,8 @@ def _lines(rows: list[OutcomeRow], cause: Envelope[Any] | None, reports: Mapping
     return lines
 
 
-def _notes(rows: list[OutcomeRow], reports: Mapping[str, Envelope[Message]]) -> list[str]:
-    absent = len({row.task_id for row in rows} - set(reports))
+def _notes(rows: list[OutcomeRow], reports: Mapping[Task, Envelope[Message]]) -> list[str]:
+    absent = len({(row.task_id, row.commit) for row in rows} - set(reports))
     if not absent:
         return []
     return [f"{absent} of its tasks' reports are not in THYMOS_TELEMETRY any more, which keeps two days"]
