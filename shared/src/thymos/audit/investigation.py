@@ -87,6 +87,7 @@ async def _resolve(text: str, log: Log) -> tuple[Meaning, set[str]]:
     if len(text) < PREFIX_MIN:
         raise Refusal(RefusalCode.INVALID, f"{text!r} is too short", f"give at least {PREFIX_MIN} characters of an id")
     found: dict[Meaning, set[str]] = {}
+    later: dict[Meaning, set[str]] = {}  # a commit's restoration is its story only when there is no other
     needle = text.encode()
     async with log() as records:
         async for record in records:
@@ -94,8 +95,9 @@ async def _resolve(text: str, log: Log) -> tuple[Meaning, set[str]]:
                 continue
             for meaning in meanings(event):
                 if meaning.value.startswith(text):
-                    restored = meaning.value == event.text("restored_commit")
-                    found.setdefault(meaning, set()).update(() if restored else keys_of(event))
+                    place = later if meaning.value == event.text("restored_commit") else found
+                    place.setdefault(meaning, set()).update(keys_of(event))
+    found = {**later, **found}
     exact = [meaning for meaning in found if meaning.value == text]
     candidates = exact or list(found)
     if not candidates:
@@ -179,9 +181,9 @@ def _explain(answer: Answer, focus: LoggedEvent, decisions: list[LoggedEvent], s
     told = own if focus.type == "decision.made" else decisions
     answer.sections["rule"] = [line for made in told for line in explaining.rule_lines(made)]
     evidence = [line for made in told for line in explaining.evidence_lines(made.data)]
-    if not evidence:
+    if focus.type != "decision.made":
         decided = [e for e in story if e.type in ("experiment.decided", "experiment.closed")]
-        evidence = [line for e in decided for line in explaining.evidence_lines(e.data)]
+        evidence += [line for e in decided for line in explaining.evidence_lines(e.data)]
     answer.sections["evidence"] = explaining.distinct(evidence)
     answer.sections["done"] = [line for made in told for line in explaining.done_lines(made)]
     if not decisions:
