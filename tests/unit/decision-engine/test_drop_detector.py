@@ -1,6 +1,5 @@
 """The drop detector: bit for bit, and rarely wrong."""
 
-import json
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -53,15 +52,9 @@ def test_a_drop_of_thirty_points_is_noticed_within_tens_of_outcomes() -> None:
     assert 10 <= sorted(delays)[20] <= 30
 
 
-def test_a_stored_detector_goes_on_where_it_was() -> None:
+def test_its_exact_state_is_shown_as_text_because_readers_of_json_round_large_numbers() -> None:
     detector = outcomes_until_alarm(DropDetector(134, 10_000), "1001011")
-    stored = json.loads(json.dumps(detector.to_json()))
-    assert DropDetector.from_json(stored).after(True) == detector.after(True)
-
-
-def test_something_else_is_not_a_stored_detector() -> None:
-    with pytest.raises(ValueError, match="not a stored drop detector"):
-        DropDetector.from_json({"state": [1, 2]})
+    assert detector.figures()["state"] == [str(number) for number in detector.state]
 
 
 def test_restarted_forgets_the_past_and_keeps_the_settings() -> None:

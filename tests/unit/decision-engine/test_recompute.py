@@ -13,7 +13,7 @@ from decision_engine import basis
 from decision_engine.recompute import RECOMPUTATIONS, decision_made, experiment_decided
 from decision_engine.testing import Story, policy, recomputed
 from thymos.errors import CannotRecomputeError
-from thymos.events import DecisionMade, ExperimentDecided, Verdict
+from thymos.events import ExperimentDecided, Verdict
 
 
 def merged() -> Story:
@@ -124,3 +124,20 @@ def test_the_largest_experiment_still_carries_its_answers() -> None:
     held: Any = decided.inputs[basis.KEY]
     assert set(held) == {"zlib"}
     assert len(decided.model_dump_json()) < 500_000
+
+
+def test_no_whole_number_of_an_event_is_larger_than_every_reader_of_json_keeps() -> None:
+    """JavaScript and protobuf's Struct round beyond 2**53; exact numbers are text there."""
+    numbers: list[int] = []
+
+    def look(value: Any) -> None:
+        for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            look(each)
+        if isinstance(value, int):
+            numbers.append(value)
+
+    for made in merged().decisions():
+        look(made.inputs)
+
+    assert numbers
+    assert max(numbers) <= basis.SAFE_MAX

@@ -38,6 +38,8 @@ BYTES_MAX = 384 * 1024
 """Bytes of an event that it may take: the rest of the event needs room in one message, too."""
 UNPACKED_MAX = 32 * 1024 * 1024
 """Bytes that are unpacked at most: an event that somebody made up must not fill the memory."""
+SAFE_MAX = 2**53 - 1
+"""The largest whole number that every reader of JSON keeps (RFC 8259, section 6)."""
 
 Basis = Mapping[str, JsonValue]
 
@@ -256,13 +258,26 @@ def _time(value: JsonValue) -> datetime:
 
 def packed(value: Basis) -> dict[str, JsonValue]:
     """As it stands while it is small, compressed when it is large, left out when it is too large even so."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    exact: Any = _exact(dict(value))
+    text = json.dumps(exact, separators=(",", ":"), ensure_ascii=False).encode()
     if len(text) <= PLAIN_MAX:
-        return dict(value)
+        return dict(exact)
     coded = base64.b64encode(zlib.compress(text)).decode()
     if len(coded) <= BYTES_MAX and len(text) <= UNPACKED_MAX:
         return {"zlib": coded}
     return {"left_out": f"{len(text)} bytes, {len(coded)} compressed; an event has room for {BYTES_MAX}"}
+
+
+def _exact(value: JsonValue) -> JsonValue:
+    """With whole numbers that not every reader of JSON keeps as text; ours reads them back from there."""
+    match value:
+        case dict():
+            return {key: _exact(each) for key, each in value.items()}
+        case list():
+            return [_exact(each) for each in value]
+        case int() if abs(value) > SAFE_MAX:
+            return str(value)
+    return value
 
 
 def unpacked(value: JsonValue) -> Basis:

@@ -67,7 +67,7 @@ def performance_drop(settings: config.PerformanceDrop, situation: Situation) -> 
         return []
     metrics = state.metrics.get(MAIN)
     inputs: dict[str, JsonValue] = {
-        "detector": dict(detector.to_json()),  # type: ignore[arg-type]
+        "detector": detector.figures(),
         "reference": state.watch.reference.origin if state.watch.reference else None,
         "outcomes_since_it_began": state.since_calm,
         "metrics": metrics.model_dump(mode="json", exclude_none=True) if metrics else None,

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
+from pydantic import JsonValue
+
 from decision_engine.intervals import failure_limit_per_mille
 
 ALARM_AT_MEAN = 1_000
@@ -90,33 +92,16 @@ class DropDetector:
         """The same detector without its past, as after an alarm that was acted on."""
         return DropDetector(self.limit_per_mille, self.alarm_at_mean)
 
-    def to_json(self) -> dict[str, object]:
-        """Plain numbers, for storing; `from_json` reads them back."""
+    def figures(self) -> dict[str, JsonValue]:
+        """As a decision shows it; the exact state as text, because readers of JSON round large numbers."""
+        shown: list[JsonValue] = [str(number) for number in self.state]
         return {
             "limit_per_mille": self.limit_per_mille,
             "alarm_at_mean": self.alarm_at_mean,
-            "state": list(self.state),
+            "state": shown,
             "samples": self.samples,
             "failures": self.failures,
         }
-
-    @classmethod
-    def from_json(cls, stored: dict[str, object]) -> DropDetector:
-        """What `to_json` wrote.
-
-        Raises:
-            ValueError: `stored` is something else.
-        """
-        match stored:
-            case {
-                "limit_per_mille": int(limit),
-                "alarm_at_mean": int(mean),
-                "state": [int(one), int(two), int(four), int(eight)],
-                "samples": int(samples),
-                "failures": int(failures),
-            }:
-                return cls(limit, mean, (one, two, four, eight), samples, failures)
-        raise ValueError(f"not a stored drop detector: {stored!r}")
 
 
 def limit_from_baseline(failures: int, samples: int) -> int:

@@ -389,7 +389,7 @@ def read(watch: Watch, limits: FailureLimits, alpha: Fraction) -> Reading:
             }
             for reading in readings
         },
-        "drop": None if watch.detector is None else {"state": list(watch.detector.state)},
+        "drop": None if watch.detector is None else watch.detector.figures(),
         "crash": watch.crash,
     }
     return Reading(suspects, tripped, rollback_target(watch.history), figures)
