@@ -7,8 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from thymos import subjects
-from thymos.backup import streams
+from thymos import nats_snapshot, subjects
 from thymos.backup.manifest import Manifest
 from thymos.errors import ThymosError
 from thymos.nats_bus import NatsBus
@@ -44,7 +43,7 @@ def _contents(service: str, database: Path) -> Sequence[str]:
 async def check_log(bus: NatsBus, manifest: Manifest) -> str:
     """The restored event log: complete, and its seals in order. How that was seen, in words. Raises ThymosError."""
     expected = manifest.stream(subjects.EVENTS.name).state
-    state = await streams.state_of(bus, subjects.EVENTS.name) or {}
+    state = await nats_snapshot.state_of(bus, subjects.EVENTS.name) or {}
     for what in ("messages", "first_seq", "last_seq") if expected.get("messages") else ("messages", "last_seq"):
         if state.get(what) != expected.get(what):
             words = f"the restored event log has {what} {state.get(what)}, the backup's had {expected.get(what)}"

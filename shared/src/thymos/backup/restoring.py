@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from thymos import nats_bus, subjects
-from thymos.backup import manifest, streams
+from thymos import nats_bus, nats_snapshot, subjects
+from thymos.backup import manifest
 from thymos.backup.checking import check_log, check_store
 from thymos.backup.manifest import Manifest
 from thymos.backup.taking import SILENT, Progress
@@ -138,19 +138,19 @@ async def _undone(bus: NatsBus, found: Manifest) -> AsyncIterator[None]:
         Refusal: `conflict`: a stream holds messages, or held some.
     """
     for stream in found.streams:
-        state = await streams.state_of(bus, stream.name)
+        state = await nats_snapshot.state_of(bus, stream.name)
         if state is not None and state["last_seq"] and stream.name != subjects.ADVISORIES.name:
             words = f"the stream {stream.name} of the server holds, or held, {state['last_seq']} messages"
             raise Refusal(RefusalCode.CONFLICT, words, "restore into an empty server")
     try:
         for stream in found.streams:
-            if await streams.state_of(bus, stream.name) is not None:
-                await streams.ask_server(bus, f"STREAM.DELETE.{stream.name}")
+            if await nats_snapshot.state_of(bus, stream.name) is not None:
+                await nats_snapshot.ask_server(bus, f"STREAM.DELETE.{stream.name}")
         yield
     except BaseException:
         for stream in found.streams:
             with contextlib.suppress(ThymosError):
-                await streams.ask_server(bus, f"STREAM.DELETE.{stream.name}")
+                await nats_snapshot.ask_server(bus, f"STREAM.DELETE.{stream.name}")
         raise
 
 
@@ -158,7 +158,7 @@ async def _streams(bus: NatsBus, backup: Path, found: Manifest, progress: Progre
     for stream in found.streams:
         progress.step(f"restoring the stream {stream.name}")
         path = backup / stream.file.name
-        await streams.load(bus, stream.name, stream.config, stream.state, path, progress.moved)
+        await nats_snapshot.load(bus, stream.name, stream.config, stream.state, path, progress.moved)
     await provision(bus, int(str(found.stream(subjects.EVENTS.name).config.get("num_replicas", 1))))
     progress.step("verifying the event log")
     return await check_log(bus, found)

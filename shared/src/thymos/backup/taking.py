@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from thymos import subjects
+from thymos import nats_snapshot, subjects
 from thymos.background import running
-from thymos.backup import manifest, streams
+from thymos.backup import manifest
 from thymos.backup.manifest import BackedUpFile, BackedUpStore, BackedUpStream, Manifest
 from thymos.backup.requests import HOLD_SECONDS, BackupRequest, CopyPart
 from thymos.client import Client
@@ -185,8 +185,8 @@ class _Taking:
         for _ in range(LOG_ATTEMPTS):
             self._progress.step(f"copying the stream {name}")
             path.unlink(missing_ok=True)
-            copy = await streams.save(self._bus, name, path, self._progress.moved)
-            after = await streams.state_of(self._bus, name)
+            copy = await nats_snapshot.save(self._bus, name, path, self._progress.moved)
+            after = await nats_snapshot.state_of(self._bus, name)
             if name != subjects.EVENTS.name or (after and after["last_seq"] == copy.state["last_seq"]):
                 file = BackedUpFile(name=path.name, bytes=copy.bytes, sha256=copy.sha256)
                 return BackedUpStream(name=name, file=file, config=copy.config, state=copy.state)

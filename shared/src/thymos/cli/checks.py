@@ -199,7 +199,7 @@ async def _dead_letters(bus: NatsBus, tenant: str) -> Check:
     what = f"{count(letters, 'message')} could not be processed"
     return Check(
         "dead letters",
-        (Finding(what, "`thymos dead list` says why; `thymos dead drop` when that is mended"),),
+        (Finding(what, "`thymos dead list` says why; `thymos dead retry --all` when that is mended"),),
     )
 
 
