@@ -56,7 +56,7 @@ async def trail_of(bus: Bus, made: LoggedEvent) -> Trail:
     if not chosen:
         if made.causation_id is None:
             return Trail(notes=["no message caused it: a deadline or a person did"])
-        note = f"the metrics that caused it ({made.causation_id[:8]}) are not in THYMOS_METRICS any more"
+        note = f"the metrics that caused it ({made.causation_id[:8]}) are not in {subjects.METRICS.name} any more"
         return Trail(notes=[f"{note}, which keeps seven days; the numbers above are what remains"])
     reports = await _reports(bus, made, chosen, at)
     return Trail(_lines(chosen, cause, reports), _notes(chosen, reports))
@@ -148,4 +148,4 @@ def _notes(rows: list[OutcomeRow], reports: Mapping[Task, Envelope[Message]]) ->
     absent = len({(row.task_id, row.commit) for row in rows} - set(reports))
     if not absent:
         return []
-    return [f"{absent} of its tasks' reports are not in THYMOS_TELEMETRY any more, which keeps two days"]
+    return [f"{absent} of its tasks' reports are not in {subjects.TELEMETRY.name} any more, which keeps two days"]
