@@ -6,7 +6,6 @@ time per subscription; messages beyond what the caller wanted wait for the next 
 """
 
 import asyncio
-import base64
 import contextlib
 import json
 import logging
@@ -33,6 +32,7 @@ from thymos import bus
 from thymos.bus import ConsumerMissingError, PublishAck, QueueDepth, RequestHandler, Stored
 from thymos.errors import PoisonError, TransientError, UnavailableError
 from thymos.nats_follow import follow
+from thymos.nats_stored import stored_at, stored_message
 from thymos.subjects import Consumer, Stream
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,6 @@ TERMINATED = "settled by Thymos"
 _ENDS_A_PULL = ("Batch Completed", "Message Size Exceeds", "Server Shutdown", "Leadership Change")
 """Reasons to end a pull request that are no fault: the next one is asked for at once."""
 NO_MESSAGE_FOUND = 10037
-ACK_PARTS_OLD = 9
-"""Parts of a delivery's reply subject from servers that put no domain and account there."""
 _PAYLOAD_TOO_LARGE = "maximum payload exceeded"
 
 
@@ -227,7 +225,7 @@ class NatsBus:
             if error.get("err_code") == NO_MESSAGE_FOUND:
                 return None
             raise UnavailableError(f"{stream.name}: {error.get('description')}; `thymos doctor` says how to mend it")
-        return _stored(answer["message"])
+        return stored_message(answer["message"])
 
     async def missing(self, consumers: Sequence[Consumer]) -> Sequence[str]:
         if not self.connected:
@@ -430,9 +428,8 @@ class NatsDelivery:
 
     @property
     def stored_at(self) -> datetime:
-        """When the server stored it, to the microsecond below; exact, as nothing made of floats is."""
-        parts = self._message.reply.split(".")
-        return _time(int(parts[7] if len(parts) == ACK_PARTS_OLD else parts[9]))
+        """When the server stored it."""
+        return stored_at(self._message.reply)
 
     async def ack(self, confirm: bool = True) -> None:
         if not confirm:
@@ -480,33 +477,6 @@ def consumer_config(consumer: Consumer) -> api.ConsumerConfig:
 def shown(url: str) -> str:
     """A server's address without the name and password that may be in it."""
     return re.sub(r"(?<=//)[^/@,]*@", "", url)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _time(nanoseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=nanoseconds // 1_000)
-
-
-def _stored(message: Mapping[str, Any]) -> Stored:
-    """A message as the server's own interface tells it: body and headers in base64, nine digits of a second."""
-    block = base64.b64decode(message.get("hdrs", "")).decode(errors="backslashreplace")
-    lines = (line.split(":", 1) for line in block.split("\r\n")[1:] if ":" in line)
-    return Stored(
-        message["subject"],
-        base64.b64decode(message.get("data", "")),
-        int(message["seq"]),
-        datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", message["time"])),
-        {name: value.strip() for name, value in lines},
-    )
-
-
-def _words_of_silence(error: BaseException) -> str:
-    """A server whose disk is full answers nothing at all, and takes nothing for that stream until it is restarted."""
-    if not isinstance(error, TimeoutError):
-        return _words(error)
-    return "no answer; if the disk of NATS is or was full, make room there and restart NATS"
 
 
 def _words(error: BaseException) -> str:
