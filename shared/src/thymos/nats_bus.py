@@ -479,6 +479,13 @@ def shown(url: str) -> str:
     return re.sub(r"(?<=//)[^/@,]*@", "", url)
 
 
+def _words_of_silence(error: BaseException) -> str:
+    """A server whose disk is full answers nothing at all, and takes nothing for that stream until it is restarted."""
+    if not isinstance(error, TimeoutError):
+        return _words(error)
+    return "no answer; if the disk of NATS is or was full, make room there and restart NATS"
+
+
 def _words(error: BaseException) -> str:
     if isinstance(error, APIError) and error.description:
         return error.description
