@@ -364,10 +364,12 @@ _DECIDED: tuple[Message, ...] = (
         changes=[{"op": "put", "id": "style", "content": "Answer in at most 40 words."}],
     ),
     e.AuditSealed(
-        from_sequence=1, to_sequence=2, previous_hash="0" * 64,
+        from_sequence=1,
+        to_sequence=2,
+        previous_hash="0" * 64,
         hash="074ec87d985cdcabbeb318d28e7b317117ed2971e343f247b00fd240d08e5248",
         hashes=[_digest("event 1"), _digest("event 2")],
-    ),  # fmt: skip
+    ),
 )
 
 _ORDERED: tuple[Message, ...] = (
