@@ -22,6 +22,7 @@ from thymos.backup import manifest
 from thymos.backup.restoring import restore
 from thymos.backup.taking import Progress, take
 from thymos.bus import Stored
+from thymos.cli import run
 from thymos.client import Client
 from thymos.commands import MemoryChange
 from thymos.data_folder import RESTORING
@@ -326,3 +327,36 @@ async def test_a_full_disk_is_said_and_nothing_is_left(suite: Suite, tmp_path: P
     assert said.stderr.count("\n") == 1
     assert names(tmp_path) == set()
     assert not list(suite.data_dir.glob("*.copy"))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_command_line_says_what_was_done_and_what_was_not(
+    suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def thymos(*tokens: str) -> tuple[int, str, str]:
+        code = await asyncio.to_thread(run, list(tokens))
+        return code, *capsys.readouterr()
+
+    backup, data = str(tmp_path / "backup"), str(tmp_path / "data")
+    code, output, errors = await thymos("backup", backup, "--json", "--nats", suite.url)
+    assert (code, errors) == (0, "")
+    assert set(json.loads(output)["stores"]) == set(subjects.SERVICES)
+    assert (await thymos("backup", backup, "--nats", suite.url))[0] == 5
+    code, output, errors = await thymos("restore", backup, "--check")
+    assert (code, output) == (0, "")
+    assert "is whole and as it was written: 4 stores" in errors
+    code, output, errors = await thymos("restore", backup, "--data", data)
+    assert (code, output) == (0, "")
+    assert f"`thymos up --data {data}` starts it" in errors
+    for tokens, expected in (
+        (("restore", backup, "--data", data), 5),
+        (("restore", backup, "--data", str(suite.data_dir)), 5),
+        (("restore", backup, "--data", str(tmp_path / "new"), "--nats", suite.url), 5),
+        (("restore", str(tmp_path / "nowhere"), "--data", str(tmp_path / "new")), 3),
+        (("restore", backup, "--check", "--data", data), 2),
+        (("backup", str(tmp_path / "new"), "--nats", "nats://127.0.0.1:9"), 6),
+    ):
+        code, output, errors = await thymos(*tokens)
+        assert (code, output, errors.count("\n")) == (expected, "", 1), errors
+    (tmp_path / "backup" / "memory-repository.db").write_bytes(b"short")
+    assert (await thymos("restore", backup, "--check"))[0] == 4
