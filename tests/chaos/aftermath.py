@@ -53,7 +53,8 @@ class AgentMemory:
 
     branches: list[str]
     log: list[requests.Commit]
-    worktrees: list[str]
+    worktrees: dict[str, int]
+    """How much is staged in each that is open."""
     problems: tuple[str, ...] = ()
 
 
@@ -152,7 +153,7 @@ async def _memory(client: Client, agent: str) -> AgentMemory:
     return AgentMemory(
         [branch.branch for branch in await memory.branches()],
         await memory.log(LOG_MAX),
-        [worktree.worktree_id for worktree in worktrees.worktrees],
+        {worktree.worktree_id: worktree.staged for worktree in worktrees.worktrees},
     )
 
 

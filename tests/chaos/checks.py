@@ -16,6 +16,7 @@ from thymos.events import (
     ExperimentRunning,
     ExperimentStarted,
     Verdict,
+    WorktreeDrained,
     WorktreeEvent,
     WorktreeFailed,
     WorktreeReady,
@@ -198,8 +199,8 @@ def only_main_is_left(a: Aftermath) -> Finding:
 
 
 def worktrees_in_order(a: Aftermath) -> Finding:
-    """A worktree is started once, and once more after each failure; it is ready after each start at most, and ends
-    once."""
+    """A worktree is started once, and once more after each failure (of the start, too: a scaler that was killed before
+    it started the process finds none); it is ready at most once per start, and ends once."""
     of: dict[str, list[WorktreeEvent]] = defaultdict(list)
     for event in _events(a, WorktreeEvent):
         of[event.worktree_id].append(event)
@@ -209,18 +210,14 @@ def worktrees_in_order(a: Aftermath) -> Finding:
             sum(isinstance(e, kind) for e in events)
             for kind in (WorktreeStarted, WorktreeReady, WorktreeFailed, WorktreeStopped)
         )
-        if (
-            not 1 <= started <= 1 + failed
-            or ready > started
-            or stopped > 1
-            or not isinstance(events[0], WorktreeStarted)
-        ):
+        if not 1 <= started <= 1 + failed or ready > started or stopped > 1:
             problems.append(f"{worktree}: {', '.join(event.NAME for event in events)}")
     return _finding("worktrees start and end once", len(of), problems)
 
 
 def worktrees_are_wanted(a: Aftermath) -> Finding:
-    """What is left are ready worktrees on `main`, one process for each, and no other of memory's checkouts."""
+    """What is left are ready worktrees on `main`, one process for each. Of memory's checkouts none is left whose agent
+    ended as it should; one that was killed leaves its own behind, with nothing in it, until there are a thousand."""
     listed = sorted(worktree.worktree_id for worktree in a.worktrees)
     problems = [
         f"{w.worktree_id} of {w.agent} on {w.branch} is {w.phase}"
@@ -229,8 +226,11 @@ def worktrees_are_wanted(a: Aftermath) -> Finding:
     ]
     if a.agent_processes != listed:
         problems.append(f"processes work in {a.agent_processes}, the worktrees are {listed}")
-    open_in_memory = [(agent, each) for agent, memory in a.memory.items() for each in memory.worktrees]
-    problems += [f"memory still has the worktree {w} of {agent}" for agent, w in open_in_memory if w not in listed]
+    drained = {event.worktree_id for event in _events(a, WorktreeDrained)}
+    for agent, memory in a.memory.items():
+        left = {each: staged for each, staged in memory.worktrees.items() if each not in listed}
+        problems += [f"memory still has {each} of {agent}, which was drained" for each in left if each in drained]
+        problems += [f"memory has {n} changes staged in {each} of {agent}" for each, n in left.items() if n]
     return _finding("no orphan worktree", len(listed), problems)
 
 

@@ -27,6 +27,10 @@ CONSUMER = subjects.consumer(subjects.WORKTREE_SCALER, subjects.ADVISORIES)
 FETCH_TIMEOUT = timedelta(seconds=5)
 AGAIN_SECONDS = 0.5
 GONE_SUBJECT = "gone"
+DELETED = "Unacknowledged message was deleted"
+WORK_QUEUES = frozenset(s.name for s in subjects.STREAMS if s.retention is subjects.Retention.WORK_QUEUE)
+"""From these a message goes when it is done, or when its work was called off and purged. A cluster that elects a new
+leader may say of one that was done just then that it was deleted unacknowledged (observed): nobody gave it up."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Advisory:
 
 
 def advisory(body: bytes) -> Advisory | None:
-    """What the server says; None when Thymos itself gave the message up. Raises PoisonError when it says nothing."""
+    """What the server says; None when Thymos itself gave the message up, or nobody did. Raises PoisonError when it says
+    nothing."""
     try:
         said = json.loads(body)
         found = Advisory(
@@ -51,7 +56,7 @@ def advisory(body: bytes) -> Advisory | None:
     except (ValueError, KeyError, TypeError) as error:
         raise PoisonError(f"no advisory of a consumer: {error!r}") from error
     reason = str(said.get("reason") or "")
-    if terminated and reason == nats_bus.TERMINATED:
+    if terminated and (reason == nats_bus.TERMINATED or (reason == DELETED and found.stream in WORK_QUEUES)):
         return None
     if terminated:
         words = f"terminated by a consumer of another make{f': {reason}' if reason else ', which gave no reason'}"

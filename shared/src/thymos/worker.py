@@ -55,6 +55,8 @@ FETCH_TIMEOUT = timedelta(seconds=5)
 RETRY_SECONDS = 0.25
 RETRY_SECONDS_MAX = 5.0
 TEXT_MAX = 8_192
+LEAVE_PATIENCE = timedelta(seconds=4)
+"""How long a process that ends waits for it, to give its checkout back: less than it is given to drain."""
 MEMORY_PATIENCE = timedelta(seconds=20)
 """How long a task's requests wait for memory-repository: that it is started anew is no error of the agent's."""
 
@@ -196,11 +198,15 @@ class Worker:
 
     async def _leave(self) -> None:
         """Save what is staged and give the worktree up. A failure is said; the staged changes stay where they are."""
+        place = self._place
+        memory = MemoryClient(
+            self._get_client, place.agent, place.branch, author=place.worktree_id, patience=LEAVE_PATIENCE
+        )
         try:
-            answer = await self._memory.open_worktree(self._place.worktree_id)
+            answer = await memory.open_worktree(place.worktree_id)
             if answer.staged:
-                await self._memory.commit_worktree(self._place.worktree_id, "saved while draining")
-            await self._memory.close_worktree(self._place.worktree_id)
+                await memory.commit_worktree(place.worktree_id, "saved while draining")
+            await memory.close_worktree(place.worktree_id)
         except ThymosError as error:
             log.warning("worker: memory worktree not closed: %s", error)
 

@@ -1,0 +1,30 @@
+"""A short chaos: one story with every service, NATS and an agent disturbed at least once. `make chaos` goes on longer."""
+
+from pathlib import Path
+
+from ..chaos.faults import SERVICES, Action, Fault
+from ..chaos.load import PARTS
+from ..chaos.soak import fixed
+
+FAULTS = [
+    Fault(1.0, Action.KILL, "memory-repository"),
+    Fault(2.0, Action.PAUSE, "agent", lasts=0.5),
+    Fault(3.0, Action.KILL, "nats"),
+    Fault(5.0, Action.STOP, "metrics-collector"),
+    Fault(6.5, Action.KILL, "worktree-scaler"),
+    Fault(8.0, Action.PAUSE, "decision-engine", lasts=1.0),
+    Fault(10.0, Action.KILL, "decision-engine"),
+    Fault(11.5, Action.AWAY, "memory-repository", lasts=1.0),
+]
+
+
+async def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path) -> None:
+    told: list[str] = []
+    result = await fixed(tmp_path / "suite", 1, FAULTS, told.append)
+
+    assert result.broken == [], told
+    assert result.missed == []
+    assert result.stages == list(PARTS)
+    assert {done.fault.target for done in result.timeline if done.hit} == {*SERVICES, "nats", "agent"}
+    happened = {what: result.counts[what] for what in ("lost", "doubled in the log", "merges", "rollbacks")}
+    assert happened == {"lost": 0, "doubled in the log": 0, "merges": 1, "rollbacks": 1}
