@@ -14,13 +14,15 @@ from metrics_collector import store
 from metrics_collector.collector import Collector, Emission
 from metrics_collector.event_time import SECOND_US, from_us, to_us
 from metrics_collector.fleet import FleetLimits
+from metrics_collector.handlers import Handlers
 from metrics_collector.window import Limits
 from thymos import subjects
 from thymos.envelope import Envelope
-from thymos.events import BaselineFrozen
+from thymos.events import BaselineFrozen, CommitMarkedGood
 from thymos.message import Message
 from thymos.metrics import AgentMetrics, MetricsChanged, MetricsOutcomes, OutcomeRow
 from thymos.telemetry import AgentHeartbeat, Outcome, ResponseSent, TaskFinished, TaskStarted
+from thymos.unit_of_work import Cause, Transaction
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 NOW = to_us(START)
@@ -222,6 +224,17 @@ def test_a_good_mark_begins_a_new_baseline(db: sqlite3.Connection) -> None:
     assert frozen(before_the_mark) == []
     events = frozen(collector.observe(db, batch(300, 100, ago=-1), NOW))
     assert [(e.failures, e.first_row) for e in events] == [(0, 251)]
+
+
+@pytest.mark.parametrize("year", [1970, 2999])
+def test_a_mark_of_a_wrong_clock_begins_its_baseline_now(db: sqlite3.Connection, year: int) -> None:
+    collector = Collector(baseline_samples=100)
+    collector.observe(db, batch(0, 150, ago=2), NOW)
+    mark = sent(CommitMarkedGood(branch="main", commit="c", samples=20, restart_baseline=True))
+    mark = mark.model_copy(update={"time": datetime(year, 1, 2, tzinfo=UTC)})
+    Handlers(collector).event(mark, Transaction(db, START, "test", Cause("m", "default", "support")))
+    assert frozen(collector.observe(db, batch(200, 100, ago=1), NOW)) == [], "from before the mark"
+    assert [e.failures for e in frozen(collector.observe(db, batch(300, 100, ago=-1), NOW))] == [0]
 
 
 def test_a_rollback_throws_away_a_baseline_that_is_being_collected_but_none_that_is_frozen(

@@ -1,6 +1,9 @@
 """The envelope: read only when it is right, and refused in words that say what is wrong."""
 
 import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -139,6 +142,36 @@ def test_a_byte_order_mark_and_a_whole_pair_of_surrogates_do_no_harm() -> None:
     data = {**EVENT["data"], "error": "\U0001f600"}
     assert "\\ud83d" in json.dumps(data)
     assert decode(b"\xef\xbb\xbf" + wire(data=data), SUBJECT) == decode(wire(data=data), SUBJECT)
+
+
+HOSTILE = {
+    "deep": b"[" * 1_000_000,
+    "nearly too deep": (b"[" * 63 + b"]" * 63) * 8_000,
+    "wide": b"[" + b"[]," * 330_000 + b"[]]",
+    "one text without an end": b"[" * 65 + b'"' + b'\\"' * 500_000,
+    "brackets in a text": b'"' + b"[" * 1_000_000 + b'"',
+    "empty texts": b"[" * 65 + b'"",' * 330_000 + b'""' + b"]" * 65,
+    "keys that nobody knows": wire(data={**EVENT["data"], **{f"k{number}": number for number in range(50_000)}}),
+}
+
+
+def test_a_hostile_message_costs_no_more_than_a_few_ordinary_ones_of_its_size() -> None:
+    """Seconds of processor, as a multiple of what a full batch of ordinary events costs."""
+
+    def seconds(read: Callable[[], object]) -> float:
+        def once() -> float:
+            began = time.process_time()
+            with suppress(PoisonError):
+                read()
+            return time.process_time() - began
+
+        return min(once() for _ in range(3))
+
+    events = [{**EVENT, "id": str(number), "data": {**EVENT["data"], "input": "x" * 800}} for number in range(1_000)]
+    ordinary = json.dumps(events).encode()
+    usual = seconds(lambda: decode_batch(ordinary, SUBJECT))
+    multiples = {name: seconds(lambda body=body: decode(body, SUBJECT)) / usual for name, body in HOSTILE.items()}  # type: ignore[misc]
+    assert not {name: multiple for name, multiple in multiples.items() if multiple > 20}
 
 
 def test_brackets_in_text_are_not_depth() -> None:

@@ -50,10 +50,17 @@ class Run:
         scenario_runs.begin(command, TASKS, "exact", self.transaction(tenant, agent))
         self.outcomes()
 
-    def says(self, data: Message, source: str = "w1", tenant: str = "default", after: float = 0) -> None:
+    def says(
+        self,
+        data: Message,
+        source: str = "w1",
+        tenant: str = "default",
+        after: float = 0,
+        clock: datetime | None = None,
+    ) -> None:
         self.now += timedelta(seconds=after)
         envelope: Envelope[Message] = Envelope(
-            id=f"m{self.serial}", source=source, time=self.now, tenant=tenant, agent="support", data=data
+            id=f"m{self.serial}", source=source, time=clock or self.now, tenant=tenant, agent="support", data=data
         )
         self.handlers.on_telemetry([envelope], self.transaction())
 
@@ -128,6 +135,21 @@ def test_the_same_beginning_told_again_gives_no_more_time(settings: ScalerSettin
     run.now += timedelta(seconds=10)
     scenario_runs.settle_overdue(run.transaction(), ALIVE)
 
+    assert run.outcomes() == [("default", Outcome.TIMED_OUT)]
+
+
+@pytest.mark.parametrize("year", [1970, 9998])
+def test_a_wrong_clock_gives_a_task_no_more_time_and_takes_none(settings: ScalerSettings, year: int) -> None:
+    run = Run(settings)
+    run.begin()
+    handed = NOW + timedelta(seconds=600)
+    run.connection.execute("UPDATE assignments SET handed_deadline = ?, deadline = ?", [store.text(handed)] * 2)
+    run.says(BEGUN, clock=datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC))
+    run.now += timedelta(seconds=29)
+    scenario_runs.settle_overdue(run.transaction(), ALIVE)
+    assert run.outcomes() == []
+    run.now += timedelta(seconds=1)
+    scenario_runs.settle_overdue(run.transaction(), ALIVE)
     assert run.outcomes() == [("default", Outcome.TIMED_OUT)]
 
 
