@@ -223,6 +223,16 @@ async def test_an_interrupted_restore_is_no_suite_and_can_be_begun_again(taken: 
     assert not (data / RESTORING).exists()
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_a_cluster_had_can_be_restored_on_one_machine(taken: Taken, tmp_path: Path) -> None:
+    copy = tmp_path / "backup"
+    shutil.copytree(taken.folder, copy)
+    found = manifest.read(copy)
+    streams = tuple(s.model_copy(update={"config": {**s.config, "num_replicas": 3}}) for s in found.streams)
+    (copy / manifest.NAME).write_bytes(found.model_copy(update={"streams": streams}).to_bytes())
+    await restore(copy, tmp_path / "data")
+
+
 # --- into a server that is there ------------------------------------------------------------------------------------
 
 

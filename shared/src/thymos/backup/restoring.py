@@ -155,10 +155,17 @@ async def _undone(bus: NatsBus, found: Manifest) -> AsyncIterator[None]:
 
 
 async def _streams(bus: NatsBus, backup: Path, found: Manifest, progress: Progress) -> str:
+    replicas = _replicas(bus, found)
     for stream in found.streams:
         progress.step(f"restoring the stream {stream.name}")
-        path = backup / stream.file.name
-        await nats_snapshot.load(bus, stream.name, stream.config, stream.state, path, progress.moved)
-    await provision(bus, int(str(found.stream(subjects.EVENTS.name).config.get("num_replicas", 1))))
+        path, config = backup / stream.file.name, {**stream.config, "num_replicas": replicas}
+        await nats_snapshot.load(bus, stream.name, config, stream.state, path, progress.moved)
+    await provision(bus, replicas)
     progress.step("verifying the event log")
     return await check_log(bus, found)
+
+
+def _replicas(bus: NatsBus, found: Manifest) -> int:
+    """As many as there were, if it is a cluster that the streams go into."""
+    had = found.stream(subjects.EVENTS.name).config.get("num_replicas", 1)
+    return int(str(had)) if bus.client._server_info.get("cluster") else 1
