@@ -22,7 +22,7 @@ from thymos.events import ExperimentClosed
 from thymos.memory_client import MemoryClient
 from thymos.message import Message
 from thymos.nats_bus import NatsBus
-from thymos.subjects import CONSUMERS, DEAD_LETTERS, EVENTS, METRICS, TELEMETRY
+from thymos.subjects import CONSUMERS, DEAD_LETTERS, EVENTS, METRICS, TELEMETRY, Consumer
 
 from .faults import processes_of
 from .ledger import Entry
@@ -31,7 +31,8 @@ from .witness import Seen, Witness, read_all
 
 QUIET_SECONDS = 180.0
 """How long everything may take to come to rest once the faults are over."""
-STILL_SECONDS = 3.0
+STILL_SECONDS = 2.0
+RESTED_SECONDS = 1.0
 LOOK_SECONDS = 0.25
 LOG_MAX = 1_000
 WORK_QUEUES = (subjects.COMMANDS, subjects.TASKS)
@@ -87,32 +88,38 @@ async def quiet(bus: NatsBus, witness: Witness) -> list[str]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + QUIET_SECONDS
     since, position = loop.time(), -1
-    while loop.time() < deadline:
-        moving = [*await _waiting(bus), *_open_experiments(witness)]
+    rested: dict[str, float] = {}
+    while True:
+        now = loop.time()
+        behind = await _behind(bus)
+        rested |= {consumer.durable + consumer.stream.name: now for consumer in CONSUMERS if consumer not in behind}
+        # Heartbeats never end, and now and then one is just on its way: each durable must come to rest again and again.
+        moving = [
+            f"{consumer.durable} on {consumer.stream.name}: {lag} behind"
+            for consumer, lag in behind.items()
+            if now - rested.get(consumer.durable + consumer.stream.name, 0.0) > RESTED_SECONDS
+        ]
+        moving += [*await _held(bus), *_open_experiments(witness)]
         now_at = await bus.last_sequence(EVENTS)
         if moving or now_at != position:
-            since, position = loop.time(), now_at
-        elif loop.time() - since > STILL_SECONDS:
+            since, position = now, now_at
+        elif now - since > STILL_SECONDS:
             return []
+        if now > deadline:
+            return moving or ["events keep coming"]
         await asyncio.sleep(LOOK_SECONDS)
-    return moving or ["events keep coming"]
 
 
-async def _waiting(bus: NatsBus) -> list[str]:
-    """Durables with something to do, and work queues that are not empty. Heartbeats and what follows from them never
-    end, so that a few of those are always on their way."""
-    found = []
-    for consumer in CONSUMERS:
-        depth = await bus.depth(consumer)
-        always = 20 if consumer.stream in (TELEMETRY, METRICS) else 0
-        if depth is None or depth.lag > always:
-            lag = "gone" if depth is None else f"{depth.lag} behind"
-            found.append(f"{consumer.durable} on {consumer.stream.name}: {lag}")
-    for stream in WORK_QUEUES:
-        held = (await bus.jetstream.stream_info(stream.name)).state.messages
-        if held:
-            found.append(f"{stream.name} holds {held}")
-    return found
+async def _behind(bus: NatsBus) -> dict[Consumer, int]:
+    """Durables with something to do, or in hand, and how much."""
+    depths = {consumer: await bus.depth(consumer) for consumer in CONSUMERS}
+    return {consumer: depth.lag if depth else -1 for consumer, depth in depths.items() if depth is None or depth.lag}
+
+
+async def _held(bus: NatsBus) -> list[str]:
+    """Work queues that are not empty."""
+    held = {stream.name: (await bus.jetstream.stream_info(stream.name)).state.messages for stream in WORK_QUEUES}
+    return [f"{name} holds {count}" for name, count in held.items() if count]
 
 
 def _open_experiments(witness: Witness) -> list[str]:
@@ -123,6 +130,7 @@ def _open_experiments(witness: Witness) -> list[str]:
 
 async def gather(bus: NatsBus, aftermath: Aftermath, url: str) -> None:
     """What has to be asked while the suite runs."""
+    aftermath.seen = list(aftermath.seen)  # what is seen from now on need not be in what is read now
     aftermath.telemetry = _records(await read_all(bus, TELEMETRY))
     aftermath.events = _records(await read_all(bus, EVENTS))
     aftermath.metrics = _records(await read_all(bus, METRICS))

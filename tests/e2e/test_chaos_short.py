@@ -1,10 +1,10 @@
-"""A short chaos: one story with every service, NATS and an agent disturbed at least once. `make chaos` goes on longer."""
+"""A short chaos: every service, NATS and an agent disturbed during one story. `make chaos` goes on for longer."""
 
 from pathlib import Path
 
-from ..chaos.faults import SERVICES, Action, Fault
-from ..chaos.load import PARTS
-from ..chaos.soak import fixed
+from tests.chaos.faults import SERVICES, Action, Fault
+from tests.chaos.load import PARTS
+from tests.chaos.soak import fixed
 
 FAULTS = [
     Fault(1.0, Action.KILL, "memory-repository"),
