@@ -12,10 +12,10 @@ RESOLVE := $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --g
 	--no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test format lint types generate verify promise lock test-compose up down
+.PHONY: help install demo test format lint types generate verify promise lock test-compose up down chaos chaos-kills chaos-cluster
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## .venv with everything, from the hashed lock
 
@@ -32,6 +32,15 @@ demo: install ## the whole story: drift, experiment, merge, rollback, scaling (u
 
 test: install ## every test that needs no Docker, against a real NATS server (ARGS="-k drop" for some)
 	@$(BIN)/python -m pytest -m "not docker" $(ARGS)
+
+chaos: install ## the demo's load while everything is killed, stopped and paused at random (ARGS="--seconds 120 --seed 7")
+	@$(BIN)/python -m tests.chaos soak $(ARGS)
+
+chaos-kills: install ## each service killed (-9) at 50 random moments of the demo's story (ARGS="--moments 50")
+	@$(BIN)/python -m tests.chaos kills $(ARGS)
+
+chaos-cluster: install ## three NATS servers, each killed (-9) in turn under load (ARGS="--rounds 2")
+	@$(BIN)/python -m tests.chaos cluster $(ARGS)
 
 format: install ## ruff's formatting and its safe fixes
 	@$(BIN)/ruff check --fix --quiet .
