@@ -176,6 +176,27 @@ async def test_a_changed_file_is_refused_with_the_event(
     assert (code, first["kind"], first["sequence"], first["type"]) == (1, "changed", 78, "branch.created")
 
 
+async def test_the_past_is_told_of_one_tenant_and_from_a_time_on(nats_server: NatsServer, a_sealed_log: str) -> None:
+    del a_sealed_log
+    code, out, _ = await thymos(nats_server, "replay", "--tenant", "thymos")
+    assert (code, [line.split()[2] for line in out.splitlines()]) == (0, ["audit.sealed", "audit.sealed"])
+    code, out, _ = await thymos(nats_server, "replay", "--until", "1h")
+    assert (code, out) == (0, "")
+    code, _, told = await thymos(nats_server, "replay", "--seal", "ab")
+    assert (code, "--seal belongs to --verify" in told) == (2, True)
+
+
+async def test_why_of_an_event_and_of_nothing(nats_server: NatsServer, a_sealed_log: str) -> None:
+    del a_sealed_log
+    _, out, _ = await thymos(nats_server, "replay", "--json")
+    event = json.loads(out.splitlines()[4])["id"]
+    code, out, told = await thymos(nats_server, "why", event[:12])
+    assert (code, out.splitlines()[0].split()[:2]) == (0, ["branch.created", event]), told
+    code, out, told = await thymos(nats_server, "why", "nothing-at-all")
+    assert (code, out) == (3, "")
+    assert "nothing in the event log has the id" in told
+
+
 async def test_a_file_that_cannot_be_written_is_told(nats_server: NatsServer, nats: NatsBus, tmp_path: Path) -> None:
     del nats
     code, _, told = await thymos(nats_server, "export", str(tmp_path / "nowhere" / "log.jsonl"))

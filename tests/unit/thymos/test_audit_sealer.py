@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from thymos.audit import Report, verify_log
 from thymos.audit.chain import SEAL_SUBJECT
 from thymos.audit.sealer import Sealer
 from thymos.background import running
-from thymos.bus import PublishAck
+from thymos.bus import PublishAck, Stored
 from thymos.errors import TransientError
 from thymos.events import AuditSealed
 from thymos.testing import MemoryBus
@@ -233,3 +234,66 @@ def a_clock() -> Callable[[], datetime]:
     """A clock that is a second later each time."""
     times = (datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=number) for number in itertools.count())
     return lambda: next(times)
+
+
+# --- what is done to the live log ------------------------------------------------------------------------------------
+
+
+async def a_sealed_log() -> MemoryBus:
+    bus = MemoryBus()
+    await happened(bus, *map(str, range(20)))
+    await sealed_once(bus)
+    await happened(bus, "later")
+    await sealed_once(bus)
+    return bus
+
+
+def log_of(bus: MemoryBus) -> dict[int, Stored]:
+    return bus._logs[subjects.EVENTS.name].messages
+
+
+async def test_an_event_that_is_deleted_from_the_live_log_is_missed() -> None:
+    bus = await a_sealed_log()
+    del log_of(bus)[7]
+    report = await verified(bus)
+    assert report.problems == ["missing: event 7 of the log"]
+
+
+async def test_the_beginning_of_the_live_log_is_missed() -> None:
+    bus = await a_sealed_log()
+    for sequence in (1, 2, 3):
+        del log_of(bus)[sequence]
+    assert [problem.sequence for problem in (await verified(bus)).differences] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("sequence", [1, 9, 20, 21, 22])
+async def test_an_event_that_is_changed_in_the_live_log_is_named(sequence: int) -> None:
+    bus = await a_sealed_log()
+    stored = log_of(bus)[sequence]
+    for harmed in (
+        replace(stored, body=stored.body + b" "),
+        replace(stored, stored_at=stored.stored_at + timedelta(microseconds=1)),
+        replace(stored, headers={**stored.headers, "Nats-Msg-Id": "another"}),
+    ):
+        log_of(bus)[sequence] = harmed
+        report = await verified(bus)
+        assert (report.difference_count, report.differences[0].sequence) == (1, sequence), report.problems
+
+
+async def test_the_newest_seal_answers_for_itself() -> None:
+    bus = await a_sealed_log()
+    last = max(log_of(bus))
+    stored = log_of(bus)[last]
+    log_of(bus)[last] = replace(stored, body=stored.body.replace(b'"from_sequence":21', b'"from_sequence":20'))
+    report = await verified(bus)
+    assert report.differences[0].sequence == last
+    assert "audit.sealed" in report.problems[0]
+
+
+async def test_only_a_part_of_the_live_log_is_verified_when_that_is_asked() -> None:
+    bus = await a_sealed_log()
+    since = log_of(bus)[10].stored_at
+    report = await verify_log(bus, since=since, until=log_of(bus)[15].stored_at, recomputations={})
+    assert report.identical, report.problems
+    assert report.checked == report.events
+    assert 6 <= report.events <= 20
