@@ -153,6 +153,16 @@ async def test_under_the_memory_store(tmp_path: Path) -> None:
         await ledger.check()
 
 
+def test_under_the_memory_store_at_its_start(tmp_path: Path) -> None:
+    told = {"THYMOS_NATS_URL": "nats://127.0.0.1:1", "THYMOS_DATA_DIR": str(tmp_path)}
+    ended = subprocess.run(
+        ["sh", "-c", 'ulimit -f 1 && exec "$@"', "sh", sys.executable, "-m", "memory_repository"],
+        env={**os.environ, **told}, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert re.fullmatch(r"the store memory-repository\.db cannot be used right now: .*its disk.*\n", ended.stderr)
+
+
 def command(client: Client, name: str) -> Envelope[Message]:
     change = MemoryChange(op="put", id=name, content=LARGE)
     return client.envelope(CommitMemory(changes=[change], author="me", message=name), AGENT)
