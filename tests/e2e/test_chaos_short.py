@@ -7,14 +7,14 @@ from tests.chaos.load import PARTS
 from tests.chaos.soak import fixed
 
 FAULTS = [
-    Fault(1.0, Action.KILL, "memory-repository"),
-    Fault(2.0, Action.PAUSE, "agent", lasts=0.5),
-    Fault(3.0, Action.KILL, "nats"),
-    Fault(5.0, Action.STOP, "metrics-collector"),
-    Fault(6.5, Action.KILL, "worktree-scaler"),
-    Fault(8.0, Action.PAUSE, "decision-engine", lasts=1.0),
-    Fault(10.0, Action.KILL, "decision-engine"),
-    Fault(11.5, Action.AWAY, "memory-repository", lasts=1.0),
+    Fault(0.5, Action.KILL, "memory-repository"),
+    Fault(1.5, Action.PAUSE, "agent", lasts=0.5),
+    Fault(2.5, Action.KILL, "nats"),
+    Fault(4.0, Action.STOP, "metrics-collector"),
+    Fault(5.5, Action.KILL, "worktree-scaler"),
+    Fault(7.0, Action.PAUSE, "decision-engine", lasts=0.5),
+    Fault(8.0, Action.STOP, "decision-engine"),
+    Fault(10.0, Action.KILL, "metrics-collector"),
 ]
 
 
