@@ -30,6 +30,8 @@ from thymos.requests import LogSealed
 log = logging.getLogger(__name__)
 
 SOURCE = "audit"
+VERB = "seal"
+"""The request that a sealer answers, as one of decision-engine's (`thymos.requests.SealLog`)."""
 EVERY = timedelta(seconds=10)
 """The longest that an event waits for its seal, unless the bus is away."""
 READ_AHEAD_MAX = 2 * EVENTS_MAX
@@ -52,7 +54,7 @@ class Sealer:
 
     async def run(self, bus: Bus) -> None:
         """Seal for ever, and answer requests `seal`. Whatever the bus does is waited for."""
-        endpoints = {"seal": subjects.request_subject(subjects.DECISION_ENGINE, "*", "*", "seal")}
+        endpoints = {VERB: subjects.request_subject(subjects.DECISION_ENGINE, "*", "*", VERB)}
         answers = _Answers(self, bus)
         await bus.serve(f"{subjects.DECISION_ENGINE}-audit", endpoints, answers.answer)
         while True:
