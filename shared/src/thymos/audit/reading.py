@@ -79,6 +79,20 @@ def file_lines(path: Path) -> Iterator[Line]:
         raise ThymosError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def file_records(path: Path) -> Iterator[LogRecord]:
+    """The events of an exported file, for whoever does not judge it.
+
+    Raises:
+        ThymosError: the file cannot be read, or a line of it is none of an export.
+    """
+    for line in file_lines(path):
+        if isinstance(line, BadLine):
+            words = "`thymos replay --verify` tells all that is wrong"
+            raise ThymosError(f"{path}: line {line.line}: {line.why}; {words}")
+        if isinstance(line, LogRecord):
+            yield line
+
+
 def _pass_over_rest(file: BinaryIO) -> None:
     while (rest := file.readline(LINE_BYTES_MAX)) and not rest.endswith(b"\n"):
         pass

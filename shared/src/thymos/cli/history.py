@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from datetime import timedelta
 from typing import Any
 
 from thymos.client import Client
@@ -14,7 +12,6 @@ from thymos.envelope import Envelope, decode
 from thymos.errors import PoisonError, UnavailableError
 from thymos.subjects import Stream
 
-ANSWER_WAIT = timedelta(seconds=5)
 QUIET_SECONDS = 15.0
 """Longer than this between two stored messages, and the bus is away."""
 
@@ -25,8 +22,8 @@ async def past(client: Client, stream: Stream, pattern: str) -> AsyncGenerator[E
     Raises:
         UnavailableError: the bus is away.
     """
-    last = await _last_sequence(client, stream, pattern)
-    if last == 0:
+    newest = await client.bus.last(stream, pattern)
+    if newest is None:
         return
     async with aclosing(client.bus.follow(stream, pattern, from_sequence=1)) as messages:
         while True:
@@ -36,16 +33,5 @@ async def past(client: Client, stream: Stream, pattern: str) -> AsyncGenerator[E
                 raise UnavailableError(f"{stream.name} cannot be read to its end; try again") from error
             with suppress(PoisonError):
                 yield decode(message.body, message.subject)
-            if message.sequence >= last:
+            if message.sequence >= newest.sequence:
                 return
-
-
-async def _last_sequence(client: Client, stream: Stream, pattern: str) -> int:
-    """The sequence of the newest message on `pattern`; 0 when there is none."""
-    request = json.dumps({"last_by_subj": pattern}).encode()
-    answer = json.loads(await client.bus.request(f"$JS.API.STREAM.MSG.GET.{stream.name}", request, ANSWER_WAIT))
-    if error := answer.get("error"):
-        if error.get("err_code") == 10037:  # no message found
-            return 0
-        raise UnavailableError(f"{stream.name}: {error.get('description')}; `thymos doctor` says how to mend it")
-    return int(answer["message"]["seq"])

@@ -18,7 +18,7 @@ from thymos.cli.exit_codes import DONE, FAILED, UsageError
 from thymos.cli.export import Progress
 from thymos.cli.options import HERE, Json, Where, agent_name, moment
 from thymos.cli.output import count, emit, line, say
-from thymos.errors import PoisonError, ThymosError
+from thymos.errors import PoisonError
 
 if TYPE_CHECKING:
     from thymos.audit import LogRecord, Report
@@ -87,19 +87,15 @@ def _hash(seal: str | None) -> str | None:
 
 
 async def _records(file: Path | None, since: datetime | None, where: Where) -> AsyncGenerator[LogRecord, None]:
-    from thymos.audit import LogRecord, reading
-    from thymos.audit.record import BadLine
+    from thymos.audit import reading
 
     if file is None:
         async with where.bus() as bus, aclosing(reading.past(bus, since=since)) as records:
             async for record in records:
                 yield record
         return
-    for number, read in enumerate(reading.file_lines(file)):
-        if isinstance(read, BadLine):
-            raise ThymosError(f"{file}: line {read.line}: {read.why}; `thymos replay --verify` tells all that is wrong")
-        if isinstance(read, LogRecord):
-            yield read
+    for number, record in enumerate(reading.file_records(file)):
+        yield record
         if number % YIELD_EVERY == 0:
             await asyncio.sleep(0)  # an interrupt has its turn
 

@@ -12,7 +12,6 @@ from cyclopts.validators import Path as PathExists
 
 from thymos.cli.options import HERE, Json, Where
 from thymos.cli.output import emit, line
-from thymos.errors import ThymosError
 
 if TYPE_CHECKING:
     from thymos.audit import LogRecord
@@ -65,15 +64,10 @@ async def _opened(file: Path) -> AsyncIterator[AsyncIterator[LogRecord]]:
 
 
 async def _records(file: Path) -> AsyncGenerator[LogRecord, None]:
-    from thymos.audit import LogRecord
-    from thymos.audit.reading import file_lines
-    from thymos.audit.record import BadLine
+    from thymos.audit.reading import file_records
 
-    for read in file_lines(file):
-        if isinstance(read, BadLine):
-            raise ThymosError(f"{file}: line {read.line}: {read.why}; `thymos replay --verify` tells all that is wrong")
-        if isinstance(read, LogRecord):
-            yield read
+    for record in file_records(file):
+        yield record
 
 
 def _tell(answer: Answer) -> None:
