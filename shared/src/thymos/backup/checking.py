@@ -58,4 +58,7 @@ async def _sealed(bus: NatsBus) -> str:
     if not report.identical:
         problems = "; ".join(map(str, report.problems[:PROBLEMS_MAX]))
         raise ThymosError(f"the restored event log does not verify: {problems}")
-    return "its seals verify"
+    decisions = f"{report.decisions} of its decisions computed again: identical"
+    if not report.seals:
+        return f"its events are counted, none is sealed yet; {decisions}"
+    return f"{report.checked} of its {report.events} events under {report.seals} seals that hold; {decisions}"
