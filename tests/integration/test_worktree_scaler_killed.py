@@ -3,6 +3,7 @@ double.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,9 @@ async def test_a_process_whose_pid_was_never_noted_is_found_by_its_mark(bench: B
     await bench.ask_until("worktrees", are_ready(2))
 
     assert scaler.agents() == before
-    assert len(bench.all(WorktreeStarted)) == 2
+    await bench.wait(WorktreeStarted, 4)
+    started = Counter(event.worktree_id for event in bench.all(WorktreeStarted))
+    assert started == dict.fromkeys(before.values(), 2), "who did not come to note it did not come to tell it"
 
 
 async def test_an_agent_that_died_meanwhile_is_started_again_and_a_surplus_one_is_ended(

@@ -152,7 +152,11 @@ class NatsBus:
         return PublishAck(ack.seq, bool(ack.duplicate))
 
     async def subscribe(self, consumer: Consumer) -> "NatsSubscription":
-        await self._info(consumer)
+        info = await self._info(consumer)
+        if consumer.ordered and consumer.service and info.num_ack_pending and info.delivered:
+            # A process that was killed had this in hand: it comes again now, not only when `ack_wait` is over.
+            at = f"{info.delivered.stream_seq}.{info.delivered.consumer_seq}"
+            await self.client.publish(f"$JS.ACK.{consumer.stream.name}.{consumer.durable}.1.{at}.0.0", b"-NAK")
         inbox = self.client.new_inbox()
         core = await self.client.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
         return NatsSubscription(self.client, consumer, core, inbox)

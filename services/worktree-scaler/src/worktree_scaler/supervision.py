@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -128,7 +128,8 @@ class Supervision:
         adoption = await backend.recover(store.known(rows))
         if adoption.adopted:
             log.info("worktree-scaler: took over %d running agents", len(adoption.adopted))
-        await self._store.tick("adopt", partial(_note_processes, list(adoption.adopted.values())))
+        unnoted = {row.worktree_id: row for row in rows if row.pid is None}
+        await self._store.tick("adopt", partial(_note_processes, list(adoption.adopted.values()), unnoted))
         return backend
 
     async def _look(self, bus: Bus, backend: Backend) -> bool:
@@ -224,9 +225,13 @@ def _what_is_stored(tx: Transaction) -> tuple[list[WorktreeRow], list[FleetRow]]
     return store.with_process(tx.connection), store.fleets(tx.connection)
 
 
-def _note_processes(found: Sequence[Found], tx: Transaction) -> None:
+def _note_processes(found: Sequence[Found], unnoted: Mapping[str, WorktreeRow], tx: Transaction) -> None:
+    """Processes that were found running; of those that the scaler before did not come to note it is told now."""
     for one in found:
-        store.set_process(tx.connection, one.worktree_id, one.pid, one.created_at)
+        if one.worktree_id in unnoted:
+            _note_start(unnoted[one.worktree_id], one, tx)
+        else:
+            store.set_process(tx.connection, one.worktree_id, one.pid, one.created_at)
 
 
 def _note_start(row: WorktreeRow, found: Found, tx: Transaction) -> None:
