@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from thymos import subjects
 from thymos.audit import Difference, LogRecord, Report, verify_file
-from thymos.audit.chain import Head, Tail
+from thymos.audit.chain import Head, Tail, read_seal
 from thymos.audit.exporting import export
 from thymos.audit.record import of_line, to_line
 from thymos.audit.sealer import seal_envelope
@@ -198,6 +198,21 @@ async def test_a_seal_that_was_made_anew_after_a_change_breaks_the_chain(tmp_pat
     report = verified(tmp_path, await lines_of(forged))
     assert report.differences[0].sequence == 11
     assert "audit.sealed" in report.problems[0]
+
+
+async def test_a_seal_that_names_another_before_it_is_found(tmp_path: Path) -> None:
+    log = a_log(24, unsealed=3)
+    place = max(index for index, record in enumerate(log) if record.type == "audit.sealed")
+    before = read_seal(log[place])
+    assert before is not None
+    tail = Tail(Head(sealed_to=before.from_sequence - 1, hash="5" * 64))
+    for record in log[:place]:
+        tail.take(record)
+    sealed = seal_envelope(*tail.next_seal())
+    log[place] = LogRecord(place + 1, log[place].stored_at, sealed.subject, sealed.message_id, sealed.to_bytes())
+    report = verified(tmp_path, await lines_of(log))
+    assert report.differences[0].sequence == place + 1
+    assert "does not continue the seal before it" in report.problems[0]
 
 
 async def test_the_hash_that_was_kept_elsewhere_is_looked_for(tmp_path: Path) -> None:
