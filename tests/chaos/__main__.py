@@ -29,8 +29,8 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thymos-chaos-")))
         try:
-            return asyncio.run(_ended_by_term_signal(options.run(options, folder)))
-        except (KeyboardInterrupt, asyncio.CancelledError):
+            return asyncio.run(_ended_by_signals(options.run(options, folder)))
+        except asyncio.CancelledError:
             report.say("chaos: stopped; nothing is left running")
             return 130
         except ThymosError as error:
@@ -87,11 +87,12 @@ async def _kills(options: argparse.Namespace, folder: Path) -> int:
     return 0 if whole.held else 1
 
 
-async def _ended_by_term_signal(work: Awaitable[int]) -> int:
-    """A term signal ends the run as an interrupt does: what was started is stopped."""
+async def _ended_by_signals(work: Awaitable[int]) -> int:
+    """An interrupt or a term signal ends the run; what was started is stopped."""
     task = asyncio.current_task()
     if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await work
 
 

@@ -27,7 +27,7 @@ def show(result: Result, again: str) -> None:
     write("")
     rows = []
     for finding in result.findings:
-        checked = "not available" if finding.checked is None else str(finding.checked)
+        checked = "not checked" if finding.checked is None else str(finding.checked)
         rows.append(("ok" if finding.held else "BROKEN", finding.invariant, checked))
     write_table(rows)
     for note in (*result.notes, *(f"did not happen: {missed}" for missed in result.missed)):
