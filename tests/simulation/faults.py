@@ -39,9 +39,17 @@ class Rates:
             **{
                 name: random.choice((0.0, 0.5, 1.0, 3.0)) * usual
                 for name, usual in (
-                    ("publish_lost", 0.01), ("publish_unacknowledged", 0.01), ("publish_twice", 0.01),
-                    ("publish_late", 0.05), ("ack_lost", 0.01), ("delivery_late", 0.03), ("request_lost", 0.002),
-                    ("reply_lost", 0.004), ("store_slow", 0.02), ("store_interrupted", 0.003), ("start_fails", 0.05),
+                    ("publish_lost", 0.01),
+                    ("publish_unacknowledged", 0.01),
+                    ("publish_twice", 0.01),
+                    ("publish_late", 0.05),
+                    ("ack_lost", 0.01),
+                    ("delivery_late", 0.03),
+                    ("request_lost", 0.002),
+                    ("reply_lost", 0.004),
+                    ("store_slow", 0.02),
+                    ("store_interrupted", 0.003),
+                    ("start_fails", 0.05),
                 )
             }  # fmt: skip
         )

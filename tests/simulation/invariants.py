@@ -77,9 +77,7 @@ class Monitor:
 
     def _seen(self, envelope: Envelope[Message], message: Stored) -> None:
         where = subjects.address(message.subject)
-        require(
-            envelope.tenant == where.tenant, f"an event of {envelope.tenant} under {message.subject}"
-        )
+        require(envelope.tenant == where.tenant, f"an event of {envelope.tenant} under {message.subject}")
         agent = envelope.tenant, envelope.agent
         match envelope.data:
             case TaskFinished() as done if not done.awaits_grade:
@@ -237,8 +235,6 @@ def only_the_hostile_are_dead(monitor: Monitor, letters: Iterable[Stored]) -> It
 def folded_state_is_stored(connection: sqlite3.Connection, folded: Mapping[Agent, AgentState]) -> Iterator[str]:
     """What decision-engine's committed steps fold to is what its file holds."""
     for (tenant, agent), state in folded.items():
-        row = connection.execute(
-            "SELECT state FROM agents WHERE tenant = ? AND agent = ?", (tenant, agent)
-        ).fetchone()
+        row = connection.execute("SELECT state FROM agents WHERE tenant = ? AND agent = ?", (tenant, agent)).fetchone()
         if row is None or json.loads(bytes(row[0])) != json.loads(agent_state.to_json(state)):
             yield f"{tenant}/{agent}: the steps fold to another state than the stored one"

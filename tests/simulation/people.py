@@ -117,12 +117,12 @@ class Operator:
             commands.CreateBranch(branch=f"idea-{number}"),
             commands.DeleteBranch(branch=f"idea-{number}"),
             commands.RollbackBranch(target_commit="main"),
-            commands.StartExperiment(by="operator", reason="curious"),
             commands.ScaleWorktree(count=self.random.randrange(8), for_seconds=5.0),
             commands.MergeBranch(source=f"idea-{number}"),
             commands.ApproveDecision(decision_id=f"decision-{number}", by="operator"),
         ]
-        return self.random.choice([*choices, abort] if self.random.random() < 0.3 else choices)
+        rare = [abort, commands.StartExperiment(by="operator", reason="curious")]
+        return self.random.choice([*choices, *rare] if self.random.random() < 0.3 else choices)
 
     async def approve(self, seen: set[str]) -> None:
         """Answer every question that is open."""
@@ -173,5 +173,3 @@ class Stranger:
                 return
             else:
                 return
-
-

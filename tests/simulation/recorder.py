@@ -96,10 +96,15 @@ class Steps:
     def write(self, path: Path, tenant: str | None = None, agent: str | None = None) -> int:
         """The steps as JSON lines, of one agent or of all; returns how many."""
         chosen = [
-            step
-            for step in self.committed
-            if tenant in (None, step.state.tenant) and agent in (None, step.state.agent)
+            step for step in self.committed if tenant in (None, step.state.tenant) and agent in (None, step.state.agent)
         ]
         lines = [json.dumps(step.to_json(), sort_keys=True, ensure_ascii=False) for step in chosen]
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         return len(lines)
+
+
+def record_steps(seed: int, path: Path) -> int:
+    """Run a seed and write its committed steps as JSON lines; returns how many. The same seed writes the same."""
+    from .world import simulate
+
+    return simulate(seed).steps.write(path)

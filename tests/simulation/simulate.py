@@ -48,7 +48,10 @@ def run_one(seed: int, scale: Scale, trace: IO[str] | None = None) -> Report:
     report = simulate(seed, scale, trace)
     took = time.monotonic() - began
     verdict = "held" if report.problem is None else "FAILED"
-    print(f"seed {seed}: {verdict}, trace {report.trace}, {report.virtual_seconds:.0f} virtual s in {took:.1f} s", flush=True)
+    print(
+        f"seed {seed}: {verdict}, trace {report.trace}, {report.virtual_seconds:.0f} virtual s in {took:.1f} s",
+        flush=True,
+    )
     if report.problem is not None:
         print("\n".join(report.last_lines))
         print(f"{report.problem}\n{rerun(seed, scale)}", flush=True)

@@ -292,5 +292,3 @@ class Connection:
 
     async def close(self) -> None:
         """Nothing to flush."""
-
-

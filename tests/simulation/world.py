@@ -47,7 +47,7 @@ class Scale:
     drift_at: float = 30.0
     damage_at: float = 62.0
     pause: float = 0.28
-    crash_every: float = 2.5
+    crash_every: float = 2.0
     trouble_every: float = 8.0
     faults: bool = True
 
@@ -187,13 +187,14 @@ class World:
     async def _trouble(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._crashes())
+            group.create_task(self._crashes())
             group.create_task(self._outages())
 
     async def _crashes(self) -> None:
         while True:
             await asyncio.sleep(2 * self.scale.crash_every * self.random.random())
             name, point = self.random.choice(subjects.SERVICES), self.random.choice(POINTS)
-            if self.suite.owners[name].dead:
+            if self.suite.owners[name].dead or name in self.faults.armed:
                 continue
             self.faults.arm(name, point, self.random.randrange(2, 6) if point == "relay half way" else 1)
             self.note(f"arm {name} {point}")
@@ -243,7 +244,7 @@ class World:
             return
         self._count(f"full disk of {name}")
         self.suite.threads[name].fill_disk(self.random.randrange(3))
-        await asyncio.sleep(self.random.choice((2.0, 10.0)))
+        await asyncio.sleep(self.random.choice((2.0, 10.0, 40.0)))
         self._free_disks()
 
     def _free_disks(self) -> None:
@@ -293,7 +294,11 @@ class World:
         yield from (f"experiment {key} is open" for key in sorted(self.monitor.open_experiments))
         for consumer in subjects.CONSUMERS:
             durable = self.server._durables[consumer.stream.name, consumer.durable]
-            if durable.in_flight or durable.again_at or durable.next_sequence <= self.server._logs[consumer.stream.name].last:
+            if (
+                durable.in_flight
+                or durable.again_at
+                or durable.next_sequence <= self.server._logs[consumer.stream.name].last
+            ):
                 yield f"{consumer.durable} has more to read of {consumer.stream.name}"
         for name, thread in self.suite.threads.items():
             yield from invariants.boxes_are_consistent(thread.connection, name)
