@@ -270,6 +270,10 @@ class Connection:
         await self.owner.gate()
         return await self.server.last_sequence(stream)
 
+    async def last(self, stream: Stream, subject: str) -> Stored | None:
+        await self.owner.gate()
+        return await self.server.last(stream, subject)
+
     async def missing(self, consumers: Sequence[Consumer]) -> Sequence[str]:
         await self.owner.gate()
         return await self.server.missing(consumers)
