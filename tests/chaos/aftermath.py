@@ -119,12 +119,9 @@ async def _behind(bus: NatsBus) -> dict[Consumer, int]:
 async def _held(bus: NatsBus) -> list[str]:
     """Work that is not done. Not the messages in the stream: a server that was killed between noting an acknowledgement
     and deleting the message may keep that message, though no consumer will be given it again (observed)."""
-    found = []
-    for stream in WORK_QUEUES:
-        for info in await bus.jetstream.consumers_info(stream.name):
-            if waiting := (info.num_pending or 0) + (info.num_ack_pending or 0):
-                found.append(f"{info.name} on {stream.name}: {waiting} are not done")
-    return found
+    consumers = [info for stream in WORK_QUEUES for info in await bus.jetstream.consumers_info(stream.name)]
+    waiting = {f"{c.name} on {c.stream_name}": (c.num_pending or 0) + (c.num_ack_pending or 0) for c in consumers}
+    return [f"{name}: {count} are not done" for name, count in waiting.items() if count]
 
 
 def _open_experiments(witness: Witness) -> list[str]:
