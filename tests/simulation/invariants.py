@@ -23,6 +23,9 @@ from thymos.message import Message
 from thymos.metrics import MetricsOutcomes
 from thymos.settlement import ORIGINAL_BYTES_MAX
 from thymos.telemetry import TaskFinished
+from thymos.testing import subject_matches
+
+from .ledger import Ledger
 
 Agent = tuple[str, str]
 Experiment = tuple[str, str, str]
@@ -48,6 +51,8 @@ def outcome_key(tenant: str, agent: str, data: TaskFinished) -> tuple[str, ...]:
 class Monitor:
     """Looks at each message when it is stored. `hostile` holds the bodies of messages that nobody can process."""
 
+    committed: Mapping[str, str] = field(default_factory=dict)
+    """Ids of what services committed to their outboxes."""
     hostile: set[bytes] = field(default_factory=set)
     stored_ids: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     rows: Counter[Agent] = field(default_factory=Counter)
@@ -57,6 +62,8 @@ class Monitor:
     stages: dict[Experiment, int] = field(default_factory=dict)
     verdicts: dict[Experiment, str] = field(default_factory=dict)
     merges: Counter[Experiment] = field(default_factory=Counter)
+    orders: Counter[tuple[Experiment, str]] = field(default_factory=Counter)
+    """Commands of an experiment, by their type."""
     decided_to_merge: set[Experiment] = field(default_factory=set)
     commits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     commands: dict[str, Envelope[Message]] = field(default_factory=dict)
@@ -79,6 +86,9 @@ class Monitor:
         where = subjects.address(message.subject)
         require(envelope.tenant == where.tenant, f"an event of {envelope.tenant} under {message.subject}")
         agent = envelope.tenant, envelope.agent
+        if envelope.source in subjects.SERVICES and not isinstance(envelope.data, DeadLetter):
+            known = envelope.message_id in self.committed
+            require(known, f"{envelope.type} {envelope.message_id} of {envelope.source} is published, not committed")
         match envelope.data:
             case TaskFinished() as done if not done.awaits_grade:
                 self.outcomes.add(outcome_key(*agent, done))
@@ -86,6 +96,7 @@ class Monitor:
                 self._rows(agent, outcomes)
             case commands.Command():
                 self.commands[envelope.id] = envelope
+                self._order(agent, envelope.data)
             case events.Event() as event:
                 self.answers[envelope.causation_id or ""].append(envelope)
                 self.counts[event.NAME] += 1
@@ -112,9 +123,19 @@ class Monitor:
                 self.merges[key] += 1
                 require(self.merges[key] == 1, f"{key} is merged twice")
                 require(key in self.decided_to_merge, f"{key} is merged without a decision")
-            case events.DecisionMade(experiment_id=str(experiment), verdict="done"):
-                self.counts[f"decision {event.rule}"] += 1
-                self.open_experiments.add((*agent, experiment))
+            case events.DecisionMade():
+                self.counts[f"decision {event.rule}: {event.verdict}"] += 1
+                if event.experiment_id is not None and event.verdict == "done":
+                    self.open_experiments.add((*agent, event.experiment_id))
+
+    def _order(self, agent: Agent, command: commands.Command) -> None:
+        experiment = getattr(command, "experiment_id", None)
+        if experiment is None or isinstance(command, commands.AbortExperiment):
+            return
+        name = command.NAME + (f" {command.branch}" if isinstance(command, commands.DeleteBranch) else "")
+        which = (*agent, str(experiment)), name
+        self.orders[which] += 1
+        require(self.orders[which] == 1, f"{which} is ordered twice")
 
     def _stage(self, key: Experiment, event: events.Event) -> None:
         stage = next(n for n, kind in enumerate(_ORDER) if isinstance(event, kind))
@@ -149,16 +170,80 @@ def outcomes_counted(monitor: Monitor) -> Iterator[str]:
         yield f"outcome {key} was reported and is not counted"
 
 
+ANSWERS: Mapping[type[commands.Command], tuple[type[events.Event], ...]] = {
+    commands.CreateBranch: (events.BranchCreated,),
+    commands.MergeBranch: (events.BranchMerged, events.MergeConflicted),
+    commands.RollbackBranch: (events.BranchRolledBack,),
+    commands.DeleteBranch: (events.BranchDeleted,),
+    commands.CreateSnapshot: (events.SnapshotCreated,),
+    commands.PrepareVariants: (events.VariantsPrepared,),
+    commands.CommitMemory: (events.CommitCreated,),
+    commands.ReserveWorktrees: (events.WorktreesReserved,),
+    commands.ReleaseWorktrees: (events.WorktreesReleased,),
+    commands.RunScenario: (events.ScenarioStarted,),
+    commands.StartExperiment: (events.DecisionMade,),
+    commands.ApproveDecision: (events.ApprovalGiven,),
+}
+"""What a command that is not refused is answered by, once; it may have companions, such as the commit of a merge.
+
+Not here: `worktree.scale`, which changes nothing but a wish (`worktree.scaled` follows later, and only where the number
+of worktrees changes), and `experiment.abort`, after which the experiment's own end is the answer.
+"""
+
+
 def commands_answered(monitor: Monitor) -> Iterator[str]:
-    """Each command is answered: by one event that names it, or one and its companions of the same transaction."""
+    """Each command is answered exactly once, and by nothing else when it is refused."""
     for identity, envelope in monitor.commands.items():
         answers = monitor.answers.get(identity, [])
         refused = [a for a in answers if isinstance(a.data, events.CommandRefused)]
-        silent = isinstance(envelope.data, commands.ScaleWorktree | commands.AbortExperiment)
-        if not answers and not silent:
-            yield f"{envelope.type} {identity} of {envelope.source} is not answered"
-        if len(refused) > 1 or (refused and len(answers) > 1):
-            yield f"{envelope.type} {identity} is refused and answered: {[a.type for a in answers]}"
+        if refused:
+            if len(answers) > 1:
+                yield f"{envelope.type} {identity} is refused and answered: {[a.type for a in answers]}"
+            continue
+        expected = ANSWERS.get(type(envelope.data))
+        if expected is None:
+            continue
+        found = [a for a in answers if isinstance(a.data, expected) and not _companion(envelope.data, a.data)]
+        if len(found) != 1:
+            yield f"{envelope.type} {identity} of {envelope.source} has {len(found)} answers: {[a.type for a in answers]}"
+
+
+def _companion(command: Message, answer: Message) -> bool:
+    """The first commit of a new repository comes along with the commit that was asked for; a decision that an
+    experiment's start leads to at once is not the start."""
+    if isinstance(command, commands.CommitMemory) and isinstance(answer, events.CommitCreated):
+        return not answer.parents
+    return isinstance(answer, events.DecisionMade) and answer.rule != "person"
+
+
+def everything_sent(ledger: Ledger, monitor: Monitor) -> Iterator[str]:
+    """What a service committed to its outbox is in a stream."""
+    stored = {identity for ids in monitor.stored_ids.values() for identity in ids}
+    yield from (
+        f"{service} decided to send {identity}, and it was never published"
+        for identity, service in ledger.sent.items()
+        if identity not in stored
+    )
+
+
+def everything_handled(ledger: Ledger, monitor: Monitor, history: Mapping[str, Iterable[Stored]]) -> Iterator[str]:
+    """Each message is handled exactly once by each service that it is for, in the stream's order where that is
+    promised; what nobody can process is handled by none."""
+    for consumer in subjects.CONSUMERS:
+        order: dict[Agent, list[str]] = defaultdict(list)
+        for stored in history[consumer.stream.name]:
+            if stored.body in monitor.hostile or not any(subject_matches(f, stored.subject) for f in consumer.filters):
+                continue
+            for item in decode_stored(stored):
+                if not isinstance(item, Envelope):
+                    continue
+                times = ledger.handled[consumer.service, consumer.stream.name, item.message_id]
+                if times != 1:
+                    yield f"{consumer.service} handled {item.type} {item.message_id} {times} times"
+                order[item.tenant, item.agent].append(item.message_id)
+        for agent, wanted in order.items() if consumer.ordered else ():
+            if ledger.order.get((consumer.service, consumer.stream.name, *agent)) != wanted:
+                yield f"{consumer.service} handled {consumer.stream.name} of {agent} in another order"
 
 
 def memory_is_whole(connection: sqlite3.Connection, monitor: Monitor) -> Iterator[str]:

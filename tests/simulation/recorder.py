@@ -15,6 +15,8 @@ from decision_engine.agent_state import AgentState
 from decision_engine.engine import Input, Result
 from decision_engine.policy import Policy
 
+from .experiment_states import wrong_steps
+
 
 @dataclass(frozen=True)
 class Step:
@@ -55,6 +57,8 @@ class Steps:
     """The steps of a run, in the order in which they were committed."""
 
     committed: list[Step] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """What committed steps did to experiments that they must not."""
     _open: list[Step] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -77,6 +81,8 @@ class Steps:
         """The transaction that took the last steps is over."""
         if well:
             self.committed += self._open
+            for step in self._open:
+                self.problems += wrong_steps(step.state, step.result)
         self._open.clear()
 
     def folded(self) -> dict[tuple[str, str], AgentState]:

@@ -19,6 +19,7 @@ from worktree_scaler.settings import scaler_settings
 
 from .agents import Machine
 from .faults import Faults
+from .ledger import Ledger
 from .simulated_bus import Connection, Server
 from .thread_of_store import StoreThread
 from .virtual_time import Owner
@@ -67,7 +68,9 @@ Committed = Callable[[str, str, bool], None]
 class Suite:
     """The services of one folder. `committed` is told of each piece of work of a store: service, kind, success."""
 
-    def __init__(self, folder: Path, server: Server, faults: Faults, machine: Machine, committed: Committed) -> None:
+    def __init__(
+        self, folder: Path, server: Server, faults: Faults, machine: Machine, committed: Committed, ledger: Ledger
+    ) -> None:
         path = folder / "thymos.toml"
         path.write_text(CONFIG, encoding="utf-8")
         self.settings = ServiceSettings("", folder, config.load(path, {}))
@@ -79,6 +82,7 @@ class Suite:
         self._faults = faults
         self._machine = machine
         self._committed = committed
+        self._ledger = ledger
 
     def start(self, name: str) -> None:
         """Start a service on its file as it is."""
@@ -90,6 +94,7 @@ class Suite:
             return ServiceStore(path, service, schema, owner.now, thread)
 
         service = owner.context.run(self._build, name, open_store, owner)
+        self._ledger.observe(service)
         owner.start(self._run(service, owner))
 
     def _build(self, name: str, open_store: Any, owner: Owner) -> Service:
@@ -107,10 +112,9 @@ class Suite:
     async def _run(self, service: Service, owner: Owner) -> None:
         try:
             await run(service, Connection(self._server, owner), asyncio.Event())
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  (said at the end of the run, where a service may not have ended)
             if not owner.dead:
                 self.failures.append(error)
-            raise
 
     def is_up(self, name: str) -> bool:
         """Whether it runs and is not paused."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from thymos.bus import PublishAck, QueueDepth, RequestHandler, Stored
@@ -44,6 +45,7 @@ class Server(MemoryBus):
         """Stream, message id and sequence of each publish that was acknowledged to its publisher."""
         self.endpoints: list[tuple[str, RequestHandler, Owner]] = []
         self._waiting: list[tuple[Consumer, asyncio.Future[None]]] = []
+        self._following: list[asyncio.Future[None]] = []
         self._acked: dict[tuple[str, str], deque[tuple[datetime, Stored, int]]] = {}
 
     async def _notify(self) -> None:
@@ -69,6 +71,10 @@ class Server(MemoryBus):
         )
 
     def _wake(self, subject: str | None = None) -> None:
+        for following in self._following:
+            if not following.done():
+                following.set_result(None)
+        self._following.clear()
         keep = []
         for consumer, waiting in self._waiting:
             if subject is not None and not any(subject_matches(f, subject) for f in consumer.filters):
@@ -99,6 +105,21 @@ class Server(MemoryBus):
             await asyncio.wait({waiting}, timeout=min(left, self._seconds_to_next(consumer)))
             waiting.cancel()
             self._waiting = [known for known in self._waiting if known[1] is not waiting]
+
+    async def follow(
+        self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
+    ) -> AsyncGenerator[Stored, None]:
+        log = self._logs[stream.name]
+        position = log.last + 1 if since is None and from_sequence is None else max(from_sequence or 1, 1)
+        while True:
+            while self.up and position <= log.last:
+                message = log.messages.get(position)
+                position += 1
+                if message and subject_matches(subject, message.subject) and not (since and message.stored_at < since):
+                    yield message
+            following: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._following.append(following)
+            await following
 
     def _put_off(self, consumer: Consumer, delivery: MemoryDelivery) -> None:
         durable = self._durable(consumer)
@@ -261,10 +282,13 @@ class Connection:
         await self.owner.gate()
         self.server.endpoints.extend((subject, handler, self.owner) for subject in endpoints.values())
 
-    def follow(
+    async def follow(
         self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
     ) -> AsyncGenerator[Stored, None]:
-        return self.server.follow(stream, subject, since, from_sequence)
+        async with aclosing(self.server.follow(stream, subject, since, from_sequence)) as messages:
+            async for message in messages:
+                await self.owner.gate()
+                yield message
 
     async def last_sequence(self, stream: Stream) -> int:
         await self.owner.gate()

@@ -29,10 +29,10 @@ _KINDS = {
 }
 
 
-def kind_of(work: Callable[..., Any]) -> str:
-    """What sort of work it is: `handle`, `tick`, `answer`, `forget`, or `other`."""
-    name = getattr(work, "__qualname__", "")
-    return next((kind for prefix, kind in _KINDS.items() if name.startswith(prefix)), "other")
+def kind_of(arguments: tuple[Any, ...]) -> str:
+    """What sort of work a call of the store's thread is about: `handle`, `tick`, `answer`, `forget`, or `other`."""
+    names = [getattr(argument, "__qualname__", "") for argument in arguments]
+    return next((kind for prefix, kind in _KINDS.items() if any(name.startswith(prefix) for name in names)), "other")
 
 
 class StoreThread(StoreExecutor):
@@ -88,7 +88,7 @@ class StoreThread(StoreExecutor):
             self._busy = False
             self._next()
             return
-        kind, name = kind_of(arguments[0]) if arguments else "other", self._owner.name
+        kind, name = kind_of(arguments), self._owner.name
         if self._faults.kills(name, f"{BEFORE} {kind}"):
             self._owner.kill()
             return

@@ -19,6 +19,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar
 
+import thymos.audit.sealer
 import thymos.client
 import thymos.settlement
 import thymos.worker
@@ -201,6 +202,7 @@ def only_the_seed(random: Random) -> Iterator[None]:
     with _replaced(
         (os, "urandom", random.randbytes),
         (secrets, "token_bytes", random.randbytes),
+        (thymos.audit.sealer, "time", SimpleNamespace(monotonic=_seconds)),
         (thymos.client, "datetime", _Datetime),
         (thymos.settlement, "datetime", _Datetime),
         (thymos.worker, "datetime", _Datetime),

@@ -16,6 +16,7 @@ from random import Random
 from typing import IO, Any
 
 from thymos import subjects
+from thymos.audit import verify_log
 from thymos.bus import Stored
 from thymos.client import Client
 
@@ -23,7 +24,9 @@ from . import invariants, virtual_time
 from .agents import Machine, Reporting
 from .dataset import write_scenario
 from .faults import POINTS, Faults, Rates
-from .invariants import Monitor, Violation
+from .experiment_states import watched_moves
+from .invariants import Monitor, Violation, require
+from .ledger import Ledger
 from .people import Customers, Operator, Stranger
 from .recorder import Steps
 from .services import Suite
@@ -43,9 +46,9 @@ LAST_LINES = 30
 class Scale:
     """How long a run is, in virtual seconds, and how much goes on in it."""
 
-    traffic_seconds: float = 85.0
-    drift_at: float = 30.0
-    damage_at: float = 62.0
+    traffic_seconds: float = 95.0
+    drift_at: float = 45.0
+    damage_at: float = 75.0
     pause: float = 0.28
     crash_every: float = 2.0
     trouble_every: float = 8.0
@@ -76,14 +79,15 @@ class World:
         self.steps = steps
         self._trace = trace
         self.seconds = 0.0
-        self.monitor = Monitor()
+        self.ledger = Ledger()
+        self.monitor = Monitor(self.ledger.sent)
         self.faults = Faults(Random(self.random.random()), Rates.drawn(self.random))
         self.problems: list[str] = []
         self.server = Server(self.faults, self._stored, self.note)
         self.answers: dict[str, str] = {}
         write_scenario(folder / "scenario.jsonl", self.random)
         self.machine = Machine(self.server, self.faults, Random(self.random.random()), self.answers)
-        self.suite = Suite(folder, self.server, self.faults, self.machine, self._committed)
+        self.suite = Suite(folder, self.server, self.faults, self.machine, self._committed, self.ledger)
         self._drift_at: dict[tuple[str, str], float] = {}
         self._operators: list[Operator] = []
         self._failed = asyncio.Event()
@@ -108,8 +112,12 @@ class World:
 
     def _committed(self, service: str, kind: str, well: bool) -> None:
         self.note(f"{service} {kind} {'well' if well else 'failed'}")
+        self.ledger.settle(well)
         if service == subjects.DECISION_ENGINE:
             self.steps.settle(well)
+        if found := [*self.ledger.problems, *self.steps.problems]:
+            self.problems += found
+            self._failed.set()
 
     # --- the run ----------------------------------------------------------------------------------------------------
 
@@ -134,6 +142,7 @@ class World:
         self._heal()
         await self._settle()
         self._check_end()
+        await self._verify_log()
 
     async def _life(self) -> None:
         """Traffic, drift, a bad commit, commands, hostile messages."""
@@ -318,10 +327,22 @@ class World:
             *invariants.commits_kept(memory, notes),
             *invariants.only_the_hostile_are_dead(monitor, letters),
             *invariants.folded_state_is_stored(threads[subjects.DECISION_ENGINE].connection, self.steps.folded()),
+            *invariants.everything_handled(self.ledger, self.monitor, self.server.history),
+            *invariants.everything_sent(self.ledger, self.monitor),
             *self._agents_left(),
         ]
         if self.problems:
             raise Violation("\n".join(self.problems[:10]))
+
+    async def _verify_log(self) -> None:
+        """Every decision is computed again, and the seals hold."""
+        report = await verify_log(self.server)
+        self.monitor.counts["decisions computed again"] += report.decisions
+        self.monitor.counts["seals that hold"] += report.seals
+        for words, count in report.not_recomputed.items():
+            self.monitor.counts[f"not computed again: {words}"] += count
+        require(report.identical, "\n".join(report.problems[:10]))
+        require(report.checked > 0 and report.decisions > 0, "no event is sealed, or no decision computed again")
 
     def _agents_left(self) -> Iterator[str]:
         known = {
@@ -347,7 +368,7 @@ class World:
     def counts(self) -> Counter[str]:
         """What was exercised."""
         stored = {f"stored in {name}": len(all_of) for name, all_of in self.server.history.items()}
-        return Counter({**self.monitor.counts, **self.faults.counts, **stored, "outcomes": len(self.monitor.counted)})
+        return Counter({**self.monitor.counts, **self.faults.counts, **stored, "outcomes": len(self.monitor.counted), "ids minted again": self.ledger.again})
 
 
 @contextlib.contextmanager
@@ -370,7 +391,8 @@ def simulate(seed: int, scale: Scale | None = None, trace: IO[str] | None = None
         world = World(seed, Path(folder), scale or Scale(), steps, trace)
         worlds.append(world)
         try:
-            await world.run()
+            with world.ledger.minting():
+                await world.run()
         except Violation as violation:
             return f"{violation}"
         finally:
@@ -379,7 +401,7 @@ def simulate(seed: int, scale: Scale | None = None, trace: IO[str] | None = None
 
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder, _quiet():
-        with virtual_time.only_the_seed(Random(f"entropy {seed}")), steps.recording():
+        with virtual_time.only_the_seed(Random(f"entropy {seed}")), steps.recording(), watched_moves(steps.problems):
             problem = virtual_time.run(main)
     (world,) = worlds
     return Report(seed, world.trace(), problem, world.counts(), world.seconds, tuple(world.last_lines), steps)
