@@ -62,12 +62,13 @@ class Books:
         return ", ".join(found[:5])
 
     def __str__(self) -> str:
-        answered = len(self.answered & self.questions)
-        return (
-            f"{len(self.counted)} of {len(self.outcomes)} outcomes counted, {len(self.committed)} of "
-            f"{len(self.commits)} commits made, {answered} of {len(self.questions)} questions answered; {self.retried} attempts failed "
-            "and were made again"
+        done = (
+            ("outcomes counted", set(self.counted), self.outcomes),
+            ("commits made", set(self.committed), self.commits),
+            ("questions answered", self.answered, self.questions),
         )
+        words = [f"{len(came & sent)} of {len(sent)} {what}" for what, came, sent in done]
+        return f"{', '.join(words)}; {self.retried} attempts failed and were made again"
 
 
 class Load:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -16,13 +17,14 @@ from thymos.client import Client
 from thymos.errors import ThymosError
 
 from .engine import ROOT, Project, fetch, run
-from .load import DESK, Load, counting, sending
+from .load import DESK, Books, Load, counting, sending
 
 SERVICES = subjects.SERVICES
 LASTING = ("nats", *SERVICES, "prometheus")
 ONE_SHOT = ("volumes", "provision")
 PROCESS = {"nats": "nats-server", "prometheus": "prometheus", **dict.fromkeys(SERVICES, "service")}
 """What the process of a container is called, under the init process."""
+LISTED = "import importlib.metadata as m; print(*{d.name for d in m.distributions()})"
 HEALTHY_SECONDS = 180.0
 LOOK_SECONDS = 0.5
 EXAMPLE = ROOT / "examples" / "support_desk"
@@ -47,7 +49,6 @@ class Steps:
             ("containers are confined", self._confined),
             ("images hold what they need and no more", self._lean),
             ("the example: drift, experiment, merge, from the host", self._example),
-            ("an agent started on the host is one of the fleet", self._external),
             ("Prometheus scrapes every service", self._scraped),
             ("alert rules are in force, and none fires", self._alerts),
         )
@@ -58,11 +59,16 @@ class Steps:
         kills = [(f"docker kill {name}, then up", partial(self._kill, name)) for name in LASTING]
         frozen = [(f"{name} that hangs is unhealthy", partial(self._freeze, name)) for name in SERVICES]
         missing = [(f"{name} without its consumer is unhealthy", partial(self._unprovide, name)) for name in SERVICES]
-        return (*crashes, *kills, *frozen, *missing)
+        return (("traffic flows", self._flows), *crashes, *kills, *frozen, *missing)
 
     def afterwards(self) -> Sequence[tuple[str, Step]]:
         """When all of it is over."""
-        return (("thymos doctor finds nothing wrong", self._doctor), ("Prometheus saw it", self._scraped))
+        return (
+            ("thymos doctor finds nothing wrong", self._doctor),
+            ("a backup is restored into new volumes", self._restored),
+            ("Prometheus finds every service again", self._scraped),
+            ("an agent started on the host is one of the fleet", self._external),
+        )
 
     @contextlib.asynccontextmanager
     async def under_load(self) -> AsyncIterator[None]:
@@ -127,8 +133,7 @@ class Steps:
         for name in SERVICES:
             if found := self._project.inside(name, "sh", "-c", "command -v cc gcc g++ make ld", check=False).strip():
                 raise ThymosError(f"the image of {name} has {found}")
-            listed = "import importlib.metadata as m; print(*sorted({d.name.lower().replace('_', '-') for d in m.distributions()}))"
-            packages = set(self._project.inside(name, "/opt/thymos/bin/python", "-I", "-c", listed).split())
+            packages = set(self._project.inside(name, "python", "-I", "-c", LISTED).lower().replace("_", "-").split())
             wanted = {
                 line.split("==")[0] for line in (ROOT / "deploy" / "run.lock").read_text().splitlines() if "==" in line
             }
@@ -210,6 +215,18 @@ class Steps:
         return f"{len(rules)} rules"
 
     # --- what goes wrong --------------------------------------------------------------------------------------------
+
+    async def _flows(self) -> str:
+        """Before anything goes wrong: what follows the streams begins while NATS is there."""
+        if self._load is None:
+            raise ThymosError("there is no traffic")
+        books = self._load.books
+
+        async def begun() -> str:
+            return "" if books.counted and books.committed and books.answered & books.questions else str(books)
+
+        await self._wait("every kind of message is sent and counted", begun)
+        return str(books)
 
     async def _crash(self, name: str) -> str:
         """Its process dies as by kill -9, and nobody does anything."""
@@ -300,6 +317,45 @@ class Steps:
             self._project.inside, subjects.MEMORY_REPOSITORY, "thymos", "doctor", "--data", "/data"
         )
         return f"{len(said.splitlines())} checks"
+
+    async def _restored(self) -> str:
+        """As docs/backup.md says it: everything goes, volumes too, and comes back from a folder on the host."""
+        if self._load is None:
+            raise ThymosError("there was no traffic")
+        with tempfile.TemporaryDirectory(prefix="thymos-compose-") as folder:
+            await self._thymos("backup", f"{folder}/backup")
+            await self._compose("down", "--volumes")
+            await self._compose("up", "--detach", "nats")
+            await self._all_become("healthy", ("nats",))
+            await self._thymos("restore", f"{folder}/backup", "--data", f"{folder}/restored")
+            await self._compose("up", "--no-start")
+            for name in SERVICES:
+                put = f"install -o 10001 -g 10001 -m 600 /restored/{name}.db /data/{name}.db"
+                volumes = ["-v", f"{folder}/restored:/restored:ro", "-v", f"{self._project.name}_{name}:/data"]
+                command = ["docker", "run", "--rm", "--user", "0", *volumes, f"thymos/{name}:local", *put.split()]
+                await asyncio.to_thread(run, command)
+        await self._compose("up", "--detach")
+        await self._healthy()
+        return await self._counted_anew(self._load.books)
+
+    async def _counted_anew(self, before: Books) -> str:
+        """Whether the restored streams tell what the books from before say, and go on from there."""
+        async with counting(self._url) as anew:
+            books = anew.books
+            books.outcomes, books.commits, books.questions = before.outcomes, before.commits, before.questions
+
+            async def all_there() -> str:
+                return books.missing()
+
+            await self._wait("everything is in what was restored", all_there)
+            if doubled := books.doubled():
+                raise ThymosError(doubled)
+            return str(books)
+
+    async def _thymos(self, *arguments: str) -> None:
+        """The command line, on the host."""
+        command = [str(Path(sys.executable).parent / "thymos"), *arguments, "--nats", self._url]
+        await asyncio.to_thread(run, command)
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 
