@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -210,9 +211,13 @@ class Steps:
         rules = [rule for group in groups for rule in group["rules"]]
         if bad := [rule["name"] for rule in rules if rule["health"] == "err" or rule["state"] == "firing"]:
             raise ThymosError(f"{', '.join(bad)} of {len(rules)} fire or cannot be evaluated")
-        if not rules:
-            raise ThymosError("there are none")
-        return f"{len(rules)} rules"
+        named = {name for rule in rules for name in re.findall(r"\bthymos_\w+", rule["query"])}
+        known = (await asyncio.to_thread(fetch, f"{self._prometheus}/api/v1/metadata"))["data"]
+        if not named or named - set(known):
+            raise ThymosError(
+                f"no service shows {', '.join(sorted(named - set(known))) or 'a metric that is asked for'}"
+            )
+        return f"{len(rules)} rules over {len(named)} metrics"
 
     # --- what goes wrong --------------------------------------------------------------------------------------------
 
