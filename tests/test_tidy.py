@@ -257,7 +257,7 @@ def test_each_package_declares_what_it_imports() -> None:
     of_thymos = [*shared["dependencies"], *(d for extra in shared["optional-dependencies"].values() for d in extra)]
     for manifest in [ROOT / "shared/pyproject.toml", *ROOT.glob("services/*/pyproject.toml")]:
         own = tomllib.loads(manifest.read_text())["project"]["dependencies"]
-        declared = {re.split(r"[<>=\[]", line)[0].replace("nats-py", "nats") for line in (*of_thymos, *own)}
+        declared = {imported_as(re.split(r"[<>=\[]", line)[0]) for line in (*of_thymos, *own)}
         names = {name.split(".")[0] for p in (manifest.parent / "src").rglob("*.py") for name, _ in imports(tree_of(p))}
         undeclared = {name for name in names if name not in declared and is_third_party(name)}
         assert undeclared == set(), shown(manifest)
@@ -273,6 +273,12 @@ def test_each_direct_dependency_is_explained() -> None:
         lines = [*manifest["project"]["dependencies"], *(line for lines in (*extras, *groups) for line in lines)]
         direct.update(re.split(r"[<>=\[]", line)[0] for line in lines)
     assert listed == direct - {"thymos"}
+
+
+def imported_as(package: str) -> str:
+    """The top-level module of a package."""
+    names = {"nats-py": "nats", "opentelemetry-sdk": "opentelemetry"}
+    return names.get(package, package.replace("-", "_"))
 
 
 def is_third_party(name: str) -> bool:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -35,11 +35,12 @@ from thymos.errors import (
     TransientError,
 )
 from thymos.events import CommandRefused
-from thymos.logs import configure_logging
+from thymos.logs import about, configure_logging, name_service
 from thymos.message import Message
-from thymos.observability.http import serving
-from thymos.observability.instruments import Instruments, Pages
-from thymos.settlement import attempt, found_at, publish_dead_letter, settled
+from thymos.observability.in_hand import Observer, observed_ids
+from thymos.observability.instruments import Figures, Instruments, route_of
+from thymos.observability.pages import Pages, shown, traced
+from thymos.settlement import Fate, attempt, found_at, publish_dead_letter, settled
 from thymos.subjects import Consumer
 from thymos.unit_of_work import BatchHandler, Handler, ServiceStore, Transaction
 from thymos.upkeep import Upkeep
@@ -75,7 +76,8 @@ class Tick:
 @dataclass(frozen=True)
 class Service:
     """A whole service, wired but not running. `background` tasks get the bus and run until cancelled; `stopping`
-    is awaited before the bus is closed."""
+    is awaited before the bus is closed. `figures` reads gauges of its own from the store. `observer` sees what it does.
+    """
 
     name: str
     store: ServiceStore
@@ -84,6 +86,13 @@ class Service:
     ticks: Sequence[Tick] = ()
     background: Sequence[Callable[[Bus], Awaitable[None]]] = ()
     stopping: Callable[[], Awaitable[None]] | None = None
+    figures: Figures | None = None
+    observer: Observer = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        verbs, ticks = [each.verb for each in self.endpoints], [each.name for each in self.ticks]
+        object.__setattr__(self, "observer", Observer(Instruments(self.name, verbs, ticks)))
+        self.store.watch = self.observer
 
 
 @dataclass(frozen=True)
@@ -130,28 +139,20 @@ async def _run_process(settings: ServiceSettings, build: Callable[[ServiceSettin
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     service = build(settings)
+    name_service(service.name)
     readiness = Readiness([f"NATS does not answer at {nats_bus.shown(settings.nats_url)}"])
-    instruments = Instruments(service.name)
+    consumers = [route.consumer for route in service.routes]
+    pages = Pages(service.observer.instruments, lambda: readiness.findings, consumers)
     try:
-        async with _shown(settings, instruments, readiness):
-            await _connected(settings, service, stop, readiness)
+        async with shown(settings.config.observability, service, pages), traced(settings.config.observability, service):
+            await _connected(settings, service, stop, readiness, pages)
     finally:
         await service.store.close()
 
 
-@contextlib.asynccontextmanager
-async def _shown(settings: ServiceSettings, instruments: Instruments, readiness: Readiness) -> AsyncIterator[None]:
-    """Metrics and health over HTTP, where it is configured; from before there is a bus until the end."""
-    wanted = settings.config.observability
-    if not wanted.port:
-        yield
-        return
-    async with serving(wanted.host, wanted.port, Pages(instruments, lambda: readiness.findings).by_path):
-        log.info("%s: metrics and health at http://%s:%d", instruments.service, wanted.host, wanted.port)
-        yield
-
-
-async def _connected(settings: ServiceSettings, service: Service, stop: asyncio.Event, readiness: Readiness) -> None:
+async def _connected(
+    settings: ServiceSettings, service: Service, stop: asyncio.Event, readiness: Readiness, pages: Pages
+) -> None:
     """Connect, and run until `stop`."""
     connecting = asyncio.create_task(nats_bus.connect(settings.nats_url, service.name, wait=None))
     stopped = asyncio.create_task(stop.wait())
@@ -159,7 +160,7 @@ async def _connected(settings: ServiceSettings, service: Service, stop: asyncio.
     if not connecting.done():
         connecting.cancel()
         return
-    bus = await connecting
+    bus = pages.bus = await connecting
     try:
         await run(service, bus, stop, readiness)
     finally:
@@ -176,7 +177,7 @@ async def run(service: Service, bus: Bus, stop: asyncio.Event, readiness: Readin
     copies = Copies(service.store, bus)
     again = {route.consumer.stream.name: partial(_again, service, route) for route in service.routes}
     answers = Answers(service.store, service.endpoints, lambda: readiness.findings, Upkeep(service.name, again, copies))
-    await bus.serve(service.name, answers.subjects(), answers.answer)
+    await bus.serve(service.name, answers.subjects(), service.observer.answering(answers.answer))
     async with asyncio.TaskGroup() as group:
         workers = [group.create_task(_consume(service, bus, route, stop)) for route in service.routes]
         others = [
@@ -213,7 +214,8 @@ async def _tick(service: Service, tick: Tick) -> None:
     while True:
         await asyncio.sleep(tick.every.total_seconds())
         try:
-            await service.store.tick(tick.name, tick.work)
+            with service.observer.instruments.ticking(tick.name):
+                await service.store.tick(tick.name, tick.work)
             said = ""
         except Exception as error:
             if f"{error}" != said:
@@ -259,11 +261,20 @@ async def _pull(service: Service, bus: Bus, route: Route, subscription: Subscrip
             fetching.cancel()
             return
         deliveries = fetching.result()
+        service.observer.instruments.fetched(route.consumer)
         if route.handle_batch is not None and deliveries:
             await _handle_batch(service, bus, route, deliveries)
         else:
             for delivery in deliveries:
-                await settled(bus, route.consumer, delivery, partial(_handle, service, route, delivery))
+                await _settled(service, bus, route, delivery, partial(_handle, service, route, delivery))
+
+
+async def _settled(
+    service: Service, bus: Bus, route: Route, delivery: Delivery, work: Callable[[], Awaitable[None]]
+) -> None:
+    with about(**observed_ids(delivery)):
+        settlement = await settled(bus, route.consumer, delivery, work)
+    service.observer.instruments.settled(route.consumer, settlement.fate, delivery.attempts)
 
 
 async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
@@ -276,7 +287,8 @@ async def _handle(service: Service, route: Route, delivery: Delivery | Stored) -
     handler = route.handle or _one_by_one(route)
     if isinstance(envelope.data, Command):
         handler = _refusing(handler)
-    await service.store.handle(_inbox_of(route), envelope, handler)
+    with service.observer.handling(route.consumer, _inbox_of(route), [envelope]):
+        await service.store.handle(_inbox_of(route), envelope, handler)
 
 
 def _inbox_of(route: Route) -> str:
@@ -294,15 +306,12 @@ def _refusing(handler: Handler) -> Handler:
     """A refused command is answered by `command.refused`, and nothing else of it remains."""
 
     def handle(envelope: Envelope[Message], tx: Transaction) -> None:
-        tx.connection.execute("SAVEPOINT command")
         try:
-            handler(envelope, tx)
+            with tx.part():
+                handler(envelope, tx)
         except Refusal as refusal:
-            tx.connection.execute("ROLLBACK TO command")
             reason = str(refusal)[:4096]
             tx.publish(CommandRefused(command=envelope.type, code=refusal.code, reason=reason))
-        finally:
-            tx.connection.execute("RELEASE command")
 
     return handle
 
@@ -316,9 +325,11 @@ async def _handle_batch(service: Service, bus: Bus, route: Route, deliveries: Se
         try:
             found = _decode_any(delivery)
         except PoisonError:
-            await settled(bus, route.consumer, delivery, partial(_handle_each, service, route, delivery))
+            await _settled(service, bus, route, delivery, partial(_handle_each, service, route, delivery))
             continue
-        await _bury(bus, route, delivery, [item for item in found if isinstance(item, PoisonError)])
+        if bad := [item for item in found if isinstance(item, PoisonError)]:
+            await _bury(bus, route, delivery, bad)
+            service.observer.instruments.buried(route_of(route.consumer.stream))
         readable.append(delivery)
         envelopes.extend(item for item in found if isinstance(item, Envelope))
         await asyncio.sleep(0)  # requests and acknowledgements go on meanwhile
@@ -327,10 +338,11 @@ async def _handle_batch(service: Service, bus: Bus, route: Route, deliveries: Se
     if error is None and not suspicious:
         for delivery in readable:
             await delivery.ack(confirm=delivery is readable[-1])
+            service.observer.instruments.settled(route.consumer, Fate.ACK, delivery.attempts)
         return
     log.warning("%s: a batch of %d failed (%s); one by one", service.name, len(readable), error)
     for delivery in readable:
-        await settled(bus, route.consumer, delivery, partial(_handle_each, service, route, delivery))
+        await _settled(service, bus, route, delivery, partial(_handle_each, service, route, delivery))
 
 
 async def _handle_together(service: Service, route: Route, envelopes: Sequence[Envelope[Message]]) -> None:
@@ -338,7 +350,8 @@ async def _handle_together(service: Service, route: Route, envelopes: Sequence[E
         raise TypeError(f"the route of {route.consumer.durable} handles no batches")
     for start in range(0, len(envelopes), TRANSACTION_EVENTS_MAX):
         part = envelopes[start : start + TRANSACTION_EVENTS_MAX]
-        await service.store.handle_batch(_inbox_of(route), part, route.handle_batch)
+        with service.observer.handling(route.consumer, _inbox_of(route), part):
+            await service.store.handle_batch(_inbox_of(route), part, route.handle_batch)
 
 
 def _decode_any(delivery: Delivery | Stored) -> list[Envelope[Message] | PoisonError]:
@@ -355,7 +368,8 @@ async def _handle_each(service: Service, route: Route, delivery: Delivery | Stor
         if not isinstance(item, Envelope):
             continue
         try:
-            await service.store.handle(_inbox_of(route), item, _one_by_one(route))
+            with service.observer.handling(route.consumer, _inbox_of(route), [item]):
+                await service.store.handle(_inbox_of(route), item, _one_by_one(route))
         except StoreUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001  (raised below)

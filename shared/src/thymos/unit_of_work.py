@@ -9,6 +9,7 @@ All work runs on one thread that owns the connection: handlers are plain functio
 
 import asyncio
 import contextlib
+import contextvars
 import hashlib
 import logging
 import sqlite3
@@ -21,12 +22,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from thymos import store_health
+from thymos import store_health, stories
 from thymos.bus import CONTENT_TYPE_HEADER, Bus
 from thymos.envelope import CONTENT_TYPE, Envelope, subject_of
 from thymos.errors import PoisonError, StoreUnavailableError, TransientError
-from thymos.message import Message
+from thymos.message import Kind, Message
 from thymos.settlement import publish_dead_letter
+from thymos.store_watch import Nobody, Sent, StoreWatch
+from thymos.trace_context import handled_as, step_after
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,7 +50,7 @@ RELAY_FORGET_EVERY = 8
 """Published messages that may be published again after a kill; their ids are known to the stream for an hour."""
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://thymos.invalid/outbox")
 
-_SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS inbox(
     position INTEGER PRIMARY KEY AUTOINCREMENT, consumer TEXT NOT NULL, message_id TEXT NOT NULL, at REAL NOT NULL,
     UNIQUE(consumer, message_id));
@@ -58,7 +61,10 @@ CREATE TABLE IF NOT EXISTS outbox(
 CREATE INDEX IF NOT EXISTS outbox_by_stream ON outbox(stream, position);
 CREATE TABLE IF NOT EXISTS replies(
     position INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, reply BLOB NOT NULL);
+{store_health.SCHEMA}
+{stories.SCHEMA}
 """
+"""The tables of every service's file, besides its own."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class Cause:
             envelope.agent,
             envelope.id,
             envelope.correlation_id or envelope.id,
-            envelope.traceparent,
+            handled_as(envelope.traceparent, consumer),
         )
 
 
@@ -93,6 +99,7 @@ class Transaction:
         self.now = now
         self.source = source
         self.cause = cause
+        self.sent: list[Sent] = []
         self._published = 0
 
     @property
@@ -119,8 +126,13 @@ class Transaction:
         correlation_id: str | None = None,
         causation_id: str | None = None,
         time: datetime | None = None,
+        traceparent: str | None = None,
+        links: tuple[str, ...] = (),
     ) -> Envelope[Message]:
         """Put a message into the outbox; whose it is and what caused it come from the cause unless given.
+
+        `traceparent` is that of the one message of a batch that it answers to, and `links` those of others that had
+        their part in it.
 
         Raises:
             PoisonError: the message would be too large.
@@ -131,23 +143,53 @@ class Transaction:
             raise ValueError(
                 f"{message.type_name()}: whose is it? a tick or a batch has no tenant and agent of its own"
             )
+        whose = (tenant or self.cause.tenant, agent or self.cause.agent)
+        place = self._placed(message, whose, correlation_id, traceparent)
         envelope: Envelope[Message] = Envelope(
             id=identity,
             source=self.source,
             time=time or self.now,
-            tenant=tenant or self.cause.tenant,
-            agent=agent or self.cause.agent,
+            tenant=whose[0],
+            agent=whose[1],
             data=message,
             correlation_id=correlation_id or self.cause.correlation_id or identity,
             causation_id=causation_id or self.cause.message_id,
-            traceparent=self.cause.traceparent,
+            traceparent=step_after(place.traceparent, f"publish|{identity}"),
         )
         subject = subject_of(message, envelope.tenant, envelope.agent)
         self.connection.execute(
             "INSERT INTO outbox(stream, subject, message_id, body) VALUES (?, ?, ?, ?)",
             (message.KIND, subject, envelope.message_id, envelope.to_bytes()),
         )
+        self.sent.append(Sent(envelope, place.traceparent, (*place.links, *links)))
         return envelope
+
+    @contextlib.contextmanager
+    def part(self) -> Iterator[None]:
+        """A part of the transaction that is taken back alone when it raises."""
+        before = len(self.sent)
+        self.connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            del self.sent[before:]
+            if self.connection.in_transaction:  # else SQLite has taken back the whole of it, and says why
+                self.connection.execute("ROLLBACK TO part")
+                self.connection.execute("RELEASE part")
+            raise
+        self.connection.execute("RELEASE part")
+
+    def _placed(
+        self, message: Message, whose: tuple[str, str], correlation_id: str | None, traceparent: str | None
+    ) -> stories.Place:
+        """Where in which trace a message stands: in its story's, which begins here if it is new."""
+        cause = self.cause.traceparent
+        if traceparent is not None:
+            cause = handled_as(traceparent, self.cause.key.partition("|")[0])
+        story = stories.story_of(message, *whose, correlation_id)
+        place = stories.placed(self.connection, story, cause)
+        stories.note(self.connection, story, place.traceparent)
+        return place
 
 
 Handler = Callable[[Envelope[Message], Transaction], None]
@@ -182,6 +224,7 @@ class ServiceStore:
         """Why the file cannot be used, in words; empty while it can."""
         self._thread.submit(self._translated, partial(self._open, schema)).result()
         self.outbox_filled = asyncio.Event()
+        self.watch: StoreWatch = Nobody()
         self._relaying = asyncio.Lock()
         self._remembered = 0
         self._relay_said = ""
@@ -193,12 +236,13 @@ class ServiceStore:
             raise store_health.unavailable(self.path, error) or error from error
         self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
         self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
-        self._connection.executescript(_SCHEMA + store_health.SCHEMA)
+        self._connection.executescript(SCHEMA)
         self._connection.executescript(schema)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` on the store's thread. Raises StoreUnavailableError when the file cannot be used right now."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, work)
+        context = contextvars.copy_context()  # what the log says of the message in hand
+        return await asyncio.get_running_loop().run_in_executor(self._thread, context.run, self._translated, work)
 
     def _translated(self, work: Callable[[], T]) -> T:
         try:
@@ -208,6 +252,7 @@ class ServiceStore:
             if unavailable is None:
                 raise
             self.problem = str(unavailable)
+            self.watch.store_failed()
             raise unavailable from error
 
     async def findings(self) -> list[str]:
@@ -224,14 +269,18 @@ class ServiceStore:
     @contextlib.contextmanager
     def _transaction(self, cause: Cause) -> Iterator[Transaction]:
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
         try:
-            yield Transaction(connection, self._clock(), self.service, cause)
+            if connection.in_transaction:  # one before could not even be taken back: its statement was interrupted
+                connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            tx = Transaction(connection, self._clock(), self.service, cause)
+            yield tx
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self.watch.wrote(tx.sent)
 
     async def handle(self, consumer: str, envelope: Envelope[Message], handler: Handler) -> bool:
         """Handle one message exactly once. False when it had been handled before."""
@@ -241,6 +290,9 @@ class ServiceStore:
                 self._check_outbox()
                 if not self._remember(consumer, envelope.message_id, tx.now):
                     return False
+                if envelope.data.KIND is Kind.COMMAND:
+                    story = stories.story_of(envelope.data, envelope.tenant, envelope.agent, envelope.correlation_id)
+                    stories.note(self._connection, story, tx.cause.traceparent)
                 handler(envelope, tx)
             return True
 
@@ -377,6 +429,7 @@ class ServiceStore:
         try:
             for position, subject, message_id, body in rows:
                 await self._publish(bus, subject, message_id, body)
+                self.watch.relayed(stream)
                 done.append((position,))
                 if len(done) == RELAY_FORGET_EVERY:
                     await self._forget(done)
@@ -397,7 +450,11 @@ class ServiceStore:
     async def _publish(self, bus: Bus, subject: str, message_id: str, body: bytes) -> None:
         try:
             await bus.publish(subject, body, message_id, {CONTENT_TYPE_HEADER: CONTENT_TYPE})
+        except TransientError:
+            self.watch.relay_failed()
+            raise
         except PoisonError as error:
+            self.watch.relay_refused()
             # Keeping a message that the server refuses for ever would stop everything behind it.
             log.error("%s: the server refuses a message to %s: %s", self.service, subject, error)
             await publish_dead_letter(

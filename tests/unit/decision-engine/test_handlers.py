@@ -14,6 +14,7 @@ from decision_engine.engine import time_of
 from decision_engine.handlers import AFTER_FAILURE, BEHIND, BEHIND_MAX, CatchingUp, Handlers
 from decision_engine.settings import Settings
 from decision_engine.testing import BEGIN, Story
+from thymos import unit_of_work
 from thymos.requests import Answer
 from thymos.unit_of_work import Cause, Transaction
 
@@ -89,7 +90,7 @@ def test_an_agent_that_fails_does_not_stop_the_deadlines_of_the_others(
     story = Story().drops()
     handlers = Handlers(Settings(tmp_path / "thymos.toml", story.policy), catching_up=started())
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(f"{store.SCHEMA}; CREATE TABLE outbox(stream, subject, message_id, body);")
+    connection.executescript(f"{store.SCHEMA}; {unit_of_work.SCHEMA}")
     for tenant in ("a-broken", "b-whole"):
         handlers.states.save(connection, replace(story.state, tenant=tenant), BEGIN)
     connection.execute("UPDATE agents SET state = 'damaged' WHERE tenant = 'a-broken'")

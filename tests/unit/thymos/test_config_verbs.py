@@ -34,7 +34,7 @@ def test_a_wrong_file_has_one_line_per_problem_on_stderr(tmp_path: Path, capsys:
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        f'{file}:2: nats.ulr: unknown key; did you mean "url"? (allowed in [nats]: url)',
+        f'{file}:2: nats.ulr: unknown key; did you mean "url"? (allowed in [nats]: url, replicas)',
         f"{file}:4: agents.a.capacity: expected a whole number from 1 to 1000; got 0",
     ]
 

@@ -9,7 +9,8 @@ import pytest
 from thymos.errors import ConfigError
 from thymos.observability import http
 from thymos.observability.http import Answer, serving
-from thymos.observability.instruments import Instruments, Pages
+from thymos.observability.instruments import Instruments
+from thymos.observability.pages import Pages
 
 
 async def hello() -> Answer:

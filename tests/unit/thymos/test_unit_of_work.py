@@ -19,6 +19,7 @@ from thymos.message import Message
 from thymos.tasks import TaskAssigned
 from thymos.telemetry import TaskStarted
 from thymos.testing import MemoryBus
+from thymos.trace_context import TraceContext
 from thymos.unit_of_work import Cause, ServiceStore, Transaction
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -197,10 +198,14 @@ async def test_ids_follow_from_the_cause(tmp_path: Path) -> None:
 
 async def test_what_is_published_names_its_cause(store: ServiceStore) -> None:
     bus = MemoryBus()
-    await store.handle(CONSUMER, message("cause").model_copy(update={"traceparent": "00-aa-bb-01"}), record)
+    trace = TraceContext.root(bytes(range(1, 25)))
+    await store.handle(CONSUMER, message("cause").model_copy(update={"traceparent": str(trace)}), record)
     await store.relay(bus)
     first = (await published(bus))[0]
-    assert (first.causation_id, first.correlation_id, first.traceparent) == ("cause", "cause", "00-aa-bb-01")
+    step = TraceContext.parse(first.traceparent)
+    assert (first.causation_id, first.correlation_id) == ("cause", "cause")
+    assert step is not None
+    assert (step.trace_id, step.sampled, step.span_id != trace.span_id) == (trace.trace_id, True, True)
     assert (first.tenant, first.agent, first.source, first.time) == ("acme", "support", "memory-repository", NOW)
 
 

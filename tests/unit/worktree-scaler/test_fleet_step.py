@@ -18,7 +18,7 @@ from thymos.errors import Refusal
 from thymos.events import Arm, ExperimentClosed, Verdict, WorktreeFailed
 from thymos.message import Message
 from thymos.telemetry import AgentHeartbeat, Outcome, TaskFinished
-from thymos.unit_of_work import _SCHEMA, Cause, Transaction
+from thymos.unit_of_work import SCHEMA, Cause, Transaction
 from worktree_scaler import reservations, scenario_runs, store
 from worktree_scaler.fleet_step import FleetStep, Seen, Todo
 from worktree_scaler.handlers import Handlers
@@ -43,7 +43,7 @@ class World:
 
     def __init__(self, settings: ScalerSettings = SETTINGS) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.connection.executescript(_SCHEMA + store.SCHEMA + scenario_runs.SCHEMA)
+        self.connection.executescript(SCHEMA + store.SCHEMA + scenario_runs.SCHEMA)
         self.settings = settings
         self.step = FleetStep(settings)
         self.now = NOW

@@ -13,7 +13,7 @@ from thymos.events import Arm
 from thymos.message import Message
 from thymos.scenario import ScenarioTask
 from thymos.telemetry import Outcome, TaskFinished, TaskStarted
-from thymos.unit_of_work import _SCHEMA, Cause, Transaction
+from thymos.unit_of_work import SCHEMA, Cause, Transaction
 from worktree_scaler import scenario_runs, store
 from worktree_scaler.handlers import Handlers
 from worktree_scaler.settings import AgentSettings, ScalerSettings
@@ -35,7 +35,7 @@ class Run:
 
     def __init__(self, settings: ScalerSettings) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.connection.executescript(_SCHEMA + store.SCHEMA + scenario_runs.SCHEMA)
+        self.connection.executescript(SCHEMA + store.SCHEMA + scenario_runs.SCHEMA)
         self.handlers = Handlers(settings, lambda: None)
         self.now = NOW
         self.serial = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decision_engine import store
 from decision_engine.answers import ENDPOINTS
+from decision_engine.gauges import figures
 from decision_engine.handlers import TICK, Handlers
 from decision_engine.settings import Settings
 from thymos import subjects
@@ -29,4 +30,5 @@ def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) ->
         endpoints=ENDPOINTS,
         ticks=(Tick("deadlines", TICK, handlers.on_tick),),
         background=(Sealer().run,),
+        figures=lambda connection: figures(connection, handlers.looks.count),
     )

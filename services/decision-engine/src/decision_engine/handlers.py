@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from decision_engine import engine, store
+from decision_engine.agent_state import AgentState
 from decision_engine.engine import Input, Result
 from decision_engine.record import decision_record, experiment_record
 from decision_engine.settings import Settings
 from decision_engine.store import AgentStates
+from decision_engine.verdict import ExperimentVerdict
 from thymos import commands, events
 from thymos.envelope import Envelope, happened_at
 from thymos.errors import PoisonError, Refusal
@@ -103,6 +105,13 @@ class CatchingUp:
         return self.begin(now).is_over(now) and (known is None or known.is_over(now))
 
 
+@dataclass
+class Looks:
+    """How often evidence was looked at since the start."""
+
+    count: int = 0
+
+
 @dataclass(frozen=True)
 class Handlers:
     """The service's handlers, around its settings and its agents' states."""
@@ -110,6 +119,7 @@ class Handlers:
     settings: Settings
     states: AgentStates = field(default_factory=AgentStates)
     catching_up: CatchingUp = field(default_factory=CatchingUp)
+    looks: Looks = field(default_factory=Looks)
 
     def on_fact(self, envelope: Envelope[Message], tx: Transaction) -> None:
         """A metric or an event."""
@@ -131,16 +141,14 @@ class Handlers:
 
     def _on_deadline(self, tx: Transaction, tenant: str, agent: str) -> None:
         """One agent's deadlines; if they fail, the other agents' do not wait for them."""
-        tx.connection.execute("SAVEPOINT deadline")
         try:
-            self._run(tx, tenant, agent, Input(f"tick|{tx.now.isoformat()}"), tx.now)
+            with tx.part():
+                self._run(tx, tenant, agent, Input(f"tick|{tx.now.isoformat()}"), tx.now)
         except sqlite3.Error:
             raise  # it is the file's fault, not the agent's
         except Exception:  # whatever it is, it is this agent's alone
             log.exception("agent %s of tenant %s: its deadlines could not be handled", agent, tenant)
-            tx.connection.execute("ROLLBACK TO deadline")
             store.postpone(tx.connection, tenant, agent, tx.now + AFTER_FAILURE)
-        tx.connection.execute("RELEASE deadline")
 
     def _step(self, envelope: Envelope[Message], tx: Transaction) -> None:
         given = Input(envelope.id, envelope.data, envelope.correlation_id)
@@ -158,6 +166,9 @@ class Handlers:
                 raise Refusal(*refused)
         result = engine.step(state, given, now, policy)
         self.states.save(tx.connection, result.state, engine.wake_at(result.state, policy))
+        self.looks.count += sum(
+            each.look is not None and each.look is not _look(state, each.id) for each in result.changed
+        )
         self._keep(tx, tenant, agent, result)
 
     @staticmethod
@@ -168,3 +179,8 @@ class Handlers:
             sent = tx.publish(output.message, tenant=tenant, agent=agent, correlation_id=output.correlation_id)
             if isinstance(output.message, DecisionMade):
                 store.keep_decision(tx.connection, tenant, decision_record(agent, sent.time, output.message))
+
+
+def _look(state: AgentState, experiment_id: str) -> ExperimentVerdict | None:
+    known = state.experiments.get(experiment_id)
+    return None if known is None else known.look

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memory_repository import outcomes, store
 from memory_repository.answers import ENDPOINTS
+from memory_repository.gauges import figures
 from memory_repository.handlers import handle_command, handle_metrics
 from memory_repository.settings import Settings
 from thymos import subjects
@@ -24,4 +25,5 @@ def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) ->
             Route(subjects.consumer(NAME, subjects.METRICS), handle_metrics),
         ),
         endpoints=ENDPOINTS,
+        figures=figures,
     )

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from metrics_collector import store
 from metrics_collector.collector import Collector
+from metrics_collector.gauges import figures
 from metrics_collector.handlers import Handlers
 from metrics_collector.settings import Settings
 from thymos import subjects
@@ -35,4 +36,5 @@ def build(service_settings: ServiceSettings, open_store: StoreFactory = ServiceS
             Tick("snapshots", SNAPSHOT_EVERY, handlers.snapshots),
             Tick("sweep", SWEEP_EVERY, handlers.sweep),
         ),
+        figures=figures,
     )

@@ -9,6 +9,7 @@ from thymos import dead_letters_net, subjects
 from thymos.service import Service, ServiceSettings
 from thymos.unit_of_work import Clock, ServiceStore, StoreFactory
 from worktree_scaler import scenario_runs, store
+from worktree_scaler.gauges import figures
 from worktree_scaler.handlers import Handlers
 from worktree_scaler.processes import BackendFactory, ProcessBackend
 from worktree_scaler.settings import ScalerSettings, scaler_settings
@@ -42,4 +43,5 @@ def build_with(
         endpoints=handlers.endpoints(),
         background=(supervision.run, dead_letters_net.run),
         stopping=supervision.drain,
+        figures=figures,
     )

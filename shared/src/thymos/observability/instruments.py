@@ -1,54 +1,259 @@
-"""The metrics of one service, and the pages that show them."""
+"""The metrics of one service: what its runtime counts as it goes, and the figures read from its store when asked.
 
-from collections.abc import Callable, Sequence
+Counting costs about a microsecond and is always on; figures are read only for whoever asks `/metrics`, on a read-only
+connection and a thread of their own, so that the store's thread never waits for them.
+"""
 
-from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 
 from thymos import __version__
-from thymos.observability.http import Answer
+from thymos.bus import Bus, QueueDepth
+from thymos.message import REGISTRY
+from thymos.observability.catalogue import METRICS, OTHER, SECONDS, TENANTS_MAX, Type
+from thymos.subjects import Consumer, Stream
+
+log = logging.getLogger(__name__)
+
+FIGURES_AGE_SECONDS = 2.0
+"""Figures as fresh as this are not read anew: two scrapers cost as much as one."""
+FIGURES_SECONDS = 3.0
+"""The longest that a scrape waits for them; then it shows those from before."""
+BUSY_SECONDS = 1.0
+LAG_SECONDS = 2.0
+"""The longest that a scrape waits for the bus to tell what waits."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One value of a gauge in the catalogue, with its labels in the catalogue's order."""
+
+    name: str
+    value: float
+    labels: tuple[str, ...] = ()
+
+
+Figures = Callable[[sqlite3.Connection], Iterable[Figure]]
+"""Reads a service's own figures from its store. Few and cheap queries: it is called for every scrape."""
+
+
+def route_of(stream: Stream) -> str:
+    """The label `route` of a stream: `telemetry` for telemetry's."""
+    return stream.name.partition("_")[2].lower()
+
+
+def by_tenant(values: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Sums by tenant: the largest `TENANTS_MAX` tenants by name, the others as `other`."""
+    sums: dict[str, float] = {}
+    for tenant, value in values:
+        name = tenant if tenant in sums or len(sums) < TENANTS_MAX else OTHER
+        sums[name] = sums.get(name, 0.0) + value
+    return list(sums.items())
 
 
 class Instruments:
-    """The metrics of one service in a registry of its own, so that several live in one process."""
+    """The metrics of one service in a registry of its own, so that several services live in one process."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, verbs: Sequence[str] = (), ticks: Sequence[str] = ()) -> None:
         self.service = service
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        build = Gauge("thymos_build_info", "Which version runs.", ["service", "version"], registry=self.registry)
-        build.labels(service, __version__).set(1)
-        self._ready = Gauge("thymos_ready", "1 while it takes events.", ["service"], registry=self.registry)
-        self._ready.labels(service).set(0)
+        self._metrics: dict[str, Any] = {
+            name: self._made(name) for name, metric in METRICS.items() if service in (metric.services or (service,))
+        }
+        self._verbs = frozenset(verbs)
+        self._ticks = frozenset(ticks)
+        self._types = frozenset(message.NAME for message in REGISTRY.values())
+        self._fetched_at: dict[str, float] = {}
+        self.of("thymos_build_info", __version__).set(1)
+        for name in ("thymos_relay_failed_total", "thymos_store_errors_total", "thymos_figures_failures_total"):
+            self.of(name)
 
-    def ready(self, ready: bool) -> None:
+    def _made(self, name: str) -> Any:
+        metric = METRICS[name]
+        labels = ("service", *metric.labels)
+        match metric.type:
+            case Type.COUNTER:
+                return Counter(name.removesuffix("_total"), metric.help, labels, registry=self.registry)
+            case Type.GAUGE:
+                return Gauge(name, metric.help, labels, registry=self.registry)
+            case _:
+                return Histogram(name, metric.help, labels, registry=self.registry, buckets=SECONDS)
+
+    def of(self, name: str, *labels: str) -> Any:
+        """One series of a metric. Raises KeyError for a metric that the catalogue does not give this service."""
+        return self._metrics[name].labels(self.service, *labels)
+
+    # --- what the runtime tells ------------------------------------------------------------------------------------
+
+    def fetched(self, consumer: Consumer) -> None:
+        """A fetch ended without error."""
+        self._fetched_at[route_of(consumer.stream)] = time.monotonic()
+
+    def settled(self, consumer: Consumer, outcome: str, attempts: int) -> None:
+        """A delivery was settled: `ack`, `retry` or `dead`."""
+        route = route_of(consumer.stream)
+        self.of("thymos_messages_handled_total", route, outcome).inc()
+        if attempts > 1:
+            self.of("thymos_redeliveries_total", route).inc()
+        if outcome == "dead":
+            self.buried(route)
+
+    def buried(self, route: str) -> None:
+        """A dead letter was written."""
+        self.of("thymos_dead_letters_total", route).inc()
+
+    @contextmanager
+    def handling(self, consumer: Consumer) -> Iterator[None]:
+        """Times what is inside."""
+        with self.of("thymos_handler_seconds", route_of(consumer.stream)).time():
+            yield
+
+    def answered(self, verb: str, code: str, seconds: float) -> None:
+        """A request was answered."""
+        verb = verb if verb in self._verbs else OTHER
+        self.of("thymos_requests_total", verb, code).inc()
+        self.of("thymos_request_seconds", verb).observe(seconds)
+
+    @contextmanager
+    def ticking(self, tick: str) -> Iterator[None]:
+        """Times what is inside, and counts its failure."""
+        name = tick if tick in self._ticks else OTHER
+        with self.of("thymos_tick_seconds", name).time():
+            try:
+                yield
+            except Exception:
+                self.of("thymos_tick_failures_total", name).inc()
+                raise
+
+    # --- what the store tells (unit_of_work.StoreWatch) ------------------------------------------------------------
+
+    def wrote(self, names: Sequence[str]) -> None:
+        """Messages of these names were put into the outbox, and the transaction was committed."""
+        for name in names:
+            self.of("thymos_messages_published_total", name if name in self._types else OTHER).inc()
+
+    def relayed(self, kind: str) -> None:
+        """A message of the outbox was published."""
+        self.of("thymos_relay_published_total", kind).inc()
+
+    def relay_failed(self) -> None:
+        """A message of the outbox could not be published."""
+        self.of("thymos_relay_failed_total").inc()
+
+    def relay_refused(self) -> None:
+        """A message of the outbox went to the dead letters."""
+        self.buried("outbox")
+
+    def store_failed(self) -> None:
+        """The store could not be used."""
+        self.of("thymos_store_errors_total").inc()
+
+    # --- what is shown ---------------------------------------------------------------------------------------------
+
+    def show_ready(self, ready: bool) -> None:
         """Whether the service takes events right now."""
-        self._ready.labels(self.service).set(ready)
+        self.of("thymos_ready").set(ready)
+
+    async def show_lag(self, bus: Bus, consumers: Sequence[Consumer]) -> None:
+        """What waits for each durable; of those that cannot be asked for nothing is shown."""
+        depths: list[QueueDepth | BaseException | None] = [None] * len(consumers)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAG_SECONDS):
+                depths = await asyncio.gather(*(bus.depth(each) for each in consumers), return_exceptions=True)
+        for consumer, depth in zip(consumers, depths, strict=True):
+            route = route_of(consumer.stream)
+            if route in self._fetched_at:
+                age = time.monotonic() - self._fetched_at[route]
+                self.of("thymos_last_fetch_age_seconds", route).set(age)
+            for name in ("pending", "ack_pending"):
+                metric = self._metrics[f"thymos_consumer_{name}_messages"]
+                if isinstance(depth, QueueDepth):
+                    metric.labels(self.service, route).set(getattr(depth, name))
+                else:
+                    with suppress(KeyError):
+                        metric.remove(self.service, route)
+
+    def show(self, figures: Sequence[Figure]) -> None:
+        """Replace all figures read from the store; what is no more is no longer shown."""
+        for name in {figure.name for figure in figures}:
+            self._metrics[name].clear()
+        for figure in figures:
+            self.of(figure.name, *figure.labels).set(figure.value)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
-class Pages:
-    """What a service answers over HTTP. `findings` says what keeps it from taking events."""
+class FigureReader:
+    """Reads figures from a store's file while the service works on it: SQLite's log lets readers see a whole state."""
 
-    def __init__(self, instruments: Instruments, findings: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, path: Path, instruments: Instruments, own: Figures | None) -> None:
+        self._path = path
         self._instruments = instruments
-        self._findings = findings
-        self.by_path = {"/metrics": self.metrics, "/ready": self.ready, "/live": self.live}
+        self._own = own
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="figures")
+        self._reading: asyncio.Future[list[Figure]] | None = None
+        self._read_at = 0.0
 
-    async def metrics(self) -> Answer:
-        """Prometheus' text format."""
-        self._instruments.ready(not self._findings())
-        return Answer(200, self._instruments.text(), CONTENT_TYPE_PLAIN_0_0_4)
+    async def refresh(self) -> None:
+        """Show figures that are at most two seconds old; those from before, when the store takes too long to read."""
+        if time.monotonic() - self._read_at < FIGURES_AGE_SECONDS:
+            return
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read)
+        try:
+            figures = await asyncio.wait_for(asyncio.shield(self._reading), FIGURES_SECONDS)
+        except (TimeoutError, sqlite3.Error) as error:
+            self._instruments.of("thymos_figures_failures_total").inc()
+            log.warning("%s: no figures from the store: %s", self._instruments.service, str(error) or "too slow")
+            return
+        self._read_at = time.monotonic()
+        self._instruments.show(figures)
 
-    async def ready(self) -> Answer:
-        """200 while the service takes events, else 503; both say why."""
-        findings = list(self._findings())
-        return Answer.of_json(503 if findings else 200, {"ready": not findings, "findings": findings})
+    def _read(self) -> list[Figure]:
+        with closing(
+            sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+        ) as it:
+            figures = [*_of_store(it), Figure("thymos_store_bytes", self._path.stat().st_size)]
+            return [*figures, *(self._own(it) if self._own else ())]
 
-    async def live(self) -> Answer:
-        """200 while the process runs and its event loop turns."""
-        return Answer.of_json(200, {"live": True})
+    def close(self) -> None:
+        """Wait for no reading."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _of_store(connection: sqlite3.Connection) -> Iterator[Figure]:
+    waiting, first = connection.execute("SELECT count(*), min(position) FROM outbox").fetchone()
+    yield Figure("thymos_outbox_messages", waiting)
+    age = 0.0
+    if first is not None:
+        found = connection.execute(
+            "SELECT json_extract(CAST(body AS TEXT), '$.time') FROM outbox WHERE position = ?", (first,)
+        ).fetchone()
+        if found and found[0]:
+            age = (datetime.now(UTC) - datetime.fromisoformat(found[0])).total_seconds()
+    yield Figure("thymos_outbox_oldest_age_seconds", max(0.0, age))
+    span = connection.execute("SELECT (SELECT max(position) FROM inbox) - (SELECT min(position) FROM inbox)").fetchone()
+    yield Figure("thymos_inbox_messages", 0 if span[0] is None else span[0] + 1)

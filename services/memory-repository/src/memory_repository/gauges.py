@@ -1,0 +1,21 @@
+"""What memory-repository shows of its store at `/metrics`. Merges and conflicts are among the published messages."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from thymos.observability.instruments import Figure
+
+
+def figures(connection: sqlite3.Connection) -> Iterator[Figure]:
+    """Repositories, branches, commits and checkouts, of all agents together. Commits are never deleted: the newest
+    number is their count."""
+    commits = connection.execute("SELECT coalesce(max(commit_no), 0) FROM commits").fetchone()[0]
+    repositories = connection.execute("SELECT count(*) FROM repository").fetchone()[0]
+    branches = connection.execute("SELECT count(*) FROM ref WHERE type = 'branch'").fetchone()[0]
+    worktrees = connection.execute("SELECT count(*) FROM worktree").fetchone()[0]
+    yield Figure("thymos_memory_commits_total", commits)
+    yield Figure("thymos_memory_repositories", repositories)
+    yield Figure("thymos_memory_branches", branches)
+    yield Figure("thymos_memory_worktrees_open", worktrees)
