@@ -26,6 +26,8 @@ from .virtual_time import EPOCH, Owner, now
 
 SEARCHES_MAX = 6
 SLIPS = 0.02
+TOLD_TWICE = 0.03
+"""Of the outcomes, those that are reported again under another id."""
 UNKNOWN = "I do not know."
 
 
@@ -192,7 +194,6 @@ class Reporting:
         """Answer customers for a time."""
         reporter = Reporter(self._bus)
         sending = asyncio.create_task(reporter.run())
-        memory = MemoryClient(self._connected, self.agent)
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         beat_at = 0.0
@@ -201,12 +202,12 @@ class Reporting:
                 beat = AgentHeartbeat(in_flight=0, capacity=1)
                 reporter.report(self.client.envelope(beat, self.agent))
                 beat_at = loop.time() + 2.0
-            await self._one(memory, reporter)
+            await self._one(reporter)
             await asyncio.sleep(pause * (0.5 + self.random.random()))
         await reporter.flush(600.0)
         sending.cancel()
 
-    async def _one(self, memory: MemoryClient, reporter: Reporter) -> None:
+    async def _one(self, reporter: Reporter) -> None:
         text, right = question(self.random, self.drifted())
         self.asked += 1
         seen: list[tuple[str, Sequence[str]]] = []
@@ -220,6 +221,8 @@ class Reporting:
             commit=seen[0][0] if seen else None, recalled_ids=list(seen[0][1]) if seen else [],
         )  # fmt: skip
         reporter.report(self.client.envelope(done, self.agent))
+        if self.random.random() < TOLD_TWICE:
+            reporter.report(self.client.envelope(done, self.agent))
 
     async def _bus(self) -> Connection:
         bus = self.client.bus

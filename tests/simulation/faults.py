@@ -30,6 +30,7 @@ class Rates:
     reply_lost: float = 0.0
     store_slow: float = 0.0
     store_interrupted: float = 0.0
+    handling_fails: float = 0.0
     start_fails: float = 0.0
 
     @staticmethod
@@ -49,9 +50,10 @@ class Rates:
                     ("reply_lost", 0.004),
                     ("store_slow", 0.02),
                     ("store_interrupted", 0.003),
+                    ("handling_fails", 0.005),
                     ("start_fails", 0.05),
                 )
-            }  # fmt: skip
+            }
         )
 
 

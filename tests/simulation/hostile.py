@@ -47,6 +47,7 @@ def messages(random: Random, now: datetime, tenant: str, agent: str) -> Sequence
     def text(event: object) -> bytes:
         return json.dumps(event).encode()
 
+    later, earlier = now + FAR, now - FAR
     found = [
         Raw(telemetry, b'{"specversion": "1.0", "id": ' + mark.encode(), named("cut")),
         Raw(telemetry, b"\xff\xfe" + mark.encode(), named("bytes")),
@@ -57,8 +58,8 @@ def messages(random: Random, now: datetime, tenant: str, agent: str) -> Sequence
         Raw(command, b"null" + b" " * random.randrange(9) + mark.encode(), named("null")),
         Raw(telemetry, b'{"a": "' + b"x" * (subjects.MESSAGE_BYTES_MAX + 10) + mark.encode() + b'"}', named("big")),
         Raw(telemetry, text([_event(now, named("good")), {"bad": mark}]), named("batch"), BATCH_CONTENT_TYPE),
-        Raw(telemetry, text(_event(now + FAR, named("future"), time=(now + FAR).isoformat())), named("future"), dead=False),
-        Raw(telemetry, text(_event(now - FAR, named("past"), time=(now - FAR).isoformat())), named("past"), dead=False),
+        Raw(telemetry, text(_event(later, named("future"), time=later.isoformat())), named("future"), dead=False),
+        Raw(telemetry, text(_event(earlier, named("past"), time=earlier.isoformat())), named("past"), dead=False),
     ]  # fmt: skip
     random.shuffle(found)
     return found

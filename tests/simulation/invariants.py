@@ -16,6 +16,7 @@ from memory_repository.verify import verify
 from thymos import commands, events, subjects
 from thymos.bus import Stored
 from thymos.client import decode_stored
+from thymos.commands import Command
 from thymos.dead_letters import DeadLetter
 from thymos.envelope import Envelope
 from thymos.errors import PoisonError
@@ -128,7 +129,7 @@ class Monitor:
                 if event.experiment_id is not None and event.verdict == "done":
                     self.open_experiments.add((*agent, event.experiment_id))
 
-    def _order(self, agent: Agent, command: commands.Command) -> None:
+    def _order(self, agent: Agent, command: Command) -> None:
         experiment = getattr(command, "experiment_id", None)
         if experiment is None or isinstance(command, commands.AbortExperiment):
             return
@@ -161,7 +162,8 @@ def acknowledged_once(monitor: Monitor, acknowledged: Iterable[tuple[str, str, i
     """Every acknowledged publish is in its stream exactly once."""
     for stream, identity, sequence in acknowledged:
         if monitor.stored_ids[stream][identity] != 1:
-            yield f"{identity} was acknowledged as {stream} {sequence}, and is there {monitor.stored_ids[stream][identity]} times"
+            count = monitor.stored_ids[stream][identity]
+            yield f"{identity} was acknowledged as {stream} {sequence}, and is there {count} times"
 
 
 def outcomes_counted(monitor: Monitor) -> Iterator[str]:
@@ -200,12 +202,13 @@ def commands_answered(monitor: Monitor) -> Iterator[str]:
             if len(answers) > 1:
                 yield f"{envelope.type} {identity} is refused and answered: {[a.type for a in answers]}"
             continue
-        expected = ANSWERS.get(type(envelope.data))
+        expected = next((a for known, a in ANSWERS.items() if type(envelope.data) is known), None)
         if expected is None:
             continue
         found = [a for a in answers if isinstance(a.data, expected) and not _companion(envelope.data, a.data)]
         if len(found) != 1:
-            yield f"{envelope.type} {identity} of {envelope.source} has {len(found)} answers: {[a.type for a in answers]}"
+            types = [a.type for a in answers]
+            yield f"{envelope.type} {identity} of {envelope.source} has {len(found)} answers: {types}"
 
 
 def _companion(command: Message, answer: Message) -> bool:
@@ -269,7 +272,8 @@ def commits_kept(connection: sqlite3.Connection, notes: Mapping[tuple[str, str, 
     """
     for (tenant, agent, message), acknowledged in notes.items():
         (count,) = connection.execute(
-            "SELECT count(*) FROM commits JOIN repository USING (repo_id) WHERE tenant = ? AND agent = ? AND message = ?",
+            "SELECT count(*) FROM commits JOIN repository USING (repo_id)"
+            " WHERE tenant = ? AND agent = ? AND message = ?",
             (tenant, agent, message),
         ).fetchone()
         if count > 1 or (acknowledged and count != 1):

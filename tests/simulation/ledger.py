@@ -57,28 +57,31 @@ class Ledger:
 
     # --- where it is noted ------------------------------------------------------------------------------------------
 
-    def observe(self, service: Service) -> None:
-        """Note from now on what a service handles and sends."""
-        object.__setattr__(service, "routes", [self._observed(route) for route in service.routes])
+    def observe(self, service: Service, at_end: Callable[[], None]) -> None:
+        """Note from now on what a service handles and sends; `at_end` is called at the end of each handling, within
+        its transaction."""
+        object.__setattr__(service, "routes", [self._observed(route, at_end) for route in service.routes])
         service.store.watch = _Watch(service.store.watch, service.name, self)
 
-    def _observed(self, route: Route) -> Route:
+    def _observed(self, route: Route, at_end: Callable[[], None]) -> Route:
         if route.handle_batch is not None:
-            return replace(route, handle_batch=self._batch(route.consumer, route.handle_batch))
+            return replace(route, handle_batch=self._batch(route.consumer, route.handle_batch, at_end))
         assert route.handle is not None
-        return replace(route, handle=self._one(route.consumer, route.handle))
+        return replace(route, handle=self._one(route.consumer, route.handle, at_end))
 
-    def _one(self, consumer: Consumer, real: Handler) -> Handler:
+    def _one(self, consumer: Consumer, real: Handler, at_end: Callable[[], None]) -> Handler:
         def handle(envelope: Envelope[Message], tx: Transaction) -> None:
             self._open.append((consumer, envelope))
             real(envelope, tx)
+            at_end()
 
         return handle
 
-    def _batch(self, consumer: Consumer, real: BatchHandler) -> BatchHandler:
+    def _batch(self, consumer: Consumer, real: BatchHandler, at_end: Callable[[], None]) -> BatchHandler:
         def handle(envelopes: Sequence[Envelope[Message]], tx: Transaction) -> None:
             self._open.extend((consumer, envelope) for envelope in envelopes)
             real(envelopes, tx)
+            at_end()
 
         return handle
 
@@ -94,11 +97,11 @@ class Ledger:
             self._mint((tx.source, tx.cause.key, counted[tx]), identity)
             return identity
 
-        unit_of_work.Transaction.new_id = new_id  # type: ignore[method-assign]
+        unit_of_work.Transaction.new_id = new_id  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:
-            unit_of_work.Transaction.new_id = real  # type: ignore[method-assign]
+            unit_of_work.Transaction.new_id = real  # type: ignore[method-assign, assignment]
 
     def _mint(self, which: Minted, identity: str) -> None:
         before = self._minted.get(which)

@@ -13,6 +13,7 @@ import memory_repository.app
 import metrics_collector.app
 import worktree_scaler.app
 from thymos import config, subjects
+from thymos.errors import TransientError
 from thymos.service import Service, ServiceSettings, run
 from thymos.unit_of_work import ServiceStore
 from worktree_scaler.settings import scaler_settings
@@ -94,8 +95,12 @@ class Suite:
             return ServiceStore(path, service, schema, owner.now, thread)
 
         service = owner.context.run(self._build, name, open_store, owner)
-        self._ledger.observe(service)
+        self._ledger.observe(service, self._sometimes_fails)
         owner.start(self._run(service, owner))
+
+    def _sometimes_fails(self) -> None:
+        if self._faults.happens("handling_fails"):
+            raise TransientError("not now, for once")
 
     def _build(self, name: str, open_store: Any, owner: Owner) -> Service:
         if name == subjects.WORKTREE_SCALER:

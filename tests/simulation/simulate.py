@@ -37,8 +37,8 @@ def main() -> int:
         elapsed = time.monotonic() - began
         if given.seed is not None or (elapsed > 60 * given.minutes if given.minutes else done >= given.seeds):
             break
-    print(f"{done} seeds in {elapsed:.0f} s, {len(failed)} failed")
-    print("\n".join(f"{count:8d}  {name}" for name, count in sorted(total.items())))
+    tell(f"{done} seeds in {elapsed:.0f} s, {len(failed)} failed")
+    tell("\n".join(f"{count:8d}  {name}" for name, count in sorted(total.items())))
     return 1 if failed else 0
 
 
@@ -48,14 +48,17 @@ def run_one(seed: int, scale: Scale, trace: IO[str] | None = None) -> Report:
     report = simulate(seed, scale, trace)
     took = time.monotonic() - began
     verdict = "held" if report.problem is None else "FAILED"
-    print(
-        f"seed {seed}: {verdict}, trace {report.trace}, {report.virtual_seconds:.0f} virtual s in {took:.1f} s",
-        flush=True,
-    )
+    tell(f"seed {seed}: {verdict}, trace {report.trace}, {report.virtual_seconds:.0f} virtual s in {took:.1f} s")
     if report.problem is not None:
-        print("\n".join(report.last_lines))
-        print(f"{report.problem}\n{rerun(seed, scale)}", flush=True)
+        tell("\n".join(report.last_lines))
+        tell(f"{report.problem}\n{rerun(seed, scale)}")
     return report
+
+
+def tell(words: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
 
 
 def rerun(seed: int, scale: Scale) -> str:

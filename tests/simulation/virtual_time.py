@@ -62,7 +62,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now = 0.0
         super().__init__(_JumpingSelector(self._jump))
         self._clock_resolution = 1e-9
-        self.set_task_factory(_owned_task)
+        self.set_task_factory(_owned_task)  # type: ignore[arg-type]  # typeshed wants a generic factory
 
     def _jump(self, seconds: float) -> None:
         self._now += max(0.0, seconds)

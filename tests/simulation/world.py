@@ -23,8 +23,8 @@ from thymos.client import Client
 from . import invariants, virtual_time
 from .agents import Machine, Reporting
 from .dataset import write_scenario
-from .faults import POINTS, Faults, Rates
 from .experiment_states import watched_moves
+from .faults import POINTS, Faults, Rates
 from .invariants import Monitor, Violation, require
 from .ledger import Ledger
 from .people import Customers, Operator, Stranger
@@ -53,6 +53,8 @@ class Scale:
     crash_every: float = 2.0
     trouble_every: float = 8.0
     faults: bool = True
+    rates: Rates | None = None
+    """Of the faults that have a chance per occasion; drawn from the seed unless given."""
 
 
 @dataclass
@@ -81,7 +83,8 @@ class World:
         self.seconds = 0.0
         self.ledger = Ledger()
         self.monitor = Monitor(self.ledger.sent)
-        self.faults = Faults(Random(self.random.random()), Rates.drawn(self.random))
+        drawn = Rates.drawn(self.random)
+        self.faults = Faults(Random(self.random.random()), scale.rates or drawn)
         self.problems: list[str] = []
         self.server = Server(self.faults, self._stored, self.note)
         self.answers: dict[str, str] = {}
@@ -368,7 +371,15 @@ class World:
     def counts(self) -> Counter[str]:
         """What was exercised."""
         stored = {f"stored in {name}": len(all_of) for name, all_of in self.server.history.items()}
-        return Counter({**self.monitor.counts, **self.faults.counts, **stored, "outcomes": len(self.monitor.counted), "ids minted again": self.ledger.again})
+        return Counter(
+            {
+                **self.monitor.counts,
+                **self.faults.counts,
+                **stored,
+                "outcomes": len(self.monitor.counted),
+                "ids minted again": self.ledger.again,
+            }
+        )
 
 
 @contextlib.contextmanager
@@ -400,8 +411,13 @@ def simulate(seed: int, scale: Scale | None = None, trace: IO[str] | None = None
         return None
 
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder, _quiet():
-        with virtual_time.only_the_seed(Random(f"entropy {seed}")), steps.recording(), watched_moves(steps.problems):
-            problem = virtual_time.run(main)
+    with (
+        tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder,
+        _quiet(),
+        virtual_time.only_the_seed(Random(f"entropy {seed}")),
+        steps.recording(),
+        watched_moves(steps.problems),
+    ):
+        problem = virtual_time.run(main)
     (world,) = worlds
     return Report(seed, world.trace(), problem, world.counts(), world.seconds, tuple(world.last_lines), steps)

@@ -61,11 +61,12 @@ class TestEnvironment:
     @pytest.mark.parametrize(
         ("name", "value", "problem"),
         [
-            ("THYMOS_NATS__ULR", "x", 'nats.ulr: unknown key; did you mean "url"? (allowed in [nats]: url)'),
+            ("THYMOS_NATS__ULR", "x", 'nats.ulr: unknown key; did you mean "url"? (allowed in [nats]: url, replicas)'),
             (
                 "THYMOS_NATZ__URL",
                 "x",
-                'natz: unknown key; did you mean "nats"? (allowed in the file: supervisor, agents, storage, nats, observability, llm)',
+                'natz: unknown key; did you mean "nats"? '
+                "(allowed in the file: supervisor, agents, storage, nats, observability, llm)",
             ),
             (
                 "THYMOS_AGENTS__A__CAPACITY",

@@ -1,4 +1,4 @@
-"""A table of the configuration as plain JSON, and back: what an event holds of the settings that a decision followed."""
+"""A table of the configuration as plain JSON: what an event holds of the settings that a decision followed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,157 @@
+"""The simulation notices when the production code is broken: each test breaks it in one way, for a few short seeds."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+import metrics_collector.store
+import thymos.settlement
+from decision_engine import saga
+from decision_engine.phases import Trigger
+from thymos import subjects
+from thymos.bus import Bus, Delivery
+from thymos.envelope import Envelope
+from thymos.errors import PoisonError
+from thymos.message import Message
+from thymos.settlement import Fate, Settlement
+from thymos.unit_of_work import ServiceStore, Transaction
+
+from .faults import Rates
+from .world import Scale, simulate
+
+TROUBLE = Rates(
+    store_interrupted=0.05, handling_fails=0.02, ack_lost=0.01, publish_lost=0.01, publish_unacknowledged=0.01
+)
+SHORT = Scale(traffic_seconds=20.0, drift_at=8.0, damage_at=14.0, rates=TROUBLE)
+SEEDS = range(1, 7)
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def _inbox_is_skipped(patch: pytest.MonkeyPatch) -> None:
+    real = ServiceStore._remember
+
+    def remember(store: ServiceStore, consumer: str, message_id: str, now: datetime) -> bool:
+        real(store, consumer, message_id, now)
+        return True
+
+    patch.setattr(ServiceStore, "_remember", remember)
+
+
+def _outbox_rows_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    real = Transaction.publish
+
+    def publish(tx: Transaction, message: Message, **where: Any) -> Envelope[Message]:
+        envelope = real(tx, message, **where)
+        if int(envelope.id[:2], 16) < 8:
+            tx.connection.execute("DELETE FROM outbox WHERE message_id = ?", (envelope.message_id,))
+        return envelope
+
+    patch.setattr(Transaction, "publish", publish)
+
+
+def _published_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
+    real = Transaction.publish
+
+    def publish(tx: Transaction, message: Message, **where: Any) -> Envelope[Message]:
+        envelope = real(tx, message, **where)
+        if "|" in tx.cause.key:
+            tx.connection.execute("COMMIT")
+            tx.connection.execute("BEGIN IMMEDIATE")
+            tx.connection.execute("SAVEPOINT command")
+        return envelope
+
+    patch.setattr(Transaction, "publish", publish)
+
+
+def _acknowledged_before_it_is_committed(patch: pytest.MonkeyPatch) -> None:
+    real = thymos.settlement.settled
+
+    async def settled(
+        bus: Bus, consumer: subjects.Consumer, delivery: Delivery, work: Callable[[], Awaitable[None]]
+    ) -> Settlement:
+        await delivery.ack()
+        return await real(bus, consumer, delivery, work)
+
+    patch.setattr("thymos.service.settled", settled)
+
+
+def _forgotten_before_they_are_published(patch: pytest.MonkeyPatch) -> None:
+    async def relay_stream(store: ServiceStore, bus: Bus, stream: str) -> int:
+        wanted = "SELECT position, subject, message_id, body FROM outbox WHERE stream = ? ORDER BY position LIMIT 64"
+        rows = await store.run(lambda: store._connection.execute(wanted, (stream,)).fetchall())
+        if rows:
+            await store._forget([(row[0],) for row in rows])
+        for _, subject, message_id, body in rows:
+            await store._publish(bus, subject, message_id, body)
+        return len(rows)
+
+    patch.setattr(ServiceStore, "_relay_stream", relay_stream)
+
+
+def _ids_are_random(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Transaction, "new_id", lambda _: str(uuid.uuid4()))
+
+
+def _transient_failures_are_final(patch: pytest.MonkeyPatch) -> None:
+    real = thymos.settlement.settle
+
+    def settle(error: BaseException | None, attempts: int, deliver_max: int) -> Settlement:
+        fine = error is None or isinstance(error, PoisonError)
+        return real(error, attempts, deliver_max) if fine else Settlement(Fate.DEAD, reason=f"{error}")
+
+    patch.setattr(thymos.settlement, "settle", settle)
+
+
+def _outcomes_are_counted_twice(patch: pytest.MonkeyPatch) -> None:
+    real = metrics_collector.store.count_once
+
+    def count_once(*arguments: Any) -> bool:
+        real(*arguments)
+        return True
+
+    patch.setattr(metrics_collector.store, "count_once", count_once)
+
+
+def _what_is_closed_is_not_cleaned_up(patch: pytest.MonkeyPatch) -> None:
+    real = saga.decide
+
+    def decide(*arguments: Any, **named: Any) -> Any:
+        taken = real(*arguments, **named)
+        if taken is None or taken.trigger is not Trigger.SWEEP:
+            return taken
+        return replace(taken, outputs=())
+
+    patch.setattr(saga, "decide", decide)
+
+
+BROKEN: Mapping[str, tuple[Break, str]] = {
+    "the inbox is skipped": (_inbox_is_skipped, "handled .* twice"),
+    "outbox rows are forgotten": (_outbox_rows_are_forgotten, "never published|follows|is not answered|not settled"),
+    "a message is published outside its transaction": (_published_outside_the_transaction, "published, not committed"),
+    "a message is acknowledged before it is committed": (_acknowledged_before_it_is_committed, "handled .* 0 times"),
+    "rows are forgotten before they are published": (_forgotten_before_they_are_published, "never published|follows"),
+    "ids do not follow from their cause": (_ids_are_random, "done again it is"),
+    "transient failures are final": (_transient_failures_are_final, "gave up"),
+    "outcomes are counted twice": (_outcomes_are_counted_twice, "is counted twice"),
+    "nothing is swept": (_what_is_closed_is_not_cleaned_up, "is left|not settled"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_simulation_notices_when(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, said = BROKEN[name]
+    broken(monkeypatch)
+    problems = []
+    for seed in SEEDS:
+        problem = simulate(seed, SHORT).problem or "nothing"
+        if re.search(said, problem):
+            return
+        problems.append(f"seed {seed}: {problem[:500]}")
+    pytest.fail(f"nobody noticed that {name}:\n" + "\n".join(problems))
