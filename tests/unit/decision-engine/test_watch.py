@@ -274,3 +274,25 @@ def test_after_very_many_outcomes_counting_begins_anew() -> None:
     story.state = replace(story.state, watch=replace(story.state.watch, counts={"c2": full}))
 
     assert story.main("1", "c2").state.watch.counts["c2"].tally.tasks == 1
+
+
+def test_a_merge_that_is_heard_of_after_its_commit_has_proven_itself_restarts_the_baseline_all_the_same() -> None:
+    """Events and outcomes come on streams of their own: with the events' leader away, twenty answers may come first."""
+    story = Story().runs("learn-from-success").pairs("1" * 30, "0" * 30)
+    asked = story.sent(commands.MergeBranch)[-1]
+    story.commits("merge", parents=["c0", "v"]).main(GOOD, "merge")
+    assert marked(story)[-1] == "merge"
+    assert not story.sent(events.CommitMarkedGood)[-1].restart_baseline
+
+    merged = events.BranchMerged(
+        source=asked.source,
+        target="main",
+        commit="merge",
+        previous_commit="c0",
+        strategy=asked.strategy,
+        experiment_id=asked.experiment_id,
+    )
+    story.happens(merged).happens(merged)
+
+    assert marked(story).count("merge") == 2
+    assert story.sent(events.CommitMarkedGood)[-1].restart_baseline

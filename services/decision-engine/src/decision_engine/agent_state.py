@@ -272,7 +272,8 @@ def _main_merged(state: AgentState, fact: events.BranchMerged) -> AgentState:
     control = measurement.control_counts(experiment) if experiment is not None else state.given_up.get(identity)
     before = state.watch.reference
     figures = replace(state.figures, branches_merged=state.figures.branches_merged + 1)
-    state = replace(state, watch=watch.merged(state.watch, fact, control), figures=figures)
+    late = watch.proven_before_its_merge(state.watch, fact)
+    state = replace(state, watch=watch.merged(state.watch, fact, control), figures=figures, proven=state.proven + late)
     return _referred(state) if state.watch.reference is not before else state
 
 

@@ -395,6 +395,20 @@ def read(watch: Watch, limits: FailureLimits, alpha: Fraction) -> Reading:
     return Reading(suspects, tripped, rollback_target(watch.history), figures)
 
 
+def proven_before_its_merge(watch: Watch, fact: events.BranchMerged) -> tuple[str, ...]:
+    """The merge's commit if it has proven itself before the merge was heard of (outcomes come on another stream): it
+    is announced once more, because only now it is known to restart the baseline."""
+    known = next((known for known in watch.history if known.commit == fact.commit), None)
+    is_late = (
+        known is not None
+        and known.good
+        and not known.rolled_back
+        and fact.target == MAIN
+        and fact.commit not in watch.merges
+    )
+    return (fact.commit,) if is_late and fact.experiment_id is not None else ()
+
+
 def restarts_baseline(watch: Watch, proven: str) -> bool:
     """Whether a commit that has proven itself changes what main is measured against: the merge of an experiment."""
     return proven in watch.merges
