@@ -333,12 +333,10 @@ class Steps:
             await self._compose("up", "--detach", "nats")
             await self._all_become("healthy", ("nats",))
             await self._thymos("restore", f"{folder}/backup", "--data", f"{folder}/restored")
-            await self._compose("up", "--no-start")
+            run(["chmod", "-R", "a+rX", f"{folder}/restored"])
             for name in SERVICES:
-                put = f"install -o 10001 -g 10001 -m 600 /restored/{name}.db /data/{name}.db"
-                volumes = ["-v", f"{folder}/restored:/restored:ro", "-v", f"{self._project.name}_{name}:/data"]
-                command = ["docker", "run", "--rm", "--user", "0", *volumes, f"thymos/{name}:local", *put.split()]
-                await asyncio.to_thread(run, command)
+                once = ("run", "--rm", "--no-deps", "-T", "-v", f"{folder}/restored:/restored:ro", name)
+                await self._compose(*once, "install", "-m", "600", f"/restored/{name}.db", "/data/")
         await self._compose("up", "--detach")
         await self._healthy()
         return await self._counted_anew(self._load.books)
