@@ -247,6 +247,23 @@ async def test_outcomes_of_experiments_teach_nothing(client: Client) -> None:
     assert answers[-1]["data"]["outcomes_used"] == 0
 
 
+async def test_variants_wait_for_outcomes_that_are_still_on_their_way(client: Client) -> None:
+    """Outcomes and commands come on streams of their own; after a kill the command may be ahead."""
+    await client.data("commit", author="agent", changes=[put("refunds", "money comes back in thirty days")])
+    prepare = commands.PrepareVariants(
+        experiment_id="1",
+        control_branch="c",
+        branch_prefix="e-",
+        generators=["learn-from-success"],
+        after_row=5,
+    )
+    preparing = asyncio.create_task(client.carry_out(prepare))
+    await client.send(MetricsOutcomes(branch="main", rows=[outcome(n) for n in range(1, 6)]))
+    answers = await preparing
+    assert answers[-1]["data"]["outcomes_used"] == 5
+    assert [variant["name"] for variant in answers[-1]["data"]["variants"]] == ["learn-from-success"]
+
+
 async def test_a_proposed_strategy_becomes_a_variant(client: Client) -> None:
     await client.data("commit", author="agent", changes=[put("refunds", "thirty days")])
     strategy = {"name": "shorter", "description": "say less", "changes": [put("refunds", "30 d")]}

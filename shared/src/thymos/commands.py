@@ -99,6 +99,8 @@ class PrepareVariants(MemoryCommand):
     branch_prefix: BranchName
     generators: Annotated[list[BranchName], Field(max_length=32)]
     proposed: Annotated[list[dict[str, JsonValue]], Field(max_length=32)] = []
+    after_row: Count = 0
+    """The newest outcome row that the variants are to learn from: it may still be on its way."""
     reason: Reason = ""
 
 

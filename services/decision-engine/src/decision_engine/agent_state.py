@@ -69,6 +69,7 @@ class AgentState:
     detectors: Mapping[str, DropDetector] = field(default_factory=dict)
     since_calm: int = 0
     main_outcomes: int = 0
+    last_row: int = 0
     shown: NameSet = frozenset()
     metrics: Mapping[str, AgentMetrics] = field(default_factory=dict)
     strategies: tuple[commands.ProposeStrategy, ...] = ()
@@ -190,11 +191,12 @@ def _outcomes(state: AgentState, fact: MetricsOutcomes, policy: Policy) -> Agent
         state = _outcome(state, row, policy)
         if row.input_digest in scenario:
             state = replace(state, shown=state.shown | {row.input_digest})
+    last_row = max((row.row for row in fact.rows), default=state.last_row)
     learned = {
-        name: replace(known, learning_needed=max(0, known.learning_needed - len(fact.rows)))
+        name: replace(known, learning_needed=max(0, known.learning_needed - len(fact.rows)), learned_to=last_row)
         for name, known in state.experiments.items()
     }
-    return replace(state, experiments=learned, main_outcomes=state.main_outcomes + len(fact.rows))
+    return replace(state, experiments=learned, main_outcomes=state.main_outcomes + len(fact.rows), last_row=last_row)
 
 
 def _outcome(state: AgentState, row: OutcomeRow, policy: Policy) -> AgentState:

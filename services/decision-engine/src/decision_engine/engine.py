@@ -347,6 +347,7 @@ def _open(work: _Work, effect: OpenExperiment, decision_id: str) -> None:
         generators=effect.generators,
         proposed=(strategy.model_dump(mode="json", exclude_none=True),) if strategy else (),
         learning_needed=needed,
+        learned_to=state.last_row,
     )
     kept = tuple(known for known in state.strategies if known.name != effect.strategy)
     state = replace(state, strategies=kept, experiments_opened=state.experiments_opened + 1)

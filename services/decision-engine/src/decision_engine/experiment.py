@@ -51,7 +51,8 @@ class Question:
 class Experiment:
     """Everything known of one experiment. Times are aware; `deadline` is the current phase's.
 
-    `learning_needed` counts main's outcomes that are still to be recorded before variants are generated. `seen`,
+    `learning_needed` counts main's outcomes that are still to be recorded before variants are generated, `learned_to`
+    is the newest outcome row of main until then. `seen`,
     `gone` and `delete_sent` are branch names. `look` is the verdict on what was measured so far, `look_before` the one
     that it followed on; `verdict`, `winner` and `reason` are final once `verdict` is set.
     """
@@ -66,6 +67,7 @@ class Experiment:
     generators: tuple[str, ...]
     proposed: tuple[dict[str, Any], ...] = ()
     learning_needed: int = 0
+    learned_to: int = 0
     phase: Phase = Phase.PENDING
     entered_at: datetime | None = None
     deadline: datetime | None = None

@@ -77,6 +77,7 @@ def _prepare(experiment: Experiment, now: datetime, policy: Policy) -> Step:
             branch_prefix=experiment.prefix,
             generators=list(experiment.generators),
             proposed=[dict(change) for change in experiment.proposed],
+            after_row=experiment.learned_to,
             reason=reason,
         ),
     )

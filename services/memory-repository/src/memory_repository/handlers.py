@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -20,11 +21,14 @@ from memory_repository.preparing import Proposal
 from memory_repository.store import Repository
 from thymos import commands, events
 from thymos.commands import ProposeStrategy
-from thymos.envelope import Envelope
-from thymos.errors import PoisonError, Refusal, RefusalCode
+from thymos.envelope import Envelope, happened_at
+from thymos.errors import PoisonError, Refusal, RefusalCode, TransientError
 from thymos.message import Message
 from thymos.metrics import MetricsChanged, MetricsOutcomes
 from thymos.unit_of_work import Transaction
+
+OUTCOMES_WAIT = timedelta(seconds=20)
+"""The longest that a command to prepare variants waits for outcomes; shorter than all attempts at it together."""
 
 
 def handle_command(envelope: Envelope[Message], tx: Transaction) -> None:
@@ -32,7 +36,17 @@ def handle_command(envelope: Envelope[Message], tx: Transaction) -> None:
     handler = COMMANDS.get(type(envelope.data))
     if handler is None:
         raise PoisonError(f"memory-repository has no command {envelope.type}")
+    if isinstance(envelope.data, commands.PrepareVariants):
+        _await_outcomes(envelope.data.after_row, tx.now - happened_at(envelope, tx.now), tx)
     handler(envelope.data, envelope.source, tx)
+
+
+def _await_outcomes(row: int, age: timedelta, tx: Transaction) -> None:
+    """Outcomes come on another stream than commands, and one may be ahead. Raises TransientError: those that variants
+    are to learn from are still on their way. A command that has waited long enough learns from what there is."""
+    heard = outcomes.heard_to(tx.connection, tx.tenant, tx.agent)
+    if heard < row and age < OUTCOMES_WAIT:
+        raise TransientError(f"outcomes up to row {row} are to be learned from, and came in up to {heard} so far")
 
 
 def handle_metrics(envelope: Envelope[Message], tx: Transaction) -> None:

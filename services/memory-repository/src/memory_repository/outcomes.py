@@ -20,6 +20,12 @@ CREATE TABLE IF NOT EXISTS outcome (
     recalled_ids  TEXT NOT NULL,
     PRIMARY KEY (tenant, agent, row)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outcome_heard (
+    tenant TEXT NOT NULL,
+    agent  TEXT NOT NULL,
+    row    INTEGER NOT NULL,                  -- the newest that came in, of whatever branch
+    PRIMARY KEY (tenant, agent)
+) WITHOUT ROWID;
 """
 
 
@@ -29,6 +35,12 @@ def record(db: sqlite3.Connection, tenant: str, agent: str, outcomes: MetricsOut
     Outcomes of experiments are left out: what judges a variant must not have taught it. So is what broke, timed out
     or was cancelled: it says nothing about the memories.
     """
+    newest = max((row.row for row in outcomes.rows), default=0)
+    db.execute(
+        "INSERT INTO outcome_heard (tenant, agent, row) VALUES (?, ?, ?)"
+        " ON CONFLICT (tenant, agent) DO UPDATE SET row = max(row, excluded.row)",
+        (tenant, agent, newest),
+    )
     if outcomes.branch != MAIN or outcomes.experiment_id is not None:
         return
     db.executemany(
@@ -44,6 +56,12 @@ def record(db: sqlite3.Connection, tenant: str, agent: str, outcomes: MetricsOut
         " (SELECT row FROM outcome WHERE tenant = ?1 AND agent = ?2 ORDER BY row DESC LIMIT 1 OFFSET ?3)",
         (tenant, agent, OUTCOMES_MAX),
     )
+
+
+def heard_to(db: sqlite3.Connection, tenant: str, agent: str) -> int:
+    """The newest row that came in of an agent; 0 when there is none."""
+    found = db.execute("SELECT row FROM outcome_heard WHERE tenant = ? AND agent = ?", (tenant, agent)).fetchone()
+    return 0 if found is None else int(found[0])
 
 
 def recorded(db: sqlite3.Connection, tenant: str, agent: str) -> list[PastOutcome]:
