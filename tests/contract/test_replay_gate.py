@@ -13,6 +13,7 @@ import pytest
 
 from decision_engine.recorded_history import RecordedHistory, digests, fold, from_lines, to_lines
 from decision_engine.testing import recomputed
+from thymos.audit import verify_file
 
 HISTORIES = Path(__file__).parents[1] / "histories"
 EXPECTED = json.loads((HISTORIES / "digests.json").read_text())
@@ -32,6 +33,17 @@ def test_each_of_its_decisions_follows_from_its_own_event(name: str) -> None:
     for step in fold(history(name)).outputs:
         for output in step:
             assert recomputed(output.message) == output.message
+
+
+def test_the_log_of_a_real_run_verifies_and_each_of_its_decisions_is_computed_again(tmp_path: Path) -> None:
+    """`thymos export` of a demo: seals, a drop, a merge, a rollback and scalings, as the services published them."""
+    log = tmp_path / "demo.jsonl"
+    log.write_bytes(gzip.decompress((HISTORIES / "demo.log.gz").read_bytes()))
+
+    report = verify_file(log)
+
+    assert report.problems == []
+    assert (report.events, report.decisions, report.not_recomputed) == (85, 7, {})
 
 
 def test_every_recorded_history_is_among_the_expected() -> None:
