@@ -96,7 +96,7 @@ class Ledger:
         """Each write is there and was told of once; each outcome is counted once."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             for name in self.written:
-                assert (await self.memory.get(name)).content == LARGE
+                assert await self.content(name) == LARGE
             expected = len(self.outcomes)
             commits = await self.seen(subjects.EVENTS, CommitCreated, lambda found: len(found) > len(self.written))
             assert len({one.commit for one in commits}) == len(commits)
@@ -104,6 +104,16 @@ class Ledger:
             outcomes = await self.seen(subjects.METRICS, MetricsOutcomes, lambda found: len(rows(found)) >= expected)
             tasks = Counter(row.task_id for row in rows(outcomes))
             assert tasks == Counter(one.data.task_id for one in self.outcomes if isinstance(one.data, TaskFinished))
+
+    async def content(self, name: str) -> str:
+        """What memory holds, once it does: a command in hand is tried again a moment after there is room."""
+        while True:
+            try:
+                return (await self.memory.get(name)).content
+            except Refusal as refusal:
+                if refusal.code != "not_found":
+                    raise
+            await asyncio.sleep(0.1)
 
     async def seen(self, stream: Stream, kind: type[M], enough: Callable[[list[M]], bool]) -> list[M]:
         """All of one class in a stream, once there is enough of it and nothing follows."""

@@ -220,11 +220,11 @@ class ServiceStore:
         self.service = service
         self._clock = clock
         self._thread = executor or ThreadPoolExecutor(1, thread_name_prefix=f"{service}-store")
+        self.watch: StoreWatch = Nobody()
         self.problem = ""
         """Why the file cannot be used, in words; empty while it can."""
         self._thread.submit(self._translated, partial(self._open, schema)).result()
         self.outbox_filled = asyncio.Event()
-        self.watch: StoreWatch = Nobody()
         self._relaying = asyncio.Lock()
         self._remembered = 0
         self._relay_said = ""
