@@ -64,8 +64,8 @@ async def taken(bus: NatsBus, into: list[str]) -> None:
             try:
                 while True:
                     for delivery in await subscription.fetch(50, timedelta(seconds=1)):
+                        into.append(delivery.body.decode())  # first: an acknowledgement may be cut off
                         await delivery.ack()
-                        into.append(delivery.body.decode())
             finally:
                 await subscription.close()
         except TransientError:

@@ -1,5 +1,6 @@
 """The envelope: read only when it is right, and refused in words that say what is wrong."""
 
+import gc
 import json
 import time
 from collections.abc import Callable
@@ -165,7 +166,12 @@ def test_a_hostile_message_costs_no_more_than_a_few_ordinary_ones_of_its_size() 
                 read()
             return time.process_time() - began
 
-        return min(once() for _ in range(7))
+        gc.collect()
+        gc.disable()  # what the rest of this process holds is not the message's cost
+        try:
+            return min(once() for _ in range(7))
+        finally:
+            gc.enable()
 
     events = [{**EVENT, "id": str(number), "data": {**EVENT["data"], "input": "x" * 800}} for number in range(1_000)]
     ordinary = json.dumps(events).encode()

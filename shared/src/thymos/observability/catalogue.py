@@ -116,7 +116,7 @@ METRICS = _all(
     ),
     Metric("thymos_experiments_open", _G, "Experiments that are not closed, by phase.", ("phase",), _ENGINE),
     Metric("thymos_decisions_kept", _G, "Decisions that can be asked for (the newest).", (), _ENGINE),
-    Metric("thymos_evidence_looks_total", _C, "Looks at the evidence of running experiments.", (), _ENGINE),
+    Metric("thymos_evidence_looks_total", _G, "Looks at the evidence of running experiments.", (), _ENGINE),
     Metric("thymos_agents_tracked", _G, "Agents that metrics are kept of.", (), _COLLECTOR),
     Metric("thymos_outcomes_counted_total", _G, "Outcomes counted, each once, of all agents.", (), _COLLECTOR),
     Metric("thymos_baselines", _G, "Baselines, by state: `frozen` or `collecting`.", ("state",), _COLLECTOR),
