@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -87,7 +88,8 @@ class Answers:
                 check(name)
         if verb == READY:
             findings = self._findings()
-            return reply({"ready": not findings, "findings": findings})
+            now = datetime.now(UTC).isoformat()
+            return reply({"ready": not findings, "findings": findings, "time": now})
         if verb in UPKEEP:
             return reply(await self._upkeep.answer(verb, where, body))
         endpoint = self._endpoints[verb]

@@ -15,7 +15,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
@@ -239,11 +239,17 @@ class Suite:
 
 async def not_ready(client: Client, service: str) -> str:
     """Why a service is not ready, in words that follow its name; empty when it is."""
+    return (await readiness(client, service))[0]
+
+
+async def readiness(client: Client, service: str) -> tuple[str, datetime | None]:
+    """Why a service is not ready, as `not_ready` says it, and what its clock showed when it answered."""
     try:
         data = await client.ask(service, subjects.WHOLE_SERVICE, "ready", Nothing(), READY_TIMEOUT)
     except (Refusal, UnavailableError):
-        return "does not answer"
-    return "" if data.get("ready") else "is not ready: " + "; ".join(data.get("findings", []))
+        return "does not answer", None
+    words = "" if data.get("ready") else "is not ready: " + "; ".join(data.get("findings", []))
+    return words, datetime.fromisoformat(data["time"]) if "time" in data else None
 
 
 def _check_installed() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from thymos import nats_bus, subjects
+from thymos.cli.backlog import BACKLOG_MAX, Look, standstill
 from thymos.cli.fleet import crashing, read_worktrees
 from thymos.cli.options import Where
 from thymos.cli.output import count
@@ -24,12 +25,13 @@ from thymos.events import WorktreeFailed
 from thymos.nats_bus import NatsBus
 from thymos.provision import provision
 from thymos.requests import AgentWorktree
-from thymos.suite import MODULES, not_ready
+from thymos.suite import MODULES, readiness
 
 CONNECT_WAIT = timedelta(seconds=3)
 SKEW_MAX = timedelta(seconds=2)
+NTP = "synchronise both with NTP: outcomes count by their own time"
 FREE_BYTES_MIN = 512 * 1024 * 1024
-BACKLOG_MAX = 10_000
+SECOND_LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,26 @@ async def _replicas(bus: NatsBus) -> int:
 
 
 async def _service(bus: NatsBus, name: str) -> Check:
-    why = await not_ready(Client(bus), name)
-    if not why:
-        return Check(name, detail="ready")
-    mend = "see its log; if it is about a consumer, run `thymos provision`"
-    if why == "does not answer":
-        mend = f"start it: `thymos up`, or `python -m {MODULES[name]}`; its work waits on the bus"
-    return Check(name, (Finding(f"{name} {why}", mend),))
+    asked = datetime.now(UTC)
+    why, clock = await readiness(Client(bus), name)
+    answered = datetime.now(UTC)
+    if why:
+        mend = "see its log; if it is about a consumer, run `thymos provision`"
+        if why == "does not answer":
+            mend = f"start it: `thymos up`, or `python -m {MODULES[name]}`; its work waits on the bus"
+        return Check(name, (Finding(f"{name} {why}", mend),))
+    skewed = clock and skew(asked, clock, answered)
+    if skewed:
+        return Check(name, (Finding(f"the clock of {name} is {skewed} this machine's", NTP),))
+    return Check(name, detail="ready")
+
+
+def skew(asked: datetime, told: datetime, answered: datetime) -> str:
+    """How far a clock that was read between two moments is from ours, in words; empty within `SKEW_MAX`. What the
+    question took is not held against it."""
+    early, late = asked - told, told - answered
+    apart = max(early, late)
+    return f"{apart.total_seconds():.1f} s {'behind' if early > late else 'ahead of'}" if apart > SKEW_MAX else ""
 
 
 async def _agents(bus: NatsBus, tenant: str, data: Path) -> Check:
@@ -157,20 +172,34 @@ def crash_finding(crashed: Sequence[AgentWorktree], exit_code: int | None, data:
 
 
 async def _backlog(bus: NatsBus) -> Check:
+    """Two looks at each durable: how far behind it is, and whether it gets on."""
+    before = await _looks(bus)
+    if any(look.lag for look in before.values()):
+        await asyncio.sleep(SECOND_LOOK_SECONDS)
+        after = await _looks(bus)
+    else:
+        after = before
     findings: list[Finding] = []
-    waiting = 0
-    for consumer in subjects.CONSUMERS:
-        try:
-            depth = await bus.depth(consumer)
-        except TransientError:
-            continue
-        if depth is None:  # missing: the check of the streams says so
-            continue
-        waiting += depth.lag
-        if depth.lag > BACKLOG_MAX:
-            what = f"{consumer.service} is {depth.lag} messages behind on {consumer.stream.name}"
-            findings.append(Finding(what, "see whether it is ready, and its log; it catches up by itself when it can"))
+    for consumer, look in after.items():
+        name = f"{consumer.service} on {consumer.stream.name}"
+        if consumer in before and (why := standstill(before[consumer], look)):
+            mend = f"see the log of {consumer.service}; restart it, or ask `thymos dead list` what it gives up"
+            findings.append(Finding(f"{name} {why}", mend))
+        elif look.lag > BACKLOG_MAX:
+            mend = "see whether it is ready, and its log; it catches up by itself when it can"
+            findings.append(Finding(f"{name} is {look.lag} messages behind", mend))
+    waiting = sum(look.lag for look in after.values())
     return Check("backlog", tuple(findings), f"{count(waiting, 'message')} on the way")
+
+
+async def _looks(bus: NatsBus) -> dict[subjects.Consumer, Look]:
+    """The durables that exist: of a missing one the check of the streams says so."""
+    found: dict[subjects.Consumer, Look] = {}
+    for consumer in subjects.CONSUMERS:
+        info = await _jetstream(bus, f"CONSUMER.INFO.{consumer.stream.name}.{consumer.durable}")
+        if info is not None:
+            found[consumer] = Look.of(info)
+    return found
 
 
 async def _clock(bus: NatsBus) -> Check:
@@ -181,13 +210,10 @@ async def _clock(bus: NatsBus) -> Check:
     if not info or "ts" not in info:
         return Check("clock", detail="the server does not tell the time")
     server = datetime.fromisoformat(info["ts"][:26].rstrip("Z") + "+00:00")
-    early, late = asked - server, server - answered
-    skew = max(early, late, timedelta(0))
-    if skew <= SKEW_MAX:
+    skewed = skew(asked, server, answered)
+    if not skewed:
         return Check("clock", detail="as the server's")
-    which = "ahead of" if early > late else "behind"
-    what = f"this machine's clock is {skew.total_seconds():.1f} s {which} the server's"
-    return Check("clock", (Finding(what, "synchronise both with NTP: outcomes count by their own time"),))
+    return Check("clock", (Finding(f"the server's clock is {skewed} this machine's", NTP),))
 
 
 async def _dead_letters(bus: NatsBus, tenant: str) -> Check:
