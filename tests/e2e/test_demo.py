@@ -3,10 +3,16 @@
 import asyncio
 import json
 import sys
+from collections import defaultdict
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from thymos.testing import free_port
+from thymos import nats_bus, subjects
+from thymos.client import decode_stored
+from thymos.envelope import Envelope
+from thymos.testing import NatsServer, free_port
+from thymos.trace_context import TraceContext
 
 DEADLINE_SECONDS = 240
 
@@ -34,6 +40,31 @@ async def test_the_story_happens_again_in_the_same_folder_and_beside_another(tmp
     assert f"this one is kept in {tmp_path / 'demo' / 'run-2'}" in told
     assert (tmp_path / "demo" / "nats").is_dir(), "the first run is kept as it was"
     assert (tmp_path / "demo" / "run-2" / "nats").is_dir()
+    await check_traces(tmp_path / "beside")
+
+
+async def check_traces(folder: Path) -> None:
+    """From what a customer reported to the merge it is one trace; so it is to the rollback."""
+    server = NatsServer(folder / "nats", free_port())
+    await asyncio.to_thread(server.start)
+    bus = await nats_bus.connect(server.url, "test")
+    traces: dict[str, set[str]] = defaultdict(set)
+    for stream in (subjects.TELEMETRY, subjects.METRICS, subjects.EVENTS):
+        last = await bus.last_sequence(stream)
+        async with aclosing(bus.follow(stream, ">", from_sequence=1)) as messages:
+            async for stored in messages:
+                for item in decode_stored(stored):
+                    context = TraceContext.parse(item.traceparent) if isinstance(item, Envelope) else None
+                    if context is not None and isinstance(item, Envelope):
+                        traces[context.trace_id].add(item.data.NAME)
+                if stored.sequence == last:
+                    break
+    await bus.close()
+    await asyncio.to_thread(server.stop)
+    (merge,) = [names for names in traces.values() if "branch.merged" in names]
+    assert {"task.finished", "metrics.outcomes", "variants.prepared", "experiment.decided"} <= merge
+    (rollback,) = [names for names in traces.values() if "branch.rolled_back" in names]
+    assert {"task.finished", "metrics.outcomes", "decision.made"} <= rollback
 
 
 def check(summary: dict[str, Any], seed: int) -> None:

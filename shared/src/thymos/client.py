@@ -19,6 +19,7 @@ from thymos.errors import PoisonError, Refusal, RefusalCode, TransientError, Una
 from thymos.events import Event
 from thymos.message import Message
 from thymos.names import check_agent, check_tenant
+from thymos.observability.tracing import export_published, new_step
 from thymos.subjects import Stream
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
@@ -40,15 +41,20 @@ def tenant_from_environment() -> str:
 
 
 def new_envelope(message: Message, *, tenant: str, agent: str, source: str, id: str | None = None) -> Envelope[Message]:
-    """A message with its metadata, happening now. Raises ValueError when tenant or agent is no name."""
-    return Envelope(
+    """A message with its metadata, happening now: a step of the caller's trace if it has one, else the first of a new
+    one. Raises ValueError when tenant or agent is no name."""
+    step, before = new_step(f"publish|{message.NAME}")
+    envelope: Envelope[Message] = Envelope(
         id=id or str(uuid.uuid4()),
         source=source,
         time=datetime.now(UTC),
         tenant=check_tenant(tenant),
         agent=check_agent(agent),
         data=message,
+        traceparent=str(step),
     )
+    export_published(envelope, before)
+    return envelope
 
 
 def decode_stored(stored: Stored) -> list[Envelope[Message] | PoisonError]:

@@ -9,7 +9,10 @@ from thymos.envelope import Envelope, happened_at
 from thymos.errors import Refusal, RefusalCode
 from thymos.events import BranchDeleted, BranchRolledBack, CommitMarkedGood
 from thymos.message import Message
+from thymos.metrics import MetricsOutcomes
+from thymos.observability.tracing import LINKS_MAX
 from thymos.requests import AgentsAnswer, AgentSummary, ListAgents, MetricsAnswer, ReadMetrics
+from thymos.telemetry import TaskFinished
 from thymos.unit_of_work import Transaction
 
 
@@ -21,7 +24,7 @@ class Handlers:
 
     def telemetry(self, envelopes: Sequence[Envelope[Message]], tx: Transaction) -> None:
         """A batch of telemetry: outcome rows, baselines and the snapshots that are due go out."""
-        _publish(tx, self._collector.observe(tx.connection, envelopes, to_us(tx.now)))
+        _publish(tx, self._collector.observe(tx.connection, envelopes, to_us(tx.now)), envelopes)
 
     def event(self, envelope: Envelope[Message], tx: Transaction) -> None:
         """`commit.marked_good` and a rollback may restart the baseline; `branch.deleted` ends the branch's windows."""
@@ -69,6 +72,16 @@ class Handlers:
         )
 
 
-def _publish(tx: Transaction, emissions: Sequence[Emission]) -> None:
+def _publish(tx: Transaction, emissions: Sequence[Emission], causes: Sequence[Envelope[Message]] = ()) -> None:
+    """Outcomes go on in the trace of the newest task among them, and point at those of the others."""
+    traces = {
+        (each.tenant, each.agent, each.data.task_id): each.traceparent
+        for each in causes
+        if isinstance(each.data, TaskFinished) and each.traceparent
+    }
     for emission in emissions:
-        tx.publish(emission.message, tenant=emission.tenant, agent=emission.agent)
+        whose, message = (emission.tenant, emission.agent), emission.message
+        rows = message.rows if isinstance(message, MetricsOutcomes) else ()
+        moved = [trace for row in rows if (trace := traces.get((*whose, row.task_id)))]
+        newest, others = (moved[-1], tuple(moved[-1 - LINKS_MAX : -1])) if moved else (None, ())
+        tx.publish(message, tenant=whose[0], agent=whose[1], traceparent=newest, links=others)

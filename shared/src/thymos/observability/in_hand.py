@@ -12,7 +12,7 @@ from thymos.logs import about
 from thymos.message import Message
 from thymos.observability.catalogue import OTHER
 from thymos.observability.instruments import Instruments
-from thymos.observability.tracing import Export, Span, now_ns
+from thymos.observability.tracing import Export, Span, attributes_of, now_ns, published
 from thymos.store_watch import Sent
 from thymos.subjects import Consumer
 from thymos.trace_context import TraceContext, handled_as
@@ -121,7 +121,7 @@ def processed(
     here = TraceContext.parse(handled_as(envelope.traceparent, inbox))
     if before is None or here is None:
         return None
-    attributes = {**_attributes(envelope), "messaging.operation.type": "process"}
+    attributes = {**attributes_of(envelope), "messaging.operation.type": "process"}
     attributes["messaging.consumer.group.name"] = service or inbox.partition(":")[2]
     return Span(f"process {envelope.data.NAME}", "consumer", here, before, began_ns, ended_ns, attributes, (), error)
 
@@ -131,27 +131,3 @@ def _published(sent: Sent, at_ns: int) -> Span | None:
     if here is None:
         return None
     return published(sent.envelope, TraceContext.parse(sent.parent), at_ns, sent.links)
-
-
-def published(
-    envelope: Envelope[Message], parent: TraceContext | None, at_ns: int, links: Sequence[str] = ()
-) -> Span | None:
-    """The span of publishing a message; None where it is in no trace."""
-    here = TraceContext.parse(envelope.traceparent)
-    if here is None:
-        return None
-    others = tuple(context for link in links if (context := TraceContext.parse(link)) is not None)
-    attributes = {**_attributes(envelope), "messaging.operation.type": "send"}
-    return Span(f"publish {envelope.data.NAME}", "producer", here, parent, at_ns, at_ns, attributes, others)
-
-
-def _attributes(envelope: Envelope[Message]) -> dict[str, str | int | bool]:
-    ids = {
-        "thymos.tenant": envelope.tenant,
-        "thymos.agent": envelope.agent,
-        "messaging.message.id": envelope.id,
-        "messaging.message.conversation_id": envelope.correlation_id,
-        "thymos.causation_id": envelope.causation_id,
-        "thymos.experiment_id": getattr(envelope.data, "experiment_id", None),
-    }
-    return {"messaging.system": "nats", **{name: value for name, value in ids.items() if value}}

@@ -10,12 +10,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from thymos.envelope import Envelope
 from thymos.errors import ConfigError
+from thymos.message import Message
 from thymos.trace_context import TraceContext
 
 if TYPE_CHECKING:
@@ -117,6 +119,37 @@ def export_if_wanted(*spans: Span) -> None:
     exporter = exporter_of_this_process()
     if exporter is not None:
         exporter.export(spans)
+
+
+def published(
+    envelope: Envelope[Message], parent: TraceContext | None, at_ns: int, links: Sequence[str] = ()
+) -> Span | None:
+    """The span of publishing a message; None where it is in no trace."""
+    here = TraceContext.parse(envelope.traceparent)
+    if here is None:
+        return None
+    others = tuple(context for link in links if (context := TraceContext.parse(link)) is not None)
+    attributes = {**attributes_of(envelope), "messaging.operation.type": "send"}
+    return Span(f"publish {envelope.data.NAME}", "producer", here, parent, at_ns, at_ns, attributes, others)
+
+
+def attributes_of(envelope: Envelope[Message]) -> dict[str, str | int | bool]:
+    """What spans about a message say of it."""
+    ids = {
+        "thymos.tenant": envelope.tenant,
+        "thymos.agent": envelope.agent,
+        "messaging.message.id": envelope.id,
+        "messaging.message.conversation_id": envelope.correlation_id,
+        "thymos.causation_id": envelope.causation_id,
+        "thymos.experiment_id": getattr(envelope.data, "experiment_id", None),
+    }
+    return {"messaging.system": "nats", **{name: value for name, value in ids.items() if value}}
+
+
+def export_published(envelope: Envelope[Message], before: TraceContext | None) -> None:
+    """Export the span of a client's publishing, where the environment names an endpoint."""
+    if exporter_of_this_process() is not None and (span := published(envelope, before, now_ns())) is not None:
+        export_if_wanted(span)
 
 
 def surrounding() -> TraceContext | None:
