@@ -226,6 +226,8 @@ async def _tick(service: Service, tick: Tick) -> None:
 
 async def _watch_readiness(service: Service, bus: Bus, readiness: Readiness) -> None:
     while True:
+        if service.store.problem and readiness.ready:  # said at once: to look again may wait long for whoever holds it
+            readiness.findings = [service.store.problem]
         missing = await bus.missing([route.consumer for route in service.routes])
         findings = [*missing, *await service.store.findings()]
         if findings != readiness.findings:

@@ -15,6 +15,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -239,17 +240,28 @@ class Suite:
 
 async def not_ready(client: Client, service: str) -> str:
     """Why a service is not ready, in words that follow its name; empty when it is."""
-    return (await readiness(client, service))[0]
+    findings = (await readiness(client, service)).findings
+    if findings is None:
+        return "does not answer"
+    return "is not ready: " + "; ".join(findings) if findings else ""
 
 
-async def readiness(client: Client, service: str) -> tuple[str, datetime | None]:
-    """Why a service is not ready, as `not_ready` says it, and what its clock showed when it answered."""
+@dataclass(frozen=True)
+class ReadyAnswer:
+    """What a service says that keeps it from its work, None when it says nothing at all, and what its clock shows."""
+
+    findings: tuple[str, ...] | None
+    time: datetime | None = None
+
+
+async def readiness(client: Client, service: str) -> ReadyAnswer:
+    """Ask a service whether it is ready."""
     try:
         data = await client.ask(service, subjects.WHOLE_SERVICE, "ready", Nothing(), READY_TIMEOUT)
     except (Refusal, UnavailableError):
-        return "does not answer", None
-    words = "" if data.get("ready") else "is not ready: " + "; ".join(data.get("findings", []))
-    return words, datetime.fromisoformat(data["time"]) if "time" in data else None
+        return ReadyAnswer(None)
+    findings = () if data.get("ready") else tuple(data.get("findings") or ("no reason is given",))
+    return ReadyAnswer(findings, datetime.fromisoformat(data["time"]) if "time" in data else None)
 
 
 def _check_installed() -> None:

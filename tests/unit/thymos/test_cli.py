@@ -12,9 +12,10 @@ import pytest
 
 from thymos import subjects
 from thymos.cli import _options_last, exit_codes, experiment, options, run, verbs
-from thymos.cli.checks import crash_finding, storage_check
+from thymos.cli.checks import storage_check
 from thymos.cli.event_lines import envelope_of
 from thymos.cli.exit_codes import TimedOutError, UsageError
+from thymos.cli.findings import crash_finding
 from thymos.cli.fleet import crashing, joined, read_fleet
 from thymos.cli.json_lines import LINE_BYTES_MAX, documents, read_lines
 from thymos.cli.memory import two_refs

@@ -38,10 +38,12 @@ class Look:
 
 def standstill(before: Look, after: Look) -> str:
     """Why a durable does not get on, in words; empty while it does, or has nothing to do."""
-    if not after.lag or after.acknowledged != before.acknowledged or after.pending < before.pending:
+    idle = not before.lag or not after.lag
+    if idle or after.acknowledged != before.acknowledged or after.pending < before.pending:
         return ""
     if after.redelivered:
         return f"is stuck: {after.redelivered} of its messages come again and again, {after.lag} wait"
     if after.ack_pending:
         return f"is stuck: {after.ack_pending} messages are in hand and none is done, {after.lag} wait"
-    return f"is stuck: {after.lag} messages wait and nobody asks for them" if not after.asking else ""
+    why = "they are not handed out" if after.asking else "nobody asks for them"
+    return f"is stuck: {after.lag} messages wait and {why}"

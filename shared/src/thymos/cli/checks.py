@@ -8,14 +8,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from thymos import nats_bus, subjects
 from thymos.cli.backlog import BACKLOG_MAX, Look, standstill
+from thymos.cli.findings import Check, Finding, crash_finding, mend_of_standstill, of_refusal, of_service, skew_findings
 from thymos.cli.fleet import crashing, read_worktrees
 from thymos.cli.options import Where
 from thymos.cli.output import count
@@ -28,27 +27,8 @@ from thymos.requests import AgentWorktree
 from thymos.suite import MODULES, readiness
 
 CONNECT_WAIT = timedelta(seconds=3)
-SKEW_MAX = timedelta(seconds=2)
-NTP = "synchronise both with NTP: outcomes count by their own time"
 FREE_BYTES_MIN = 512 * 1024 * 1024
 SECOND_LOOK_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong, and how to mend it."""
-
-    what: str
-    mend: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question; without findings all is well, and `detail` says what was seen."""
-
-    name: str
-    findings: tuple[Finding, ...] = ()
-    detail: str = ""
 
 
 async def examine(where: Where, data: Path | None) -> list[Check]:
@@ -92,7 +72,7 @@ async def _streams(bus: NatsBus) -> Check:
     except TransientError as error:
         return Check("streams", (Finding(str(error), "start the server with JetStream: `nats-server -js`"),))
     except ThymosError as error:
-        return Check("streams", (Finding(str(error), "look at the stream with `nats stream info`"),))
+        return Check("streams", (of_refusal(str(error)),))
     words = {"created": "is missing", "updated": "has other settings than this version's"}
     findings = tuple(
         Finding(f"{change.what} {change.name} {words[change.action]}", mend)
@@ -110,25 +90,12 @@ async def _replicas(bus: NatsBus) -> int:
 
 async def _service(bus: NatsBus, name: str) -> Check:
     asked = datetime.now(UTC)
-    why, clock = await readiness(Client(bus), name)
+    answer = await readiness(Client(bus), name)
     answered = datetime.now(UTC)
-    if why:
-        mend = "see its log; if it is about a consumer, run `thymos provision`"
-        if why == "does not answer":
-            mend = f"start it: `thymos up`, or `python -m {MODULES[name]}`; its work waits on the bus"
-        return Check(name, (Finding(f"{name} {why}", mend),))
-    skewed = clock and skew(asked, clock, answered)
-    if skewed:
-        return Check(name, (Finding(f"the clock of {name} is {skewed} this machine's", NTP),))
-    return Check(name, detail="ready")
-
-
-def skew(asked: datetime, told: datetime, answered: datetime) -> str:
-    """How far a clock that was read between two moments is from ours, in words; empty within `SKEW_MAX`. What the
-    question took is not held against it."""
-    early, late = asked - told, told - answered
-    apart = max(early, late)
-    return f"{apart.total_seconds():.1f} s {'behind' if early > late else 'ahead of'}" if apart > SKEW_MAX else ""
+    findings = of_service(name, MODULES[name], answer.findings)
+    if answer.time is not None:
+        findings += skew_findings(f"the clock of {name}", asked, answer.time, answered)
+    return Check(name, findings, "ready")
 
 
 async def _agents(bus: NatsBus, tenant: str, data: Path) -> Check:
@@ -157,20 +124,6 @@ async def _exit_code(bus: NatsBus, tenant: str, agent: str) -> int | None:
     return code if isinstance(code, int) else None
 
 
-def crash_finding(crashed: Sequence[AgentWorktree], exit_code: int | None, data: Path) -> Finding:
-    """One agent's processes that do not stay up: how many, why, and where the one that crashed most often writes."""
-    worst = max(crashed, key=lambda each: (each.phase == "failed", each.crashes))
-    failed = sum(each.phase == "failed" for each in crashed)
-    state = f"{count(failed, 'worktree')} failed" if failed else f"{count(len(crashed), 'worktree')} crashed"
-    why = f": {worst.reason}" if worst.reason else ""
-    code = f" (exit code {exit_code})" if exit_code is not None else ""
-    mend = f"see its log {data / 'agents' / f'{worst.worktree_id}.log'}"
-    if exit_code is None:
-        scaler = data / "log" / f"{subjects.WORKTREE_SCALER}.log"
-        mend = f"`thymos config check FILE` says whether its program is there; {mend}, or {scaler}"
-    return Finding(f"{worst.agent}: {state} on {worst.branch}{why}{code}", mend)
-
-
 async def _backlog(bus: NatsBus) -> Check:
     """Two looks at each durable: how far behind it is, and whether it gets on."""
     before = await _looks(bus)
@@ -183,8 +136,7 @@ async def _backlog(bus: NatsBus) -> Check:
     for consumer, look in after.items():
         name = f"{consumer.service} on {consumer.stream.name}"
         if consumer in before and (why := standstill(before[consumer], look)):
-            mend = f"see the log of {consumer.service}; restart it, or ask `thymos dead list` what it gives up"
-            findings.append(Finding(f"{name} {why}", mend))
+            findings.append(Finding(f"{name} {why}", mend_of_standstill(consumer)))
         elif look.lag > BACKLOG_MAX:
             mend = "see whether it is ready, and its log; it catches up by itself when it can"
             findings.append(Finding(f"{name} is {look.lag} messages behind", mend))
@@ -210,10 +162,7 @@ async def _clock(bus: NatsBus) -> Check:
     if not info or "ts" not in info:
         return Check("clock", detail="the server does not tell the time")
     server = datetime.fromisoformat(info["ts"][:26].rstrip("Z") + "+00:00")
-    skewed = skew(asked, server, answered)
-    if not skewed:
-        return Check("clock", detail="as the server's")
-    return Check("clock", (Finding(f"the server's clock is {skewed} this machine's", NTP),))
+    return Check("clock", skew_findings("the server's clock", asked, server, answered), "as the server's")
 
 
 async def _dead_letters(bus: NatsBus, tenant: str) -> Check:

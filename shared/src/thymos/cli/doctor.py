@@ -13,7 +13,7 @@ from thymos.cli.options import HERE, Json, Where
 from thymos.cli.output import count, emit, line, say
 
 if TYPE_CHECKING:
-    from thymos.cli.checks import Check
+    from thymos.cli.findings import Check
 
 
 def register(app: App) -> None:
