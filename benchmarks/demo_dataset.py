@@ -24,10 +24,10 @@ from random import Random
 from statistics import fmean, mean, median
 from typing import Protocol
 
-from memory_repository.limits import QUERY_TERMS_MAX
-from memory_repository.memory import Change, Delete, Memory, Put, apply_change
-from memory_repository.ranking import bm25, memory_words, query_terms
-from memory_repository.variants import GENERATORS, Generator, PastOutcome
+from memory_repository.core.limits import QUERY_TERMS_MAX
+from memory_repository.core.memory import Change, Delete, Memory, Put, apply_change
+from memory_repository.core.ranking import bm25, memory_words, query_terms
+from memory_repository.core.variants import GENERATORS, Generator, PastOutcome
 from thymos.commands import MemoryChange
 from thymos.demo.dataset import Dataset, Question, Use, load_dataset
 

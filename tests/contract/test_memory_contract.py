@@ -2,11 +2,11 @@
 
 from typing import get_args
 
-from memory_repository import limits
 from memory_repository.answers import ENDPOINTS
+from memory_repository.core import limits
+from memory_repository.core.merge import ConflictKind, Strategy
+from memory_repository.core.variants import GENERATORS
 from memory_repository.handlers import COMMANDS
-from memory_repository.merge import ConflictKind, Strategy
-from memory_repository.variants import GENERATORS
 from thymos import commands, config, events, subjects
 from thymos.catalogue import messages
 from thymos.message import Kind

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from decision_engine import agent_state
 from decision_engine.agent_state import AgentState
-from memory_repository import store as memory_store
-from memory_repository.verify import verify
+from memory_repository.operations.verify import verify
+from memory_repository.storage import store as memory_store
 from thymos import commands, events, subjects
 from thymos.bus import Stored
 from thymos.client import decode_stored

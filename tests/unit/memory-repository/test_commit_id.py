@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_repository.canonical import canonical_json, same_json
-from memory_repository.commit_id import CommitHeader, commit_id, delta_hash, salt_of, timestamp, version_hash
-from memory_repository.fingerprint import EMPTY, state_id, updated
-from memory_repository.memory import Memory
+from memory_repository.core.canonical import canonical_json, same_json
+from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, salt_of, timestamp, version_hash
+from memory_repository.core.fingerprint import EMPTY, state_id, updated
+from memory_repository.core.memory import Memory
 
 KEY = b"a key of at least sixteen bytes"
 BODY = Memory("refunds", "Thirty days – always.", "answer", {"b": [1, 1.5, True, None], "a": "ä"}).body()

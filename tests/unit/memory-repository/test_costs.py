@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from memory_repository import branching, committing, merging, reading, searching, store, timeline, worktrees
-from memory_repository.memory import Memory, Modify, Put
-from memory_repository.merge import Strategy
-from memory_repository.store import Repository
+from memory_repository.core.memory import Memory, Modify, Put
+from memory_repository.core.merge import Strategy
+from memory_repository.operations import branching, committing, merging, reading, searching, worktrees
+from memory_repository.storage import store, timeline
+from memory_repository.storage.store import Repository
 
 SMALL, LARGE = 100, 10_000
 NOW = datetime(2025, 3, 1, tzinfo=UTC)

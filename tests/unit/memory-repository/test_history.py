@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_repository.history import ancestors, is_ancestor, merge_bases
+from memory_repository.core.history import ancestors, is_ancestor, merge_bases
 
 History = dict[int, list[int]]
 

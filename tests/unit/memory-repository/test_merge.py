@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_repository.memory import Memory
-from memory_repository.merge import UNKNOWN, ConflictKind, MergedMemory, merge_bases_of, merge_memory, merge_sets
+from memory_repository.core.memory import Memory
+from memory_repository.core.merge import UNKNOWN, ConflictKind, MergedMemory, merge_bases_of, merge_memory, merge_sets
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "three_way_merge.json").read_text())
 

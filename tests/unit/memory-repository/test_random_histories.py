@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from memory_repository import branching, committing, merging, reading, searching, store, verify, worktrees
-from memory_repository.memory import Delete, Memory, Modify, Put
-from memory_repository.merge import Strategy
+from memory_repository.core.memory import Delete, Memory, Modify, Put
+from memory_repository.core.merge import Strategy
+from memory_repository.operations import branching, committing, merging, reading, searching, verify, worktrees
+from memory_repository.storage import store
 from thymos.errors import Refusal
 
 State = dict[str, str]

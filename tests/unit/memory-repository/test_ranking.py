@@ -2,7 +2,7 @@
 
 import math
 
-from memory_repository.ranking import bm25, memory_words, query_terms, words
+from memory_repository.core.ranking import bm25, memory_words, query_terms, words
 
 
 def test_words_are_runs_of_letters_and_digits_in_lower_case_without_accents() -> None:

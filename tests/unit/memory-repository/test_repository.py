@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from memory_repository import Delete, Memory, MemoryRepository, Modify, Put, refs
-from memory_repository.committing import CommitConflictError
+from memory_repository import Delete, Memory, MemoryRepository, Modify, Put
+from memory_repository.operations.committing import CommitConflictError
+from memory_repository.storage import refs
 from thymos.errors import Refusal, RefusalCode
 
 REFUNDS = Memory("refunds", "A refund takes thirty days.", "answer", {"keywords": ["money"]})

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from memory_repository import Memory, MemoryRepository, Modify, Put, limits
+from memory_repository import Memory, MemoryRepository, Modify, Put
+from memory_repository.core import limits
 from thymos.errors import Refusal, RefusalCode
 
 

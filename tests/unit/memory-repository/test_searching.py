@@ -3,7 +3,7 @@
 import pytest
 
 from memory_repository import Delete, Memory, MemoryRepository, Modify, Put
-from memory_repository.searching import CANDIDATES_MAX, Hits
+from memory_repository.operations.searching import CANDIDATES_MAX, Hits
 from thymos.errors import Refusal
 
 ARTICLES = [

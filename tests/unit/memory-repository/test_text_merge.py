@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_repository.text_merge import EDITS_MAX, matches, merge_text
+from memory_repository.core.text_merge import EDITS_MAX, matches, merge_text
 
 LINES = st.lists(st.sampled_from("abcde"), max_size=12)
 

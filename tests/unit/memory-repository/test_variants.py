@@ -2,8 +2,8 @@
 
 import pytest
 
-from memory_repository.memory import Memory, Modify
-from memory_repository.variants import (
+from memory_repository.core.memory import Memory, Modify
+from memory_repository.core.variants import (
     GENERATORS,
     KEYWORDS_MAX,
     PastOutcome,

@@ -2,8 +2,9 @@
 
 import pytest
 
-from memory_repository import Delete, Memory, MemoryRepository, Modify, Put, limits
-from memory_repository.committing import CommitConflictError
+from memory_repository import Delete, Memory, MemoryRepository, Modify, Put
+from memory_repository.core import limits
+from memory_repository.operations.committing import CommitConflictError
 from thymos.errors import Refusal, RefusalCode
 
 

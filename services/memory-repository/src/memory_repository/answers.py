@@ -6,21 +6,13 @@ Reads do not create a repository, writes do. A retry with the same `idempotency_
 
 from __future__ import annotations
 
-from memory_repository import (
-    branching,
-    committing,
-    handlers,
-    merging,
-    reading,
-    refs,
-    searching,
-    wire,
-    worktrees,
-)
-from memory_repository.committing import Committed
+from memory_repository import handlers, wire
+from memory_repository.core.merge import Strategy
 from memory_repository.handlers import found, opened
-from memory_repository.merge import Strategy
-from memory_repository.store import MAIN, has_repository
+from memory_repository.operations import branching, committing, merging, reading, searching, worktrees
+from memory_repository.operations.committing import Committed
+from memory_repository.storage import refs
+from memory_repository.storage.store import MAIN, has_repository
 from thymos import commands, events, requests
 from thymos.service import Endpoint
 from thymos.unit_of_work import Transaction

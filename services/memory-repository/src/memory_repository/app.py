@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from memory_repository import outcomes, store
 from memory_repository.answers import ENDPOINTS
 from memory_repository.gauges import figures
 from memory_repository.handlers import handle_command, handle_metrics
 from memory_repository.settings import Settings
+from memory_repository.storage import outcomes, store
 from thymos import subjects
 from thymos.service import Route, Service, ServiceSettings
 from thymos.unit_of_work import ServiceStore, StoreFactory

@@ -13,12 +13,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memory_repository import branching, committing, merging, outcomes, preparing, reading, store, wire
-from memory_repository.commits import CommitRow
-from memory_repository.committing import Committed
-from memory_repository.merge import Strategy
-from memory_repository.preparing import Proposal
-from memory_repository.store import Repository
+from memory_repository import wire
+from memory_repository.core.merge import Strategy
+from memory_repository.operations import branching, committing, merging, preparing, reading
+from memory_repository.operations.committing import Committed
+from memory_repository.operations.preparing import Proposal
+from memory_repository.storage import outcomes, store
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.store import Repository
 from thymos import commands, events
 from thymos.commands import ProposeStrategy
 from thymos.envelope import Envelope, happened_at

@@ -24,19 +24,20 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
 
-from memory_repository import branching, committing, merging, reading, searching, store, verify, worktrees
-from memory_repository.branching import Named
-from memory_repository.commits import CommitRow
-from memory_repository.committing import Committed
-from memory_repository.limits import invalid
-from memory_repository.memory import Change, Memory
-from memory_repository.merge import Strategy
-from memory_repository.merging import Merge
-from memory_repository.reading import Branch, Differences, Found, Page
-from memory_repository.searching import Hits
-from memory_repository.store import MAIN, Repository
-from memory_repository.verify import Verification
-from memory_repository.worktrees import Worktree
+from memory_repository.core.limits import invalid
+from memory_repository.core.memory import Change, Memory
+from memory_repository.core.merge import Strategy
+from memory_repository.operations import branching, committing, merging, reading, searching, verify, worktrees
+from memory_repository.operations.branching import Named
+from memory_repository.operations.committing import Committed
+from memory_repository.operations.merging import Merge
+from memory_repository.operations.reading import Branch, Differences, Found, Page
+from memory_repository.operations.searching import Hits
+from memory_repository.operations.verify import Verification
+from memory_repository.operations.worktrees import Worktree
+from memory_repository.storage import store
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.store import MAIN, Repository
 
 Clock = Callable[[], datetime]
 BUSY_SECONDS = 5.0

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from memory_repository.store import Repository
-from memory_repository.verify import verify
+from memory_repository.operations.verify import verify
+from memory_repository.storage.store import Repository
 
 
 def problems(database: Path) -> Sequence[str]:

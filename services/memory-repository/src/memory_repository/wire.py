@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from memory_repository import limits, memory, reading, searching
-from memory_repository.commits import CommitRow
-from memory_repository.merge import Conflict
-from memory_repository.store import Repository
-from memory_repository.worktrees import Worktree
+from memory_repository.core import limits, memory
+from memory_repository.core.merge import Conflict
+from memory_repository.operations import reading, searching
+from memory_repository.operations.worktrees import Worktree
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.store import Repository
 from thymos import requests
 from thymos.commands import MemoryChange
 

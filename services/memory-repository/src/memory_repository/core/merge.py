@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from memory_repository.canonical import canonical_json, same_json
-from memory_repository.memory import Memory
-from memory_repository.text_merge import Favour, merge_text
+from memory_repository.core.canonical import canonical_json, same_json
+from memory_repository.core.memory import Memory
+from memory_repository.core.text_merge import Favour, merge_text
 
 
 class Strategy(StrEnum):

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from memory_repository import fingerprint, timeline
-from memory_repository.canonical import canonical_json
-from memory_repository.commit_id import CommitHeader, commit_id, delta_hash, timestamp
-from memory_repository.timeline import Place, Slot
+from memory_repository.core import fingerprint
+from memory_repository.core.canonical import canonical_json
+from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp
+from memory_repository.storage import timeline
+from memory_repository.storage.timeline import Place, Slot
 
 _COLUMNS = (
     "commit_no, commit_id, line_id, seq, generation, delta, state_id, author, at, message, kind, meta, changes,"

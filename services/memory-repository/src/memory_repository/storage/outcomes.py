@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from memory_repository.store import MAIN
-from memory_repository.variants import OUTCOMES_MAX, PastOutcome
+from memory_repository.core.variants import OUTCOMES_MAX, PastOutcome
+from memory_repository.storage.store import MAIN
 from thymos.metrics import MetricsOutcomes
 from thymos.telemetry import Outcome
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from memory_repository import commits, limits, reading, refs, timeline, versions
-from memory_repository.canonical import canonical_json
-from memory_repository.commits import CommitRow, Draft
-from memory_repository.memory import Change, Memory, Put, apply_change, changed_ids
-from memory_repository.merge import Conflict, merge_memory
-from memory_repository.refs import Ref
-from memory_repository.store import Repository
-from memory_repository.timeline import Differing, Slot, View
+from memory_repository.core import limits
+from memory_repository.core.canonical import canonical_json
+from memory_repository.core.memory import Change, Memory, Put, apply_change, changed_ids
+from memory_repository.core.merge import Conflict, merge_memory
+from memory_repository.operations import reading
+from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.storage.commits import CommitRow, Draft
+from memory_repository.storage.refs import Ref
+from memory_repository.storage.store import Repository
+from memory_repository.storage.timeline import Differing, Slot, View
 from thymos.errors import Refusal, RefusalCode
 
 Wanted = Mapping[str, Memory | None]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from memory_repository import commits, limits, refs, timeline, versions
-from memory_repository.commit_id import timestamp
-from memory_repository.commits import CommitRow
-from memory_repository.committing import Committed, applied, checked_draft, land, new_slot
-from memory_repository.memory import Change, Memory
-from memory_repository.store import MAIN, Repository
+from memory_repository.core import limits
+from memory_repository.core.commit_id import timestamp
+from memory_repository.core.memory import Change, Memory
+from memory_repository.operations.committing import Committed, applied, checked_draft, land, new_slot
+from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.store import MAIN, Repository
 from thymos.errors import Refusal, RefusalCode
 
 

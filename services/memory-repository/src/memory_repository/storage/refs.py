@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from memory_repository import commits, limits
-from memory_repository.canonical import canonical_json
-from memory_repository.commit_id import timestamp
-from memory_repository.commits import CommitRow
+from memory_repository.core import limits
+from memory_repository.core.canonical import canonical_json
+from memory_repository.core.commit_id import timestamp
+from memory_repository.storage import commits
+from memory_repository.storage.commits import CommitRow
 from thymos.errors import Refusal, RefusalCode
 
 RefType = Literal["branch", "tag", "snapshot"]

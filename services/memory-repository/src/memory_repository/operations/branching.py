@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from memory_repository import commits, limits, refs, worktrees
-from memory_repository.commits import CommitRow
-from memory_repository.refs import RefType
-from memory_repository.store import MAIN, Repository
+from memory_repository.core import limits
+from memory_repository.operations import worktrees
+from memory_repository.storage import commits, refs
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.refs import RefType
+from memory_repository.storage.store import MAIN, Repository
 from thymos.errors import Refusal, RefusalCode
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from memory_repository import commits, limits, refs, timeline, versions
-from memory_repository.commits import CommitRow
-from memory_repository.memory import Memory
-from memory_repository.ranking import bm25, memory_words, query_terms
-from memory_repository.store import MAIN, Repository
-from memory_repository.timeline import View
+from memory_repository.core import limits
+from memory_repository.core.memory import Memory
+from memory_repository.core.ranking import bm25, memory_words, query_terms
+from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.store import MAIN, Repository
+from memory_repository.storage.timeline import View
 
 CANDIDATES_MAX: Final = 1_000
 """Visible candidates that are ranked."""

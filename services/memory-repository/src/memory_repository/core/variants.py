@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from memory_repository.memory import Memory, Modify
-from memory_repository.ranking import memory_words, words
+from memory_repository.core.memory import Memory, Modify
+from memory_repository.core.ranking import memory_words, words
 
 KEYWORDS: Final = "keywords"
 """The field that generators write: a list of words."""

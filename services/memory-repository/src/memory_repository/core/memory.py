@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from memory_repository import limits
-from memory_repository.canonical import canonical_json
+from memory_repository.core import limits
+from memory_repository.core.canonical import canonical_json
 from thymos.errors import Refusal, RefusalCode
 
 DEFAULT_KIND = "note"

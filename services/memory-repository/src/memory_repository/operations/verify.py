@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from memory_repository import commits, fingerprint, reading, refs, timeline
-from memory_repository.commit_id import CommitHeader, commit_id, delta_hash, timestamp, version_hash
-from memory_repository.commits import CommitRow
-from memory_repository.memory import Memory
-from memory_repository.store import Repository
+from memory_repository.core import fingerprint
+from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp, version_hash
+from memory_repository.core.memory import Memory
+from memory_repository.operations import reading
+from memory_repository.storage import commits, refs, timeline
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.store import Repository
 
 PROBLEMS_MAX = 100
 """Problems that a report lists; the rest is only counted by stopping there."""

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from memory_repository import commits, history, limits, refs, timeline, versions
-from memory_repository.commits import CommitRow
-from memory_repository.memory import Difference, Memory
-from memory_repository.store import MAIN, Repository
-from memory_repository.timeline import Differing, Slot
+from memory_repository.core import history, limits
+from memory_repository.core.memory import Difference, Memory
+from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.store import MAIN, Repository
+from memory_repository.storage.timeline import Differing, Slot
 from thymos.errors import Refusal, RefusalCode
 
 

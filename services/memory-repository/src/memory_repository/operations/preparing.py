@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from memory_repository import branching, committing, refs, timeline, versions
-from memory_repository.commits import CommitRow
-from memory_repository.committing import Committed
-from memory_repository.memory import Change, Memory
-from memory_repository.store import Repository
-from memory_repository.variants import GENERATORS, PastOutcome
+from memory_repository.core.memory import Change, Memory
+from memory_repository.core.variants import GENERATORS, PastOutcome
+from memory_repository.operations import branching, committing
+from memory_repository.operations.committing import Committed
+from memory_repository.storage import refs, timeline, versions
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.store import Repository
 from thymos.errors import Refusal, RefusalCode
 
 

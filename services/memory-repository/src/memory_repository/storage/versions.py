@@ -6,10 +6,10 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
-from memory_repository.canonical import canonical_json
-from memory_repository.commit_id import salt_of, version_hash
-from memory_repository.memory import Memory
-from memory_repository.ranking import memory_words
+from memory_repository.core.canonical import canonical_json
+from memory_repository.core.commit_id import salt_of, version_hash
+from memory_repository.core.memory import Memory
+from memory_repository.core.ranking import memory_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 
-from memory_repository import commits, limits, refs
-from memory_repository.commit_id import KEY_BYTES_MIN, timestamp
-from memory_repository.commits import CommitRow, Draft
+from memory_repository.core import limits
+from memory_repository.core.commit_id import KEY_BYTES_MIN, timestamp
+from memory_repository.storage import commits, refs
+from memory_repository.storage.commits import CommitRow, Draft
 from thymos.errors import Refusal, RefusalCode
 from thymos.names import check_agent, check_tenant
 
 MAIN = "main"
 """The branch that every repository begins with and that cannot be deleted."""
-SCHEMA = files("memory_repository").joinpath("schema.sql").read_text("utf-8")
+SCHEMA = files("memory_repository.storage").joinpath("schema.sql").read_text("utf-8")
 """SQL that creates the tables; running it again changes nothing."""
 KEY_BYTES = 32
 """How long a new repository's key should be."""

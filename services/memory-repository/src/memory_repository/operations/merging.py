@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from memory_repository import commits, limits, reading, refs, timeline, versions
-from memory_repository.commits import CommitRow, Draft
-from memory_repository.committing import checked_draft, new_slot
-from memory_repository.memory import Memory
-from memory_repository.merge import UNKNOWN, Base, Conflict, Strategy, merge_bases_of, merge_memory
-from memory_repository.store import Repository
-from memory_repository.timeline import Differing, Slot, View
+from memory_repository.core import limits
+from memory_repository.core.memory import Memory
+from memory_repository.core.merge import UNKNOWN, Base, Conflict, Strategy, merge_bases_of, merge_memory
+from memory_repository.operations import reading
+from memory_repository.operations.committing import checked_draft, new_slot
+from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.storage.commits import CommitRow, Draft
+from memory_repository.storage.store import Repository
+from memory_repository.storage.timeline import Differing, Slot, View
 
 NESTED_BASES_MAX: Final = 16
 """Criss-cross merges on top of each other that are looked through; beyond it a base counts as unknown."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from memory_repository.canonical import canonical_json
+from memory_repository.core.canonical import canonical_json
 
 KEY_BYTES_MIN = 16
 

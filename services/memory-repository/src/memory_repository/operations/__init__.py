@@ -1,0 +1,1 @@
+"""What can be done with a repository: one module per group of verbs, each inside the caller's transaction."""
