@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from thymos import commands, events, subjects
 from thymos.bus import Stored
 from thymos.client import decode_stored
 from thymos.commands import Command
+from thymos.database import Connection
 from thymos.dead_letters import DeadLetter
 from thymos.envelope import Envelope
 from thymos.errors import PoisonError
@@ -249,7 +249,7 @@ def everything_handled(ledger: Ledger, monitor: Monitor, history: Mapping[str, I
                 yield f"{consumer.service} handled {consumer.stream.name} of {agent} in another order"
 
 
-def memory_is_whole(connection: sqlite3.Connection, monitor: Monitor) -> Iterator[str]:
+def memory_is_whole(connection: Connection, monitor: Monitor) -> Iterator[str]:
     """The history is what it was when it was written, each commit has its event, and no experiment's branch is left."""
     for tenant, agent in connection.execute("SELECT tenant, agent FROM repository ORDER BY tenant, agent").fetchall():
         repo = memory_store.find_repository(connection, tenant, agent)
@@ -264,7 +264,7 @@ def memory_is_whole(connection: sqlite3.Connection, monitor: Monitor) -> Iterato
         yield from (f"{tenant}/{agent}: the branch {name} is left" for (name,) in names)
 
 
-def commits_kept(connection: sqlite3.Connection, notes: Mapping[tuple[str, str, str], bool]) -> Iterator[str]:
+def commits_kept(connection: Connection, notes: Mapping[tuple[str, str, str], bool]) -> Iterator[str]:
     """Each commit that was acknowledged is there once; one whose answer was lost, at most once.
 
     Args:
@@ -280,7 +280,7 @@ def commits_kept(connection: sqlite3.Connection, notes: Mapping[tuple[str, str, 
             yield f"{tenant}/{agent}: commit {message!r} is there {count} times (acknowledged: {acknowledged})"
 
 
-def nothing_left_of_experiments(connection: sqlite3.Connection) -> Iterator[str]:
+def nothing_left_of_experiments(connection: Connection) -> Iterator[str]:
     """worktree-scaler holds no fleet, reservation or open task of an experiment."""
     for what, question in (
         ("fleet", "SELECT branch FROM fleets WHERE experiment_id IS NOT NULL"),
@@ -294,7 +294,7 @@ def nothing_left_of_experiments(connection: sqlite3.Connection) -> Iterator[str]
         yield from (f"a {what} is left: {row[0]}" for row in connection.execute(question))
 
 
-def boxes_are_consistent(connection: sqlite3.Connection, service: str) -> Iterator[str]:
+def boxes_are_consistent(connection: Connection, service: str) -> Iterator[str]:
     """Everything is published, and the file is sound."""
     waiting = connection.execute("SELECT count(*) FROM outbox").fetchone()[0]
     if waiting:
@@ -321,7 +321,7 @@ def only_the_hostile_are_dead(monitor: Monitor, letters: Iterable[Stored]) -> It
     yield from (f"a hostile message is not among the dead letters: {body[:120]!r}" for body in sorted(hostile - dead))
 
 
-def folded_state_is_stored(connection: sqlite3.Connection, folded: Mapping[Agent, AgentState]) -> Iterator[str]:
+def folded_state_is_stored(connection: Connection, folded: Mapping[Agent, AgentState]) -> Iterator[str]:
     """What decision-engine's committed steps fold to is what its file holds."""
     for (tenant, agent), state in folded.items():
         row = connection.execute("SELECT state FROM agents WHERE tenant = ? AND agent = ?", (tenant, agent)).fetchone()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from thymos.database import SqliteConnection
 from thymos.unit_of_work import ServiceStore
 
 from .faults import AFTER, BEFORE, WITHIN, Faults
@@ -48,7 +48,7 @@ class StoreThread(StoreExecutor):
         owner.at_death.append(self._die)
 
     @property
-    def connection(self) -> sqlite3.Connection:
+    def connection(self) -> SqliteConnection:
         """The store's own connection."""
         assert self.store is not None
         return self.store._connection

@@ -4,6 +4,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from thymos.database import Connection
 from thymos.errors import StoreUnavailableError
 
 FREE_BYTES_MIN = 1024 * 1024
@@ -53,7 +54,7 @@ def disk_finding(path: Path) -> str:
     return f"the disk that holds {path.name} is full ({free_bytes} bytes are free): make room there"
 
 
-def probe(connection: sqlite3.Connection) -> None:
+def probe(connection: Connection) -> None:
     """Write as much as an ordinary transaction does, and take it back. Raises sqlite3.Error when it cannot."""
     for statement in (f"INSERT INTO probe VALUES (zeroblob({PROBE_BYTES}))", "DELETE FROM probe"):
         connection.execute("BEGIN IMMEDIATE")

@@ -5,9 +5,9 @@ by deadlines, which are of none. What is published about it goes on in its own t
 caused the step is linked.
 """
 
-import sqlite3
 from dataclasses import dataclass
 
+from thymos.database import Connection
 from thymos.message import Message
 from thymos.trace_context import same_trace
 
@@ -33,16 +33,19 @@ def story_of(message: Message, tenant: str, agent: str, correlation_id: str | No
     return f"{tenant}/{agent}/{name}" if name else None
 
 
-def note(connection: sqlite3.Connection, story: str | None, traceparent: str | None) -> None:
+def note(connection: Connection, story: str | None, traceparent: str | None) -> None:
     """Remember the trace that a story began in. The first one stays."""
     if story is None or traceparent is None:
         return
-    cursor = connection.execute("INSERT OR IGNORE INTO stories(story, traceparent) VALUES (?, ?)", (story, traceparent))
-    if cursor.rowcount:
-        connection.execute("DELETE FROM stories WHERE position <= ?", ((cursor.lastrowid or 0) - STORIES_MAX,))
+    new = connection.execute(
+        "INSERT INTO stories(story, traceparent) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING position",
+        (story, traceparent),
+    ).fetchone()
+    if new:
+        connection.execute("DELETE FROM stories WHERE position <= ?", (new[0] - STORIES_MAX,))
 
 
-def placed(connection: sqlite3.Connection, story: str | None, cause: str | None) -> Place:
+def placed(connection: Connection, story: str | None, cause: str | None) -> Place:
     """Where a message of a story stands, whose cause is in the given step."""
     if story is None:
         return Place(cause)

@@ -24,6 +24,7 @@ from typing import TypeVar
 
 from thymos import store_health, stories
 from thymos.bus import CONTENT_TYPE_HEADER, Bus
+from thymos.database import Connection, open_sqlite
 from thymos.envelope import CONTENT_TYPE, Envelope, subject_of
 from thymos.errors import PoisonError, StoreUnavailableError, TransientError
 from thymos.message import Kind, Message
@@ -94,7 +95,7 @@ class Cause:
 class Transaction:
     """What a handler may touch: its tables, the time, and the outbox."""
 
-    def __init__(self, connection: sqlite3.Connection, now: datetime, source: str, cause: Cause) -> None:
+    def __init__(self, connection: Connection, now: datetime, source: str, cause: Cause) -> None:
         self.connection = connection
         self.now = now
         self.source = source
@@ -234,7 +235,7 @@ class ServiceStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise store_health.unavailable(self.path, error) or error from error
-        self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
+        self._connection = open_sqlite(self.path)
         self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
         self._connection.executescript(SCHEMA)
         self._connection.executescript(schema)
@@ -342,10 +343,10 @@ class ServiceStore:
                 if known:
                     return bytes(known[0])
                 reply = work(tx)
-                position = tx.connection.execute(
-                    "INSERT INTO replies(key, reply) VALUES (?, ?)", (idempotency_key, reply)
-                ).lastrowid
-                tx.connection.execute("DELETE FROM replies WHERE position <= ?", ((position or 0) - REPLIES_MAX,))
+                (position,) = tx.connection.execute(
+                    "INSERT INTO replies(key, reply) VALUES (?, ?) RETURNING position", (idempotency_key, reply)
+                ).fetchone()
+                tx.connection.execute("DELETE FROM replies WHERE position <= ?", (position - REPLIES_MAX,))
                 return reply
 
         reply = await self.run(whole)
@@ -355,7 +356,7 @@ class ServiceStore:
     def _remember(self, consumer: str, message_id: str, now: datetime) -> bool:
         """Note a message as handled; False when it was before."""
         cursor = self._connection.execute(
-            "INSERT OR IGNORE INTO inbox(consumer, message_id, at) VALUES (?, ?, ?)",
+            "INSERT INTO inbox(consumer, message_id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             (consumer, message_id, now.timestamp()),
         )
         if cursor.rowcount == 0:

@@ -1,6 +1,5 @@
 """The shell's own rules: what time it is for a decision, and how much a reply may hold."""
 
-import sqlite3
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from decision_engine.handlers import AFTER_FAILURE, BEHIND, BEHIND_MAX, Catching
 from decision_engine.settings import Settings
 from decision_engine.testing import BEGIN, Story
 from thymos import unit_of_work
+from thymos.database import open_sqlite
 from thymos.requests import Answer
 from thymos.unit_of_work import Cause, Transaction
 
@@ -89,7 +89,7 @@ def test_an_agent_that_fails_does_not_stop_the_deadlines_of_the_others(
 ) -> None:
     story = Story().drops()
     handlers = Handlers(Settings(tmp_path / "thymos.toml", story.policy), catching_up=started())
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection = open_sqlite(":memory:")
     connection.executescript(f"{store.SCHEMA}; {unit_of_work.SCHEMA}")
     for tenant in ("a-broken", "b-whole"):
         handlers.states.save(connection, replace(story.state, tenant=tenant), BEGIN)

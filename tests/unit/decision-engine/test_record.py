@@ -1,12 +1,12 @@
 """What is shown of an experiment: the same names in every phase, and nothing lost on the way through the store."""
 
 import json
-import sqlite3
 
 from decision_engine import store
 from decision_engine.experiment import Experiment
 from decision_engine.record import decision_record, experiment_record
 from decision_engine.testing import BEGIN, Story
+from thymos.database import open_sqlite
 from thymos.requests import ExperimentRecord
 
 NAMES = {
@@ -36,7 +36,7 @@ def test_an_experiment_has_the_same_names_from_its_opening_to_its_end() -> None:
 
 
 def test_records_come_back_from_the_store_as_they_were_newest_first() -> None:
-    connection = sqlite3.connect(":memory:")
+    connection = open_sqlite(":memory:")
     connection.executescript(store.SCHEMA)
     story = Story().runs().pairs("1111", "0000")
     record = shown(story.experiment())

@@ -4,7 +4,6 @@ A repository of 100 memories and one of 10,000: what is O(1) or O(changes) must 
 the few steps of a deeper tree.
 """
 
-import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +14,7 @@ from memory_repository.core.merge import Strategy
 from memory_repository.operations import branching, committing, merging, reading, searching, worktrees
 from memory_repository.storage import store, timeline
 from memory_repository.storage.store import Repository
+from thymos.database import SqliteConnection, open_sqlite
 
 SMALL, LARGE = 100, 10_000
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
@@ -22,7 +22,7 @@ NOW = datetime(2025, 3, 1, tzinfo=UTC)
 
 def filled(size: int) -> Repository:
     """A repository of `size` memories, with a branch `idea` ten commits ahead and `main` five."""
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    db = open_sqlite(":memory:")
     db.executescript(store.SCHEMA)
     repo = store.open_repository(db, "t", "a", now=NOW, key=b"k" * 32).repository
     everything = [Put(Memory(f"m{n:06}", f"memory number{n} of many")) for n in range(size)]
@@ -51,6 +51,7 @@ def steps(repo: Repository, work: Callable[[Repository], object]) -> int:
         count += 1
         return 0
 
+    assert isinstance(repo.db, SqliteConnection)
     repo.db.execute("BEGIN")
     repo.db.set_progress_handler(step, 1)
     try:

@@ -3,7 +3,6 @@
 The model keeps a whole copy of the state per commit and merges record by record with the rule of the truth table.
 """
 
-import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +14,7 @@ from memory_repository.core.memory import Delete, Memory, Modify, Put
 from memory_repository.core.merge import Strategy
 from memory_repository.operations import branching, committing, merging, reading, searching, verify, worktrees
 from memory_repository.storage import store
+from thymos.database import open_sqlite
 from thymos.errors import Refusal
 
 State = dict[str, str]
@@ -38,7 +38,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(target=commits)
     def begin(self) -> str:
-        self.db = sqlite3.connect(":memory:", isolation_level=None)
+        self.db = open_sqlite(":memory:")
         self.db.executescript(store.SCHEMA)
         self.time = NOW
         opened = store.open_repository(self.db, "t", "a", now=self.now(), key=b"k" * 32)
@@ -109,7 +109,8 @@ class Histories(RuleBasedStateMachine):
             assert {conflict.id for conflict in done.conflicts} == conflicts
             assert done.open == (bool(conflicts) and strategy is Strategy.MANUAL)
             if not done.open:
-                assert done.changed == (expected != self.states[ours])
+                # A merge that decides conflicts is recorded, even if all of them for what was there.
+                assert done.changed == (bool(conflicts) or expected != self.states[ours])
         else:
             expected = self.read(done.commit.id)
         return self.record(target, done.commit.id, [ours, theirs], expected) if done.changed else ours

@@ -11,6 +11,7 @@ import pytest
 from memory_repository import Delete, Memory, MemoryRepository, Modify, Put
 from memory_repository.operations.committing import CommitConflictError
 from memory_repository.storage import refs
+from thymos.database import SqliteConnection
 from thymos.errors import Refusal, RefusalCode
 
 REFUNDS = Memory("refunds", "A refund takes thirty days.", "answer", {"keywords": ["money"]})
@@ -312,7 +313,7 @@ def test_an_operation_that_is_cut_off_anywhere_leaves_nothing_behind(tmp_path: P
             assert memory.verify().ok
 
 
-def cut_off(connection: sqlite3.Connection, operation: Callable[[], object], after: int) -> bool:
+def cut_off(connection: SqliteConnection, operation: Callable[[], object], after: int) -> bool:
     """Whether the operation was interrupted after so many steps, or came through before."""
     count = 0
 

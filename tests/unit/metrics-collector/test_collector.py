@@ -17,6 +17,7 @@ from metrics_collector.fleet import FleetLimits
 from metrics_collector.handlers import Handlers
 from metrics_collector.window import Limits
 from thymos import subjects
+from thymos.database import Connection, open_sqlite
 from thymos.envelope import Envelope
 from thymos.events import BaselineFrozen, CommitMarkedGood
 from thymos.message import Message
@@ -29,14 +30,14 @@ NOW = to_us(START)
 
 
 @pytest.fixture
-def db() -> Iterator[sqlite3.Connection]:
+def db() -> Iterator[Connection]:
     connection = open_db()
     yield connection
     connection.close()
 
 
-def open_db() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+def open_db() -> Connection:
+    connection = open_sqlite(":memory:")
     connection.executescript(store.SCHEMA)
     return connection
 
@@ -65,18 +66,18 @@ def changed(emissions: list[Emission]) -> list[MetricsChanged]:
     return [e.message for e in emissions if isinstance(e.message, MetricsChanged)]
 
 
-def main_metrics(collector: Collector, db: sqlite3.Connection, now_us: int = NOW) -> AgentMetrics:
+def main_metrics(collector: Collector, db: Connection, now_us: int = NOW) -> AgentMetrics:
     return collector.metrics(db, "default", "support", now_us, "main")[0]
 
 
-def everything(collector: Collector, db: sqlite3.Connection, now_us: int = NOW) -> list[AgentMetrics]:
+def everything(collector: Collector, db: Connection, now_us: int = NOW) -> list[AgentMetrics]:
     return [m for agent in collector.agents(db, "default") for m in collector.metrics(db, "default", agent, now_us)]
 
 
 # --- outcomes ------------------------------------------------------------------------------------------------------
 
 
-def test_outcomes_become_rows_and_a_snapshot(db: sqlite3.Connection) -> None:
+def test_outcomes_become_rows_and_a_snapshot(db: Connection) -> None:
     emissions = Collector().observe(db, [finished("t1"), finished("t2", Outcome.FAILED)], NOW)
     assert [(row.row, row.task_id, row.outcome) for row in rows(emissions)] == [
         (1, "t1", Outcome.SUCCEEDED),
@@ -86,7 +87,7 @@ def test_outcomes_become_rows_and_a_snapshot(db: sqlite3.Connection) -> None:
     assert isinstance(emissions[0].message, MetricsOutcomes)
 
 
-def test_the_same_task_under_another_message_id_counts_once(db: sqlite3.Connection) -> None:
+def test_the_same_task_under_another_message_id_counts_once(db: Connection) -> None:
     collector = Collector()
     first = collector.observe(db, [finished("t1")], NOW)
     again = collector.observe(db, [finished("t1", Outcome.FAILED)], NOW)
@@ -94,7 +95,7 @@ def test_the_same_task_under_another_message_id_counts_once(db: sqlite3.Connecti
     assert main_metrics(collector, db).task.total == 1
 
 
-def test_a_task_counts_once_per_arm_and_once_outside_experiments(db: sqlite3.Connection) -> None:
+def test_a_task_counts_once_per_arm_and_once_outside_experiments(db: Connection) -> None:
     arms: list[dict[str, Any]] = [
         {"branch": "experiment-1-control", "experiment_id": "1", "arm": "control"},
         {"branch": "experiment-1-cautious", "experiment_id": "1", "arm": "cautious"},
@@ -110,18 +111,18 @@ def test_a_task_counts_once_per_arm_and_once_outside_experiments(db: sqlite3.Con
     ]
 
 
-def test_rows_of_one_message_are_consecutive_whatever_order_the_arms_report_in(db: sqlite3.Connection) -> None:
+def test_rows_of_one_message_are_consecutive_whatever_order_the_arms_report_in(db: Connection) -> None:
     mixed = [finished(f"t{n}", branch="main" if n % 2 else "other") for n in range(6)]
     messages = [e.message for e in Collector().observe(db, mixed, NOW) if isinstance(e.message, MetricsOutcomes)]
     assert [[row.row for row in message.rows] for message in messages] == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_agents_have_row_counters_of_their_own(db: sqlite3.Connection) -> None:
+def test_agents_have_row_counters_of_their_own(db: Connection) -> None:
     emissions = Collector().observe(db, [finished("t1", agent="a"), finished("t1", agent="b")], NOW)
     assert [(e.agent, row.row) for e in emissions for row in rows([e])] == [("a", 1), ("b", 1)]
 
 
-def test_an_answer_that_awaits_its_grade_is_a_response_and_no_outcome(db: sqlite3.Connection) -> None:
+def test_an_answer_that_awaits_its_grade_is_a_response_and_no_outcome(db: Connection) -> None:
     collector = Collector()
     collector.observe(db, [sent(TaskStarted(task_id="t1")), sent(TaskStarted(task_id="t2"))], NOW)
     answer = collector.observe(db, [finished("t1", latency_ms=40.0, awaits_grade=True)], NOW)
@@ -133,7 +134,7 @@ def test_an_answer_that_awaits_its_grade_is_a_response_and_no_outcome(db: sqlite
     assert main_metrics(collector, db).task.failed == 1
 
 
-def test_an_arm_cannot_grade_itself(db: sqlite3.Connection) -> None:
+def test_an_arm_cannot_grade_itself(db: Connection) -> None:
     collector = Collector()
     arm: dict[str, Any] = {"branch": "experiment-1-bold", "experiment_id": "1", "arm": "bold"}
     boast = collector.observe(db, [finished("t1", latency_ms=40.0, source="raw-client", **arm)], NOW)
@@ -144,7 +145,7 @@ def test_an_arm_cannot_grade_itself(db: sqlite3.Connection) -> None:
     assert [row.outcome for row in rows(grade)] == [Outcome.FAILED]
 
 
-def test_a_late_outcome_keeps_its_row_and_leaves_the_window_alone(db: sqlite3.Connection) -> None:
+def test_a_late_outcome_keeps_its_row_and_leaves_the_window_alone(db: Connection) -> None:
     collector = Collector()
     emissions = collector.observe(db, [finished("now"), finished("late", ago=400), finished("early", ago=-400)], NOW)
     assert [row.task_id for row in rows(emissions)] == ["now", "late", "early"]
@@ -152,7 +153,7 @@ def test_a_late_outcome_keeps_its_row_and_leaves_the_window_alone(db: sqlite3.Co
     assert (seen.task.total, seen.task.late) == (1, 2)
 
 
-def test_a_message_without_a_time_happened_when_it_was_received(db: sqlite3.Connection) -> None:
+def test_a_message_without_a_time_happened_when_it_was_received(db: Connection) -> None:
     timeless = finished("t").model_copy(update={"time": from_us(0)})
     collector = Collector()
     assert [row.finished_at for row in rows(collector.observe(db, [timeless], NOW))] == [START]
@@ -162,7 +163,7 @@ def test_a_message_without_a_time_happened_when_it_was_received(db: sqlite3.Conn
 # --- snapshots -----------------------------------------------------------------------------------------------------
 
 
-def test_snapshots_are_coalesced_and_none_is_forgotten(db: sqlite3.Connection) -> None:
+def test_snapshots_are_coalesced_and_none_is_forgotten(db: Connection) -> None:
     collector = Collector()
     assert len(changed(collector.observe(db, [finished("t1")], NOW))) == 1
     assert changed(collector.observe(db, [finished("t2")], NOW + 1_000)) == []
@@ -171,7 +172,7 @@ def test_snapshots_are_coalesced_and_none_is_forgotten(db: sqlite3.Connection) -
     assert changed(collector.due(db, NOW + 900_000)) == []
 
 
-def test_an_arm_has_a_window_of_its_own_besides_its_branch(db: sqlite3.Connection) -> None:
+def test_an_arm_has_a_window_of_its_own_besides_its_branch(db: Connection) -> None:
     arm = finished("t1", branch="main", experiment_id="1", arm="control")
     snapshots = changed(Collector().observe(db, [arm, finished("t2", Outcome.FAILED)], NOW))
     assert {(m.arm, m.metrics.task.total, m.metrics.task.success_rate) for m in snapshots} == {
@@ -180,7 +181,7 @@ def test_an_arm_has_a_window_of_its_own_besides_its_branch(db: sqlite3.Connectio
     }
 
 
-def test_time_passing_is_a_change_too(db: sqlite3.Connection) -> None:
+def test_time_passing_is_a_change_too(db: Connection) -> None:
     collector = Collector()
     collector.observe(db, [finished("t1")], NOW)
     later = NOW + 301 * SECOND_US
@@ -189,7 +190,7 @@ def test_time_passing_is_a_change_too(db: sqlite3.Connection) -> None:
     assert collector.sweep(db, later + SECOND_US) == 0
 
 
-def test_load_comes_from_heartbeats(db: sqlite3.Connection) -> None:
+def test_load_comes_from_heartbeats(db: Connection) -> None:
     collector = Collector()
     beat = AgentHeartbeat(worktree_id="w1", in_flight=3, capacity=4)
     assert [m.metrics.load for m in changed(collector.observe(db, [sent(beat)], NOW))] == [0.75]
@@ -207,7 +208,7 @@ def batch(first: int, count: int, outcome: Outcome = Outcome.SUCCEEDED, ago: flo
     return [finished(f"t{n}", outcome, ago) for n in range(first, first + count)]
 
 
-def test_the_baseline_freezes_once_after_its_samples(db: sqlite3.Connection) -> None:
+def test_the_baseline_freezes_once_after_its_samples(db: Connection) -> None:
     collector = Collector(baseline_samples=100)
     assert frozen(collector.observe(db, batch(0, 99), NOW)) == []
     events = frozen(collector.observe(db, batch(99, 50, Outcome.FAILED), NOW))
@@ -215,7 +216,7 @@ def test_the_baseline_freezes_once_after_its_samples(db: sqlite3.Connection) -> 
     assert frozen(collector.observe(db, batch(200, 300), NOW)) == []
 
 
-def test_a_good_mark_begins_a_new_baseline(db: sqlite3.Connection) -> None:
+def test_a_good_mark_begins_a_new_baseline(db: Connection) -> None:
     collector = Collector(baseline_samples=100)
     collector.observe(db, batch(0, 150), NOW)
     assert collector.mark_good(db, "default", "support", NOW, NOW)
@@ -227,7 +228,7 @@ def test_a_good_mark_begins_a_new_baseline(db: sqlite3.Connection) -> None:
 
 
 @pytest.mark.parametrize("year", [1970, 2999])
-def test_a_mark_of_a_wrong_clock_begins_its_baseline_now(db: sqlite3.Connection, year: int) -> None:
+def test_a_mark_of_a_wrong_clock_begins_its_baseline_now(db: Connection, year: int) -> None:
     collector = Collector(baseline_samples=100)
     collector.observe(db, batch(0, 150, ago=2), NOW)
     mark = sent(CommitMarkedGood(branch="main", commit="c", samples=20, restart_baseline=True))
@@ -238,7 +239,7 @@ def test_a_mark_of_a_wrong_clock_begins_its_baseline_now(db: sqlite3.Connection,
 
 
 def test_a_rollback_throws_away_a_baseline_that_is_being_collected_but_none_that_is_frozen(
-    db: sqlite3.Connection,
+    db: Connection,
 ) -> None:
     collector = Collector(baseline_samples=100)
     collector.observe(db, batch(0, 80, Outcome.FAILED, ago=1), NOW)
@@ -248,14 +249,14 @@ def test_a_rollback_throws_away_a_baseline_that_is_being_collected_but_none_that
     assert not collector.roll_back(db, "default", "support", NOW, NOW)
 
 
-def test_what_is_late_is_in_no_baseline(db: sqlite3.Connection) -> None:
+def test_what_is_late_is_in_no_baseline(db: Connection) -> None:
     collector = Collector(baseline_samples=100)
     collector.observe(db, batch(0, 99), NOW)
     assert frozen(collector.observe(db, batch(100, 50, Outcome.FAILED, ago=400), NOW)) == []
     assert [e.failures for e in frozen(collector.observe(db, batch(200, 1), NOW))] == [0]
 
 
-def test_only_main_makes_the_baseline(db: sqlite3.Connection) -> None:
+def test_only_main_makes_the_baseline(db: Connection) -> None:
     collector = Collector(baseline_samples=100)
     other = [finished(f"t{n}", branch="experiment-1-control", experiment_id="1", arm="control") for n in range(200)]
     assert frozen(collector.observe(db, other, NOW)) == []
@@ -276,7 +277,7 @@ def some_of_everything() -> list[Envelope[Message]]:
     ]
 
 
-def test_a_restart_continues_exactly_where_it_was(db: sqlite3.Connection) -> None:
+def test_a_restart_continues_exactly_where_it_was(db: Connection) -> None:
     first = Collector(baseline_samples=100)
     first.observe(db, some_of_everything(), NOW)
     reborn = Collector(baseline_samples=100)
@@ -285,7 +286,7 @@ def test_a_restart_continues_exactly_where_it_was(db: sqlite3.Connection) -> Non
     assert [e.failures for e in frozen(reborn.observe(db, batch(100, 60), NOW))] == [33]
 
 
-def test_what_was_rolled_back_never_happened(db: sqlite3.Connection) -> None:
+def test_what_was_rolled_back_never_happened(db: Connection) -> None:
     collector = Collector(baseline_samples=100)
     collector.observe(db, some_of_everything(), NOW)
     before = everything(collector, db)
@@ -297,7 +298,7 @@ def test_what_was_rolled_back_never_happened(db: sqlite3.Connection) -> None:
     assert rows(collector.observe(db, batch(500, 1), NOW))[0].row == 61
 
 
-def test_a_failure_in_the_middle_leaves_no_trace_either(db: sqlite3.Connection) -> None:
+def test_a_failure_in_the_middle_leaves_no_trace_either(db: Connection) -> None:
     collector = Collector()
     collector.observe(db, some_of_everything(), NOW)
     before = everything(collector, db)
@@ -327,7 +328,7 @@ def test_windows_depend_neither_on_order_nor_duplicates_nor_batches_nor_restarts
     shaken.close()
 
 
-def test_the_file_holds_no_more_than_the_windows(db: sqlite3.Connection) -> None:
+def test_the_file_holds_no_more_than_the_windows(db: Connection) -> None:
     collector = Collector(FleetLimits(window=Limits(count_max=10)))
     for first in range(0, 100, 7):
         collector.observe(db, batch(first, 7), NOW)
@@ -336,7 +337,7 @@ def test_the_file_holds_no_more_than_the_windows(db: sqlite3.Connection) -> None
     assert db.execute("SELECT count(*) FROM sample").fetchone() == (0,)
 
 
-def test_deleting_a_branch_ends_its_windows_and_no_task_counts_again(db: sqlite3.Connection) -> None:
+def test_deleting_a_branch_ends_its_windows_and_no_task_counts_again(db: Connection) -> None:
     collector = Collector()
     arm: dict[str, Any] = {"branch": "experiment-1-a", "experiment_id": "1", "arm": "a"}
     collector.observe(db, [finished("t1"), finished("t1", **arm)], NOW)
@@ -346,7 +347,7 @@ def test_deleting_a_branch_ends_its_windows_and_no_task_counts_again(db: sqlite3
     assert rows(collector.observe(db, [finished("t1", **arm)], NOW)) == []
 
 
-def test_too_many_branches_drop_the_one_used_longest_ago_but_never_main(db: sqlite3.Connection) -> None:
+def test_too_many_branches_drop_the_one_used_longest_ago_but_never_main(db: Connection) -> None:
     collector = Collector(FleetLimits(windows_per_agent_max=3))
     for branch in ("main", "a", "b", "c", "d"):
         collector.observe(db, [finished("t1", branch=branch)], NOW)
@@ -354,7 +355,7 @@ def test_too_many_branches_drop_the_one_used_longest_ago_but_never_main(db: sqli
     assert everything(Collector(), db) == everything(collector, db)
 
 
-def test_too_many_agents_drop_the_one_heard_of_longest_ago_and_its_rows_go_on_later(db: sqlite3.Connection) -> None:
+def test_too_many_agents_drop_the_one_heard_of_longest_ago_and_its_rows_go_on_later(db: Connection) -> None:
     collector = Collector(FleetLimits(agents_max=2))
     for agent in ("a", "b", "c"):
         collector.observe(db, [finished("t1", agent=agent)], NOW)
@@ -362,21 +363,21 @@ def test_too_many_agents_drop_the_one_heard_of_longest_ago_and_its_rows_go_on_la
     assert rows(collector.observe(db, [finished("t2", agent="a")], NOW))[0].row == 2
 
 
-def test_too_many_samples_drop_whole_agents(db: sqlite3.Connection) -> None:
+def test_too_many_samples_drop_whole_agents(db: Connection) -> None:
     collector = Collector(FleetLimits(samples_max=10))
     for agent in ("a", "b", "c"):
         collector.observe(db, [finished(f"t{n}", agent=agent) for n in range(5)], NOW)
     assert list(collector.agents(db, "default")) == ["b", "c"]
 
 
-def test_an_idle_branch_is_forgotten_and_main_is_not(db: sqlite3.Connection) -> None:
+def test_an_idle_branch_is_forgotten_and_main_is_not(db: Connection) -> None:
     collector = Collector()
     collector.observe(db, [finished("t1"), finished("t1", branch="old")], NOW)
     collector.sweep(db, NOW + 3_601 * SECOND_US)
     assert [m.branch for m in collector.metrics(db, "default", "support", NOW)] == ["main"]
 
 
-def test_nobody_sees_the_agents_of_another_tenant(db: sqlite3.Connection) -> None:
+def test_nobody_sees_the_agents_of_another_tenant(db: Connection) -> None:
     collector = Collector()
     collector.observe(db, [finished("t1")], NOW)
     assert list(collector.agents(db, "default")) == ["support"]

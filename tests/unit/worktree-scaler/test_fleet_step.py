@@ -2,7 +2,6 @@
 ours.
 """
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ import pytest
 
 from thymos.bus import QueueDepth
 from thymos.commands import ReserveWorktrees, RunScenario
+from thymos.database import open_sqlite
 from thymos.envelope import Envelope, decode
 from thymos.errors import Refusal
 from thymos.events import Arm, ExperimentClosed, Verdict, WorktreeFailed
@@ -42,7 +42,7 @@ class World:
     """A scaler without processes and bus: the test says what was seen, and reads what is to be done."""
 
     def __init__(self, settings: ScalerSettings = SETTINGS) -> None:
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection = open_sqlite(":memory:")
         self.connection.executescript(SCHEMA + store.SCHEMA + scenario_runs.SCHEMA)
         self.settings = settings
         self.step = FleetStep(settings)

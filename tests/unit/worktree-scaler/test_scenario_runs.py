@@ -1,6 +1,5 @@
 """A scenario being run: what agents say about its tasks, and what is published of it."""
 
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from thymos.commands import RunScenario
+from thymos.database import open_sqlite
 from thymos.envelope import Envelope, decode
 from thymos.events import Arm
 from thymos.message import Message
@@ -34,7 +34,7 @@ class Run:
     """One scenario of one task at two arms, and agents that talk about it; time passes as the test says."""
 
     def __init__(self, settings: ScalerSettings) -> None:
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection = open_sqlite(":memory:")
         self.connection.executescript(SCHEMA + store.SCHEMA + scenario_runs.SCHEMA)
         self.handlers = Handlers(settings, lambda: None)
         self.now = NOW

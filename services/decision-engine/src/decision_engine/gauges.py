@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -10,6 +9,7 @@ from decision_engine import agent_state
 from decision_engine.agent_state import Figures
 from decision_engine.phases import Phase
 from decision_engine.record import versioning_metrics
+from thymos.database import Connection
 from thymos.observability.catalogue import OTHER, TENANTS_MAX
 from thymos.observability.instruments import Figure
 from thymos.requests import VersioningMetrics
@@ -18,7 +18,7 @@ NEWEST = 2_000
 """Experiments that are looked through for open ones: they do not stay open for long."""
 
 
-def figures(connection: sqlite3.Connection, looks: int) -> Iterator[Figure]:
+def figures(connection: Connection, looks: int) -> Iterator[Figure]:
     """All gauges; `looks` counts looks at evidence since the start."""
     of_tenants: dict[str, list[Figures]] = defaultdict(list)
     for tenant, text in connection.execute("SELECT tenant, figures FROM agents ORDER BY tenant"):

@@ -6,7 +6,6 @@ they were parsed from; they are used only while the row still holds those very b
 
 from __future__ import annotations
 
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from importlib import resources
 
 from decision_engine import agent_state
 from decision_engine.agent_state import AgentState, Figures
+from thymos.database import Connection
 from thymos.requests import DecisionRecord, ExperimentRecord
 from thymos.subjects import WHOLE_SERVICE
 
@@ -32,7 +32,7 @@ class AgentStates:
     def __init__(self) -> None:
         self._parsed: OrderedDict[tuple[str, str], tuple[bytes, AgentState]] = OrderedDict()
 
-    def load(self, connection: sqlite3.Connection, tenant: str, agent: str) -> AgentState:
+    def load(self, connection: Connection, tenant: str, agent: str) -> AgentState:
         """The agent's state; of an unknown agent the empty one."""
         found = connection.execute(
             "SELECT state FROM agents WHERE tenant = ? AND agent = ?", (tenant, agent)
@@ -45,7 +45,7 @@ class AgentStates:
             return known[1]
         return agent_state.from_json(text)
 
-    def save(self, connection: sqlite3.Connection, state: AgentState, wake_at: datetime | None) -> None:
+    def save(self, connection: Connection, state: AgentState, wake_at: datetime | None) -> None:
         """Keep the state; `wake_at` is when it has to be looked at again."""
         text = agent_state.to_json(state)
         connection.execute(
@@ -60,7 +60,7 @@ class AgentStates:
             self._parsed.popitem(last=False)
 
 
-def due(connection: sqlite3.Connection, now: datetime) -> list[tuple[str, str]]:
+def due(connection: Connection, now: datetime) -> list[tuple[str, str]]:
     """The (tenant, agent) pairs whose time has come, the longest overdue first."""
     rows = connection.execute(
         "SELECT tenant, agent FROM agents WHERE wake_at <= ? ORDER BY wake_at LIMIT ?", (_utc(now), WAKE_MAX)
@@ -68,29 +68,29 @@ def due(connection: sqlite3.Connection, now: datetime) -> list[tuple[str, str]]:
     return [(tenant, agent) for tenant, agent in rows]
 
 
-def postpone(connection: sqlite3.Connection, tenant: str, agent: str, until: datetime) -> None:
+def postpone(connection: Connection, tenant: str, agent: str, until: datetime) -> None:
     """Look at an agent no sooner than this, although its time has come."""
     connection.execute("UPDATE agents SET wake_at = ? WHERE tenant = ? AND agent = ?", (_utc(until), tenant, agent))
 
 
-def figures(connection: sqlite3.Connection, tenant: str, agent: str) -> Iterator[Figures]:
+def figures(connection: Connection, tenant: str, agent: str) -> Iterator[Figures]:
     """The figures of one agent, or of all of the tenant's."""
     where, values = _whose(tenant, agent)
     for (text,) in connection.execute(f"SELECT figures FROM agents WHERE {where}", values):
         yield agent_state.figures_from_json(text)
 
 
-def keep_experiment(connection: sqlite3.Connection, record: ExperimentRecord) -> None:
+def keep_experiment(connection: Connection, record: ExperimentRecord) -> None:
     """Insert or replace an experiment's record; the oldest are forgotten beyond the limit."""
-    position = connection.execute(
+    (position,) = connection.execute(
         "INSERT INTO experiments(tenant, agent, experiment_id, record) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT(tenant, agent, experiment_id) DO UPDATE SET record = excluded.record",
+        "ON CONFLICT(tenant, agent, experiment_id) DO UPDATE SET record = excluded.record RETURNING position",
         (record.tenant, record.agent, record.experiment_id, record.model_dump_json()),
-    ).lastrowid
-    connection.execute("DELETE FROM experiments WHERE position <= ?", ((position or 0) - EXPERIMENTS_MAX,))
+    ).fetchone()
+    connection.execute("DELETE FROM experiments WHERE position <= ?", (position - EXPERIMENTS_MAX,))
 
 
-def experiments(connection: sqlite3.Connection, tenant: str, agent: str, limit: int) -> Iterator[ExperimentRecord]:
+def experiments(connection: Connection, tenant: str, agent: str, limit: int) -> Iterator[ExperimentRecord]:
     """Records of experiments, newest first."""
     where, values = _whose(tenant, agent)
     rows = connection.execute(
@@ -99,7 +99,7 @@ def experiments(connection: sqlite3.Connection, tenant: str, agent: str, limit: 
     return (ExperimentRecord.model_validate_json(record) for (record,) in rows)
 
 
-def experiment(connection: sqlite3.Connection, tenant: str, agent: str, experiment_id: str) -> ExperimentRecord | None:
+def experiment(connection: Connection, tenant: str, agent: str, experiment_id: str) -> ExperimentRecord | None:
     """One experiment's record."""
     where, values = _whose(tenant, agent)
     found = connection.execute(
@@ -108,16 +108,16 @@ def experiment(connection: sqlite3.Connection, tenant: str, agent: str, experime
     return None if found is None else ExperimentRecord.model_validate_json(found[0])
 
 
-def keep_decision(connection: sqlite3.Connection, tenant: str, record: DecisionRecord) -> None:
+def keep_decision(connection: Connection, tenant: str, record: DecisionRecord) -> None:
     """Remember a decision that was published."""
-    position = connection.execute(
-        "INSERT INTO decisions(tenant, agent, record) VALUES (?, ?, ?)",
+    (position,) = connection.execute(
+        "INSERT INTO decisions(tenant, agent, record) VALUES (?, ?, ?) RETURNING position",
         (tenant, record.agent, record.model_dump_json()),
-    ).lastrowid
-    connection.execute("DELETE FROM decisions WHERE position <= ?", ((position or 0) - DECISIONS_MAX,))
+    ).fetchone()
+    connection.execute("DELETE FROM decisions WHERE position <= ?", (position - DECISIONS_MAX,))
 
 
-def decisions(connection: sqlite3.Connection, tenant: str, agent: str, limit: int) -> Iterator[DecisionRecord]:
+def decisions(connection: Connection, tenant: str, agent: str, limit: int) -> Iterator[DecisionRecord]:
     """Decisions, newest first."""
     where, values = _whose(tenant, agent)
     rows = connection.execute(

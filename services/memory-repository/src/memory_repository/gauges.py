@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 
+from thymos.database import Connection
 from thymos.observability.instruments import Figure
 
 
-def figures(connection: sqlite3.Connection) -> Iterator[Figure]:
+def figures(connection: Connection) -> Iterator[Figure]:
     """Repositories, branches, commits and checkouts, of all agents together. Commits are never deleted: the newest
     number is their count."""
     commits = connection.execute("SELECT coalesce(max(commit_no), 0) FROM commits").fetchone()[0]

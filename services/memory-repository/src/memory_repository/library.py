@@ -14,7 +14,6 @@ turns. From an event loop, run a call with `asyncio.to_thread`. The time comes f
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +37,7 @@ from memory_repository.operations.worktrees import Worktree
 from memory_repository.storage import store
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN, Repository
+from thymos.database import SqliteConnection, open_sqlite
 
 Clock = Callable[[], datetime]
 BUSY_SECONDS = 5.0
@@ -56,7 +56,7 @@ class MemoryRepository:
     the file cannot be used; then nothing was changed.
     """
 
-    def __init__(self, connection: sqlite3.Connection, tenant: str, agent: str, author: str, clock: Clock) -> None:
+    def __init__(self, connection: SqliteConnection, tenant: str, agent: str, author: str, clock: Clock) -> None:
         self._connection = connection
         self._turn = threading.RLock()
         self._author = author
@@ -89,7 +89,7 @@ class MemoryRepository:
         Raises:
             Refusal: invalid, for a URL of another kind or a bad name.
         """
-        connection = sqlite3.connect(_path_of(url), isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+        connection = open_sqlite(_path_of(url), busy_seconds=BUSY_SECONDS, any_thread=True)
         try:
             return cls(connection, tenant, agent, author, clock)
         except BaseException:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 from memory_repository.operations.verify import verify
 from memory_repository.storage.store import Repository
+from thymos.database import open_sqlite
 
 
 def problems(database: Path) -> Sequence[str]:
@@ -18,7 +18,7 @@ def problems(database: Path) -> Sequence[str]:
         sqlite3.Error: the file cannot be read.
     """
     found: list[str] = []
-    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+    with contextlib.closing(open_sqlite(f"file:{database}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT repo_id, tenant, agent, key FROM repository ORDER BY repo_id").fetchall()
         for repo_id, tenant, agent, key in rows:
             checked = verify(Repository(connection, repo_id, tenant, agent, key))

@@ -5,7 +5,6 @@ returned.
 """
 
 import logging
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from metrics_collector.state import State, Work
 from metrics_collector.summary import summarise, view
 from metrics_collector.window import MAIN, Beat, Timing, WindowKey
 from thymos import subjects
+from thymos.database import Connection
 from thymos.envelope import Envelope
 from thymos.events import BaselineFrozen
 from thymos.message import Message
@@ -55,9 +55,7 @@ class Collector:
 
     # -- what comes in
 
-    def observe(
-        self, connection: sqlite3.Connection, envelopes: Sequence[Envelope[Message]], now_us: int
-    ) -> list[Emission]:
+    def observe(self, connection: Connection, envelopes: Sequence[Envelope[Message]], now_us: int) -> list[Emission]:
         """Applies a batch of telemetry, in its order, and returns the outcome rows, baselines and snapshots
         due.
 
@@ -78,21 +76,21 @@ class Collector:
         self._state.finish(work)
         return emissions + self.due(connection, now_us)
 
-    def mark_good(self, connection: sqlite3.Connection, tenant: str, agent: str, at_us: int, now_us: int) -> bool:
+    def mark_good(self, connection: Connection, tenant: str, agent: str, at_us: int, now_us: int) -> bool:
         """Begins a new baseline epoch at `at_us`; False when the current one is as new."""
         work = self._state.begin(connection, now_us)
         restarted = self._state.restart_baseline(work, (tenant, agent), at_us)
         self._state.finish(work)
         return restarted
 
-    def roll_back(self, connection: sqlite3.Connection, tenant: str, agent: str, at_us: int, now_us: int) -> bool:
+    def roll_back(self, connection: Connection, tenant: str, agent: str, at_us: int, now_us: int) -> bool:
         """A baseline that is being collected begins anew: what it holds may be of the commits that were undone."""
         work = self._state.begin(connection, now_us)
         restarted = self._state.restart_baseline(work, (tenant, agent), at_us, keep_frozen=True)
         self._state.finish(work)
         return restarted
 
-    def delete_branch(self, connection: sqlite3.Connection, tenant: str, agent: str, branch: str, now_us: int) -> int:
+    def delete_branch(self, connection: Connection, tenant: str, agent: str, branch: str, now_us: int) -> int:
         """Drops the windows of a branch and of the arms that ran on it; returns how many there were."""
         work = self._state.begin(connection, now_us)
         gone = [key for key in self._state.fleet.of_agent(tenant, agent) if key.branch == branch]
@@ -101,7 +99,7 @@ class Collector:
         self._state.finish(work)
         return len(gone)
 
-    def sweep(self, connection: sqlite3.Connection, now_us: int) -> int:
+    def sweep(self, connection: Connection, now_us: int) -> int:
         """Lets go of what time has passed by: samples, silent worktrees, tasks never ended, windows long
         unused.
 
@@ -116,7 +114,7 @@ class Collector:
 
     # -- what goes out
 
-    def due(self, connection: sqlite3.Connection, now_us: int) -> list[Emission]:
+    def due(self, connection: Connection, now_us: int) -> list[Emission]:
         """The snapshots that are due: of windows that changed, at most one per window and 250 ms."""
         self._state.synchronise(connection)
         emissions = [
@@ -138,7 +136,7 @@ class Collector:
         return emissions
 
     def metrics(
-        self, connection: sqlite3.Connection, tenant: str, agent: str, now_us: int, branch: str | None = None
+        self, connection: Connection, tenant: str, agent: str, now_us: int, branch: str | None = None
     ) -> list[AgentMetrics]:
         """The metrics of one branch of an agent, or of all (main first, then by name), as they are at
         `now_us`.
@@ -154,12 +152,12 @@ class Collector:
         keys.sort(key=lambda key: (not key.is_main, key.branch))
         return [metrics for key in keys if (metrics := self._summarise(key, now_us)) is not None]
 
-    def branches(self, connection: sqlite3.Connection, tenant: str, agent: str) -> list[str]:
+    def branches(self, connection: Connection, tenant: str, agent: str) -> list[str]:
         """The tracked branches of an agent, in the order of their names."""
         self._state.synchronise(connection)
         return sorted({key.branch for key in self._state.fleet.of_agent(tenant, agent)})
 
-    def agents(self, connection: sqlite3.Connection, tenant: str) -> dict[str, int]:
+    def agents(self, connection: Connection, tenant: str) -> dict[str, int]:
         """The tracked agents of a tenant, by name, and when each was last heard of by our own clock."""
         self._state.synchronise(connection)
         return {name: self._state.seen_us.get((tenant, name), 0) for name in self._state.fleet.agents(tenant)}

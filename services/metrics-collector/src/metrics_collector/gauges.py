@@ -1,12 +1,12 @@
 """What metrics-collector shows of its store at `/metrics`."""
 
-import sqlite3
 from collections.abc import Iterator
 
+from thymos.database import Connection
 from thymos.observability.instruments import Figure
 
 
-def figures(connection: sqlite3.Connection) -> Iterator[Figure]:
+def figures(connection: Connection) -> Iterator[Figure]:
     """Agents, outcomes and baselines, of all tenants together."""
     agents, outcomes = connection.execute("SELECT count(*), coalesce(sum(last_row), 0) FROM agent").fetchone()
     yield Figure("thymos_agents_tracked", agents)

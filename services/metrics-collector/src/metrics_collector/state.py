@@ -6,7 +6,6 @@ file again; so after kill -9, a rollback or an exception at any point both say t
 """
 
 import logging
-import sqlite3
 from dataclasses import dataclass, field
 
 from metrics_collector import store
@@ -15,6 +14,7 @@ from metrics_collector.fleet import AgentKey, Fleet, FleetLimits
 from metrics_collector.samples import AnySample, Finished, Kind
 from metrics_collector.schedule import LOAD_CHANGED_US, Schedule
 from metrics_collector.window import Beat, Placed, Window, WindowKey
+from thymos.database import Connection
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ IDLE_US = 3_600 * SECOND_US
 class Work:
     """One transaction under way."""
 
-    connection: sqlite3.Connection
+    connection: Connection
     now_us: int
     changes: store.Changes = field(default_factory=store.Changes)
     touched: set[WindowKey] = field(default_factory=set)
@@ -51,7 +51,7 @@ class State:
 
     # -- memory and file
 
-    def begin(self, connection: sqlite3.Connection, now_us: int) -> Work:
+    def begin(self, connection: Connection, now_us: int) -> Work:
         """Starts a piece of work on memory that agrees with the file."""
         self.synchronise(connection)
         # Until `finish` memory is ahead of the file; if anything fails in between it has to be read again.
@@ -76,11 +76,11 @@ class State:
         else:
             self._version = store.version(work.connection)
 
-    def advance(self, connection: sqlite3.Connection) -> None:
+    def advance(self, connection: Connection) -> None:
         """Memory changed in a way that must not outlive a rollback, but nothing of it is stored."""
         self._version = store.advance(connection)
 
-    def synchronise(self, connection: sqlite3.Connection) -> None:
+    def synchronise(self, connection: Connection) -> None:
         """Reads memory from the file unless it is of the same version."""
         if self._version is not None and self._version == store.version(connection):
             return

@@ -6,7 +6,6 @@ anything; memory that is of another version than the file is thrown away and rea
 """
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
@@ -15,6 +14,7 @@ from metrics_collector.baseline import Baseline
 from metrics_collector.fleet import AgentKey
 from metrics_collector.samples import AnySample, Finished, Kind, MemoryUse, Resource, Response
 from metrics_collector.window import WindowKey
+from thymos.database import Connection
 from thymos.telemetry import Outcome
 
 COUNTED_MAX = 1_000_000
@@ -82,45 +82,46 @@ class Changes:
         )
 
 
-def version(connection: sqlite3.Connection) -> int:
+def version(connection: Connection) -> int:
     """How many transactions have changed the file."""
     return int(connection.execute("SELECT version FROM collector").fetchone()[0])
 
 
-def count_once(connection: sqlite3.Connection, *parts: str) -> bool:
+def count_once(connection: Connection, *parts: str) -> bool:
     """Remembers that the task named by `parts` is counted; False when it was before.
 
     A name is kept as 16 bytes of BLAKE2b: among a million, two different ones collide with a chance of 10⁻²⁷.
     """
     digest = blake2b(json.dumps(parts).encode(), digest_size=16).digest()
-    cursor = connection.execute("INSERT OR IGNORE INTO counted(digest) VALUES (?)", (digest,))
-    if cursor.rowcount == 0:
+    sql = "INSERT INTO counted(digest) VALUES (?) ON CONFLICT DO NOTHING RETURNING position"
+    new = connection.execute(sql, (digest,)).fetchone()
+    if new is None:
         return False
-    position = cursor.lastrowid or 0
+    position: int = new[0]
     if position % _PRUNE_EVERY == 0:
         connection.execute("DELETE FROM counted WHERE position <= ?", (position - COUNTED_MAX,))
     return True
 
 
-def last_row(connection: sqlite3.Connection, key: AgentKey) -> int:
+def last_row(connection: Connection, key: AgentKey) -> int:
     """The row of the agent's newest counted outcome; 0 before the first."""
     found = connection.execute("SELECT last_row FROM agent WHERE tenant = ? AND agent = ?", key).fetchone()
     return int(found[0]) if found else 0
 
 
-def last_seen(connection: sqlite3.Connection) -> dict[AgentKey, int]:
+def last_seen(connection: Connection) -> dict[AgentKey, int]:
     """When each agent was last heard of by more than a heartbeat, in microseconds since 1970."""
     rows = connection.execute("SELECT tenant, agent, last_seen_us FROM agent")
     return {(tenant, agent): seen for tenant, agent, seen in rows}
 
 
-def advance(connection: sqlite3.Connection) -> int:
+def advance(connection: Connection) -> int:
     """Counts a transaction that changed something, and returns the file's new version."""
     connection.execute("UPDATE collector SET version = version + 1")
     return version(connection)
 
 
-def write(connection: sqlite3.Connection, changes: Changes) -> int:
+def write(connection: Connection, changes: Changes) -> int:
     """Writes `changes` and returns the file's new version."""
     many = connection.executemany
     many(
@@ -151,7 +152,7 @@ def write(connection: sqlite3.Connection, changes: Changes) -> int:
     return advance(connection)
 
 
-def _write_agents(connection: sqlite3.Connection, changes: Changes) -> None:
+def _write_agents(connection: Connection, changes: Changes) -> None:
     many = connection.executemany
     many(
         "INSERT INTO agent VALUES (?, ?, ?, ?) ON CONFLICT (tenant, agent) DO UPDATE SET"
@@ -170,7 +171,7 @@ def _write_agents(connection: sqlite3.Connection, changes: Changes) -> None:
     )
 
 
-def windows(connection: sqlite3.Connection) -> Iterator[WindowRow]:
+def windows(connection: Connection) -> Iterator[WindowRow]:
     """All stored windows, least recently used first."""
     for row in connection.execute(
         "SELECT window_id, tenant, agent, branch, experiment_id, arm, newest_us, late, used_us FROM window"
@@ -179,18 +180,18 @@ def windows(connection: sqlite3.Connection) -> Iterator[WindowRow]:
         yield WindowRow(row[0], WindowKey(*row[1:6]), *row[6:])
 
 
-def samples(connection: sqlite3.Connection) -> Iterator[tuple[int, Kind, AnySample]]:
+def samples(connection: Connection) -> Iterator[tuple[int, Kind, AnySample]]:
     """All stored samples with their windows."""
     for window, kind, body in connection.execute("SELECT window_id, kind, body FROM sample"):
         yield window, Kind(kind), decode(Kind(kind), body)
 
 
-def begun(connection: sqlite3.Connection) -> Iterator[tuple[int, str, int]]:
+def begun(connection: Connection) -> Iterator[tuple[int, str, int]]:
     """All tasks in progress: (window, task, when it began), the oldest first."""
     yield from connection.execute("SELECT window_id, task_key, at_us FROM begun ORDER BY at_us")
 
 
-def baselines(connection: sqlite3.Connection) -> Iterator[tuple[AgentKey, Baseline]]:
+def baselines(connection: Connection) -> Iterator[tuple[AgentKey, Baseline]]:
     """All baseline epochs with their samples."""
     for tenant, agent, since_us, frozen in connection.execute(
         "SELECT tenant, agent, since_us, frozen FROM baseline"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 
+from thymos.database import Connection
 from thymos.observability.instruments import Figure
 from worktree_scaler.lifecycle import Phase
 from worktree_scaler.store import EXTERNAL, PROCESS
 
 
-def figures(connection: sqlite3.Connection) -> Iterator[Figure]:
+def figures(connection: Connection) -> Iterator[Figure]:
     """Worktrees by back end and phase, what they work on, and the scenarios under way; of all agents together."""
     counts = {(backend, phase.value): 0 for backend in (PROCESS, EXTERNAL) for phase in Phase}
     in_hand = crashes = 0

@@ -8,7 +8,6 @@ changes nothing, and `expect` never travels. Everything here happens inside the 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +16,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from thymos.commands import RunScenario
+from thymos.database import Connection
 from thymos.envelope import Envelope, happened_at
 from thymos.errors import Refusal, RefusalCode
 from thymos.events import ScenarioFinished, ScenarioStarted
@@ -115,15 +115,14 @@ def begin(command: RunScenario, tasks: Mapping[str, ScenarioTask], grader: str, 
     if len(arms) != len(command.arms):
         raise Refusal(RefusalCode.INVALID, "two arms have the same name")
     _forget_oldest(tx.connection)
-    cursor = tx.connection.execute(
+    (run_id,) = tx.connection.execute(
         "INSERT INTO runs(tenant, agent, experiment_id, seed, task_timeout_seconds, arms, grader, correlation_id)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING run_id",
         (
             tx.tenant, tx.agent, command.experiment_id, command.seed, command.task_timeout_seconds,
             json.dumps(arms), grader, tx.cause.correlation_id,
         ),
-    )  # fmt: skip
-    run_id = cursor.lastrowid or 0
+    ).fetchone()  # fmt: skip
     tx.connection.executemany(
         "INSERT INTO run_tasks(run_id, position, task_id, input, expect) VALUES (?, ?, ?, ?, ?)",
         (
@@ -139,7 +138,7 @@ def begin(command: RunScenario, tasks: Mapping[str, ScenarioTask], grader: str, 
     hand_out(run_id, tx)
 
 
-def _forget_oldest(connection: sqlite3.Connection) -> None:
+def _forget_oldest(connection: Connection) -> None:
     old = connection.execute(
         "SELECT run_id FROM runs WHERE finished = 1 ORDER BY run_id DESC LIMIT -1 OFFSET ?",
         (RUNS_KEPT,),
@@ -153,7 +152,7 @@ _RUN_COLUMNS = (
 )
 
 
-def find(connection: sqlite3.Connection, tenant: str, agent: str, experiment_id: str) -> Run | None:
+def find(connection: Connection, tenant: str, agent: str, experiment_id: str) -> Run | None:
     """The run of an agent's experiment."""
     return _run(
         connection.execute(
@@ -163,7 +162,7 @@ def find(connection: sqlite3.Connection, tenant: str, agent: str, experiment_id:
     )
 
 
-def _load(connection: sqlite3.Connection, run_id: int) -> Run | None:
+def _load(connection: Connection, run_id: int) -> Run | None:
     return _run(connection.execute(f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone())
 
 
@@ -206,12 +205,12 @@ def hand_out(run_id: int, tx: Transaction) -> None:
         _finish(run, tx, "every task has its outcome")
 
 
-def _task_ids(connection: sqlite3.Connection, run_id: int) -> Sequence[str]:
+def _task_ids(connection: Connection, run_id: int) -> Sequence[str]:
     rows = connection.execute("SELECT task_id FROM run_tasks WHERE run_id = ? ORDER BY position", (run_id,))
     return [row[0] for row in rows]
 
 
-def _input(connection: sqlite3.Connection, run_id: int, position: int) -> JsonValue:
+def _input(connection: Connection, run_id: int, position: int) -> JsonValue:
     row = connection.execute(
         "SELECT input FROM run_tasks WHERE run_id = ? AND position = ?", (run_id, position)
     ).fetchone()
@@ -219,7 +218,7 @@ def _input(connection: sqlite3.Connection, run_id: int, position: int) -> JsonVa
     return value
 
 
-def _progress(connection: sqlite3.Connection, run: Run) -> list[ArmProgress]:
+def _progress(connection: Connection, run: Run) -> list[ArmProgress]:
     rows = connection.execute(
         f"SELECT arm, max(position) + 1, sum(stage IN ({_OPEN_SQL})) FROM assignments WHERE run_id = ? GROUP BY arm",
         (run.run_id,),
@@ -251,7 +250,7 @@ def _finish(run: Run, tx: Transaction, reason: str) -> None:
 # --- what comes back ----------------------------------------------------------------------------------------
 
 
-def _find(connection: sqlite3.Connection, run: Run, arm: str, task_id: str) -> Assignment | None:
+def _find(connection: Connection, run: Run, arm: str, task_id: str) -> Assignment | None:
     row = connection.execute(
         "SELECT t.position, t.input, t.expect, a.stage, a.handed_deadline, a.deadline, a.was_lost FROM run_tasks t"
         " JOIN assignments a ON a.run_id = t.run_id AND a.position = t.position"

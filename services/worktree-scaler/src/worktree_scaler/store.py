@@ -5,11 +5,11 @@ Times are UTC as ISO text with microseconds, so that text order is time order.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from thymos.database import Connection
 from worktree_scaler.lifecycle import WITH_PROCESS, Phase
 from worktree_scaler.reconcile import Known, Observed
 from worktree_scaler.scaling import Override
@@ -117,13 +117,13 @@ def moment(stored: str) -> datetime:
 # --- fleets -------------------------------------------------------------------------------------------------
 
 
-def fleets(connection: sqlite3.Connection) -> list[FleetRow]:
+def fleets(connection: Connection) -> list[FleetRow]:
     """All fleets."""
     rows = connection.execute("SELECT tenant, agent, branch, desired, releasing, experiment_id FROM fleets")
     return [FleetRow(Branch(t, a, b), desired, bool(releasing), ex) for t, a, b, desired, releasing, ex in rows]
 
 
-def fleet(connection: sqlite3.Connection, branch: Branch) -> FleetRow | None:
+def fleet(connection: Connection, branch: Branch) -> FleetRow | None:
     """One branch's fleet."""
     row = connection.execute(
         "SELECT desired, releasing, experiment_id FROM fleets WHERE tenant = ? AND agent = ? AND branch = ?",
@@ -132,7 +132,7 @@ def fleet(connection: sqlite3.Connection, branch: Branch) -> FleetRow | None:
     return FleetRow(branch, row[0], bool(row[1]), row[2]) if row else None
 
 
-def add_fleet(connection: sqlite3.Connection, branch: Branch, desired: int, experiment_id: str | None = None) -> None:
+def add_fleet(connection: Connection, branch: Branch, desired: int, experiment_id: str | None = None) -> None:
     """Give a branch a fleet; no effect where it has one."""
     connection.execute(
         "INSERT OR IGNORE INTO fleets(tenant, agent, branch, desired, experiment_id) VALUES (?, ?, ?, ?, ?)",
@@ -140,7 +140,7 @@ def add_fleet(connection: sqlite3.Connection, branch: Branch, desired: int, expe
     )
 
 
-def set_desired(connection: sqlite3.Connection, branch: Branch, desired: int) -> None:
+def set_desired(connection: Connection, branch: Branch, desired: int) -> None:
     """Change how many worktrees a branch should have."""
     connection.execute(
         "UPDATE fleets SET desired = ? WHERE tenant = ? AND agent = ? AND branch = ?",
@@ -148,7 +148,7 @@ def set_desired(connection: sqlite3.Connection, branch: Branch, desired: int) ->
     )
 
 
-def release_fleet(connection: sqlite3.Connection, branch: Branch) -> None:
+def release_fleet(connection: Connection, branch: Branch) -> None:
     """Let a branch's fleet end."""
     connection.execute(
         "UPDATE fleets SET desired = 0, releasing = 1 WHERE tenant = ? AND agent = ? AND branch = ?",
@@ -156,7 +156,7 @@ def release_fleet(connection: sqlite3.Connection, branch: Branch) -> None:
     )
 
 
-def remove_fleet(connection: sqlite3.Connection, branch: Branch) -> None:
+def remove_fleet(connection: Connection, branch: Branch) -> None:
     """Forget a fleet that has ended."""
     connection.execute(
         "DELETE FROM fleets WHERE tenant = ? AND agent = ? AND branch = ?",
@@ -164,7 +164,7 @@ def remove_fleet(connection: sqlite3.Connection, branch: Branch) -> None:
     )
 
 
-def reserved(connection: sqlite3.Connection, tenant: str, agent: str) -> int:
+def reserved(connection: Connection, tenant: str, agent: str) -> int:
     """The agent's worktrees that belong to experiments."""
     row = connection.execute(
         "SELECT coalesce(sum(max(desired, releasing)), 0) FROM fleets WHERE tenant = ? AND agent = ?"
@@ -206,13 +206,13 @@ def _worktree(row: Sequence[object]) -> WorktreeRow:
     )  # fmt: skip
 
 
-def worktree(connection: sqlite3.Connection, worktree_id: str) -> WorktreeRow | None:
+def worktree(connection: Connection, worktree_id: str) -> WorktreeRow | None:
     """One worktree."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM worktrees WHERE worktree_id = ?", (worktree_id,)).fetchone()
     return _worktree(row) if row else None
 
 
-def worktrees_of(connection: sqlite3.Connection, branch: Branch) -> list[WorktreeRow]:
+def worktrees_of(connection: Connection, branch: Branch) -> list[WorktreeRow]:
     """The process worktrees of a branch that have not ended."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM worktrees WHERE tenant = ? AND agent = ? AND branch = ? AND backend = ?"
@@ -222,7 +222,7 @@ def worktrees_of(connection: sqlite3.Connection, branch: Branch) -> list[Worktre
     return [_worktree(row) for row in rows]
 
 
-def live_worktrees(connection: sqlite3.Connection, tenant: str, agent: str | None = None) -> list[WorktreeRow]:
+def live_worktrees(connection: Connection, tenant: str, agent: str | None = None) -> list[WorktreeRow]:
     """All worktrees of a tenant (or of one agent) that have not ended."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM worktrees WHERE tenant = ? AND (? IS NULL OR agent = ?) AND phase != 'stopped'"
@@ -232,7 +232,7 @@ def live_worktrees(connection: sqlite3.Connection, tenant: str, agent: str | Non
     return [_worktree(row) for row in rows]
 
 
-def with_process(connection: sqlite3.Connection) -> list[WorktreeRow]:
+def with_process(connection: Connection) -> list[WorktreeRow]:
     """Worktrees that are meant to have a process."""
     marks = ", ".join(f"'{phase}'" for phase in sorted(WITH_PROCESS))
     rows = connection.execute(f"SELECT {_COLUMNS} FROM worktrees WHERE backend = ? AND phase IN ({marks})", (PROCESS,))
@@ -244,7 +244,7 @@ def known(rows: Iterable[WorktreeRow]) -> list[Known]:
     return [Known(row.worktree_id, row.phase, row.pid, row.created_at) for row in rows]
 
 
-def add_worktree(connection: sqlite3.Connection, row: WorktreeRow) -> None:
+def add_worktree(connection: Connection, row: WorktreeRow) -> None:
     """Store a new worktree."""
     connection.execute(
         f"INSERT INTO worktrees({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -257,9 +257,7 @@ def add_worktree(connection: sqlite3.Connection, row: WorktreeRow) -> None:
     )  # fmt: skip
 
 
-def set_phase(
-    connection: sqlite3.Connection, worktree_id: str, phase: Phase, now: datetime, reason: str, crashes: int
-) -> None:
+def set_phase(connection: Connection, worktree_id: str, phase: Phase, now: datetime, reason: str, crashes: int) -> None:
     """Move a worktree into a phase. Without a process it has no pid and nothing in hand."""
     connection.execute(
         "UPDATE worktrees SET phase = ?, phase_at = ?, reason = ?, crashes = ? WHERE worktree_id = ?",
@@ -273,21 +271,19 @@ def set_phase(
         )
 
 
-def set_process(connection: sqlite3.Connection, worktree_id: str, pid: int, created_at: float) -> None:
+def set_process(connection: Connection, worktree_id: str, pid: int, created_at: float) -> None:
     """Note which process works in a worktree; `created_at` in seconds since 1970."""
     connection.execute(
         "UPDATE worktrees SET pid = ?, created_at = ? WHERE worktree_id = ?", (pid, created_at, worktree_id)
     )
 
 
-def set_exit_code(connection: sqlite3.Connection, worktree_id: str, exit_code: int | None) -> None:
+def set_exit_code(connection: Connection, worktree_id: str, exit_code: int | None) -> None:
     """Note how a worktree's process ended."""
     connection.execute("UPDATE worktrees SET exit_code = ? WHERE worktree_id = ?", (exit_code, worktree_id))
 
 
-def set_heartbeat(
-    connection: sqlite3.Connection, worktree_id: str, at: datetime, in_flight: int, capacity: int
-) -> None:
+def set_heartbeat(connection: Connection, worktree_id: str, at: datetime, in_flight: int, capacity: int) -> None:
     """Note a sign of life."""
     connection.execute(
         "UPDATE worktrees SET heartbeat_at = ?, in_flight = ?, capacity = ? WHERE worktree_id = ?",
@@ -295,7 +291,7 @@ def set_heartbeat(
     )
 
 
-def set_commit(connection: sqlite3.Connection, worktree_id: str, whose: tuple[str, str], commit: str) -> None:
+def set_commit(connection: Connection, worktree_id: str, whose: tuple[str, str], commit: str) -> None:
     """Note the commit of an answer that was given in a worktree of `whose` (tenant, agent)."""
     connection.execute(
         "UPDATE worktrees SET last_commit = ? WHERE worktree_id = ? AND tenant = ? AND agent = ?",
@@ -303,7 +299,7 @@ def set_commit(connection: sqlite3.Connection, worktree_id: str, whose: tuple[st
     )
 
 
-def long_failed(connection: sqlite3.Connection, before: datetime) -> list[WorktreeRow]:
+def long_failed(connection: Connection, before: datetime) -> list[WorktreeRow]:
     """Worktrees that failed before a moment; those of experiments' arms hold their place until the arm is released."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM worktrees WHERE phase = 'failed' AND phase_at < ? AND experiment_id IS NULL",
@@ -312,7 +308,7 @@ def long_failed(connection: sqlite3.Connection, before: datetime) -> list[Worktr
     return [_worktree(row) for row in rows]
 
 
-def forget_oldest_stopped(connection: sqlite3.Connection) -> None:
+def forget_oldest_stopped(connection: Connection) -> None:
     """Keep only the newest ended worktrees."""
     connection.execute(
         "DELETE FROM worktrees WHERE phase = 'stopped' AND worktree_id NOT IN"
@@ -321,13 +317,13 @@ def forget_oldest_stopped(connection: sqlite3.Connection) -> None:
     )
 
 
-def external_count(connection: sqlite3.Connection) -> int:
+def external_count(connection: Connection) -> int:
     """Agents that started themselves and are remembered."""
     row = connection.execute("SELECT count(*) FROM worktrees WHERE backend = ?", (EXTERNAL,)).fetchone()
     return int(row[0])
 
 
-def silent_external(connection: sqlite3.Connection, before: datetime) -> list[WorktreeRow]:
+def silent_external(connection: Connection, before: datetime) -> list[WorktreeRow]:
     """Agents that started themselves and were last heard of before a moment."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM worktrees WHERE phase = 'ready' AND backend = ? AND heartbeat_at < ?",
@@ -339,7 +335,7 @@ def silent_external(connection: sqlite3.Connection, before: datetime) -> list[Wo
 # --- overrides, identity ------------------------------------------------------------------------------------
 
 
-def set_override(connection: sqlite3.Connection, branch: Branch, override: Override) -> None:
+def set_override(connection: Connection, branch: Branch, override: Override) -> None:
     """Remember a count asked for by hand."""
     connection.execute(
         "INSERT OR REPLACE INTO overrides(tenant, agent, branch, count, until, reason) VALUES (?, ?, ?, ?, ?, ?)",
@@ -347,7 +343,7 @@ def set_override(connection: sqlite3.Connection, branch: Branch, override: Overr
     )
 
 
-def override(connection: sqlite3.Connection, branch: Branch) -> Override | None:
+def override(connection: Connection, branch: Branch) -> Override | None:
     """The count asked for by hand, also when its time is over."""
     row = connection.execute(
         "SELECT count, until, reason FROM overrides WHERE tenant = ? AND agent = ? AND branch = ?",
@@ -356,7 +352,7 @@ def override(connection: sqlite3.Connection, branch: Branch) -> Override | None:
     return Override(row[0], moment(row[1]), row[2]) if row else None
 
 
-def identity(connection: sqlite3.Connection, fresh: str) -> str:
+def identity(connection: Connection, fresh: str) -> str:
     """This scaler's own id, the mark of its processes; `fresh` becomes it the first time."""
     connection.execute("INSERT INTO identity(id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)", (fresh,))
     return str(connection.execute("SELECT id FROM identity").fetchone()[0])

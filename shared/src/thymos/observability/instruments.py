@@ -28,6 +28,7 @@ from prometheus_client import (
 
 from thymos import __version__
 from thymos.bus import Bus, QueueDepth
+from thymos.database import Connection, open_sqlite
 from thymos.message import REGISTRY
 from thymos.observability.catalogue import METRICS, OTHER, SECONDS, TENANTS_MAX, Type
 from thymos.subjects import Consumer, Stream
@@ -52,7 +53,7 @@ class Figure:
     labels: tuple[str, ...] = ()
 
 
-Figures = Callable[[sqlite3.Connection], Iterable[Figure]]
+Figures = Callable[[Connection], Iterable[Figure]]
 """Reads a service's own figures from its store. Few and cheap queries: it is called for every scrape."""
 
 
@@ -234,7 +235,7 @@ class FigureReader:
 
     def _read(self) -> list[Figure]:
         with closing(
-            sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+            open_sqlite(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, busy_seconds=BUSY_SECONDS)
         ) as it:
             figures = [*_of_store(it), Figure("thymos_store_bytes", self._path.stat().st_size)]
             return [*figures, *(self._own(it) if self._own else ())]
@@ -244,7 +245,7 @@ class FigureReader:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _of_store(connection: sqlite3.Connection) -> Iterator[Figure]:
+def _of_store(connection: Connection) -> Iterator[Figure]:
     waiting, first = connection.execute("SELECT count(*), min(position) FROM outbox").fetchone()
     yield Figure("thymos_outbox_messages", waiting)
     age = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +12,7 @@ from memory_repository.storage import commits, refs, timeline, versions
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import Differing, Slot
+from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
 
 
@@ -133,7 +133,7 @@ def differing(repo: Repository, before: CommitRow, after: CommitRow) -> Differin
     return timeline.difference(db, timeline.view_of(db, before.place), timeline.view_of(db, after.place))
 
 
-def slot_memory(db: sqlite3.Connection, slot: Slot | None) -> Memory | None:
+def slot_memory(db: Connection, slot: Slot | None) -> Memory | None:
     """The memory in a slot, None where it is absent."""
     return None if slot is None else versions.load_memory(db, slot.version)
 
@@ -151,7 +151,7 @@ def _differences(repo: Repository, a: CommitRow, b: CommitRow, limit: int) -> Di
 class _Graph:
     """The history as callables, each commit read once per walk."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Connection) -> None:
         self._db = db
         self._generations: dict[int, int] = {}
 
@@ -165,6 +165,6 @@ class _Graph:
         return known
 
 
-def _graph(db: sqlite3.Connection) -> tuple[history.Parents[int], history.Generation[int]]:
+def _graph(db: Connection) -> tuple[history.Parents[int], history.Generation[int]]:
     graph = _Graph(db)
     return graph.parents, graph.generation

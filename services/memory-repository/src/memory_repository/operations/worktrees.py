@@ -78,7 +78,8 @@ def stage(repo: Repository, worktree_id: str, changes: Sequence[Change]) -> Work
     for memory_id, memory in applied(repo, view, changes, _staged(repo, worktree_id)).items():
         version = None if memory is None else new_slot(repo, memory).version
         repo.db.execute(
-            "INSERT OR REPLACE INTO staged (repo_id, worktree_id, memory_id, version_id) VALUES (?, ?, ?, ?)",
+            "INSERT INTO staged (repo_id, worktree_id, memory_id, version_id) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (repo_id, worktree_id, memory_id) DO UPDATE SET version_id = excluded.version_id",
             (repo.id, worktree_id, memory_id, version),
         )
     worktree = find_worktree(repo, worktree_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp
 from memory_repository.storage import timeline
 from memory_repository.storage.timeline import Place, Slot
+from thymos.database import Connection
 
 _COLUMNS = (
     "commit_no, commit_id, line_id, seq, generation, delta, state_id, author, at, message, kind, meta, changes,"
@@ -70,12 +70,12 @@ Delta = Mapping[str, tuple[Slot | None, Slot | None]]
 """Against the first parent: memory id -> (version before, version after), None where absent."""
 
 
-def by_no(db: sqlite3.Connection, commit_no: int) -> CommitRow:
+def by_no(db: Connection, commit_no: int) -> CommitRow:
     """The commit with a row number."""
     return _row(db.execute(f"SELECT {_COLUMNS} FROM commits WHERE commit_no = ?", (commit_no,)).fetchone())
 
 
-def by_prefix(db: sqlite3.Connection, repo_id: int, prefix: str) -> list[CommitRow]:
+def by_prefix(db: Connection, repo_id: int, prefix: str) -> list[CommitRow]:
     """The commits of a repository whose id begins with `prefix`: at most two, which is enough to tell."""
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM commits WHERE repo_id = ? AND commit_id >= ? AND commit_id < ? LIMIT 2",
@@ -84,19 +84,19 @@ def by_prefix(db: sqlite3.Connection, repo_id: int, prefix: str) -> list[CommitR
     return [_row(row) for row in rows]
 
 
-def parents_of(db: sqlite3.Connection, commit_no: int) -> list[int]:
+def parents_of(db: Connection, commit_no: int) -> list[int]:
     """Row numbers of a commit's parents, the first parent first."""
     rows = db.execute("SELECT parent_no FROM commit_parent WHERE commit_no = ? ORDER BY position", (commit_no,))
     return [parent for (parent,) in rows]
 
 
-def generation_of(db: sqlite3.Connection, commit_no: int) -> int:
+def generation_of(db: Connection, commit_no: int) -> int:
     """A commit's generation."""
     generation: int = db.execute("SELECT generation FROM commits WHERE commit_no = ?", (commit_no,)).fetchone()[0]
     return generation
 
 
-def ids_of(db: sqlite3.Connection, commit_nos: Iterable[int]) -> list[str]:
+def ids_of(db: Connection, commit_nos: Iterable[int]) -> list[str]:
     """The ids of commits."""
     return [
         db.execute("SELECT commit_id FROM commits WHERE commit_no = ?", (number,)).fetchone()[0]
@@ -104,7 +104,7 @@ def ids_of(db: sqlite3.Connection, commit_nos: Iterable[int]) -> list[str]:
     ]
 
 
-def write_initial(db: sqlite3.Connection, repo_id: int, draft: Draft) -> CommitRow:
+def write_initial(db: Connection, repo_id: int, draft: Draft) -> CommitRow:
     """Write the first commit of a repository: nothing visible, no parents."""
     header = _header(draft, [], {}, fingerprint.EMPTY)
     place = Place(timeline.new_line(db, repo_id, draft.branch), 1)
@@ -112,7 +112,7 @@ def write_initial(db: sqlite3.Connection, repo_id: int, draft: Draft) -> CommitR
 
 
 def write_commit(
-    db: sqlite3.Connection,
+    db: Connection,
     repo_id: int,
     draft: Draft,
     parents: Sequence[CommitRow],
@@ -173,7 +173,7 @@ def _header(draft: Draft, parents: Sequence[CommitRow], delta: Delta, state: byt
 
 
 def _insert(
-    db: sqlite3.Connection,
+    db: Connection,
     repo_id: int,
     header: CommitHeader,
     parents: Sequence[CommitRow],
@@ -183,22 +183,21 @@ def _insert(
 ) -> CommitRow:
     generation = 1 + max((parent.generation for parent in parents), default=0)
     meta = canonical_json(header.meta).decode()
-    cursor = db.execute(
+    (commit_no,) = db.execute(
         "INSERT INTO commits (repo_id, commit_id, line_id, seq, generation, delta, state, state_id,"
         " author, at, message, kind, meta, changes, memories, words)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING commit_no",
         (
             *(repo_id, commit_id(header), place.line, place.seq, generation, header.delta, state, header.state_id),
             *(header.author, header.at, header.message, header.kind, meta),
             *(counts.changes, counts.memories, counts.words),
         ),
-    )
-    assert cursor.lastrowid is not None
+    ).fetchone()
     db.executemany(
         "INSERT INTO commit_parent (commit_no, position, parent_no) VALUES (?, ?, ?)",
-        [(cursor.lastrowid, position, parent.no) for position, parent in enumerate(parents)],
+        [(commit_no, position, parent.no) for position, parent in enumerate(parents)],
     )
-    return by_no(db, cursor.lastrowid)
+    return by_no(db, commit_no)
 
 
 def _row(row: Sequence[Any]) -> CommitRow:

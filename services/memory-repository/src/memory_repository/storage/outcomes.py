@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 
 from memory_repository.core.variants import OUTCOMES_MAX, PastOutcome
 from memory_repository.storage.store import MAIN
+from thymos.database import Connection
 from thymos.metrics import MetricsOutcomes
 from thymos.telemetry import Outcome
 
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS outcome_heard (
 """
 
 
-def record(db: sqlite3.Connection, tenant: str, agent: str, outcomes: MetricsOutcomes) -> None:
+def record(db: Connection, tenant: str, agent: str, outcomes: MetricsOutcomes) -> None:
     """Keep the rows of main that say what was asked and recalled, and forget all but the last 1,000.
 
     Outcomes of experiments are left out: what judges a variant must not have taught it. So is what broke, timed out
@@ -38,13 +38,14 @@ def record(db: sqlite3.Connection, tenant: str, agent: str, outcomes: MetricsOut
     newest = max((row.row for row in outcomes.rows), default=0)
     db.execute(
         "INSERT INTO outcome_heard (tenant, agent, row) VALUES (?, ?, ?)"
-        " ON CONFLICT (tenant, agent) DO UPDATE SET row = max(row, excluded.row)",
+        " ON CONFLICT (tenant, agent) DO UPDATE SET row = excluded.row WHERE excluded.row > outcome_heard.row",
         (tenant, agent, newest),
     )
     if outcomes.branch != MAIN or outcomes.experiment_id is not None:
         return
     db.executemany(
-        "INSERT OR IGNORE INTO outcome (tenant, agent, row, succeeded, input, recalled_ids) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO outcome (tenant, agent, row, succeeded, input, recalled_ids) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
         [
             (tenant, agent, row.row, row.outcome is Outcome.SUCCEEDED, row.input, json.dumps(row.recalled_ids))
             for row in outcomes.rows
@@ -52,19 +53,19 @@ def record(db: sqlite3.Connection, tenant: str, agent: str, outcomes: MetricsOut
         ],
     )
     db.execute(
-        "DELETE FROM outcome WHERE tenant = ?1 AND agent = ?2 AND row <="
-        " (SELECT row FROM outcome WHERE tenant = ?1 AND agent = ?2 ORDER BY row DESC LIMIT 1 OFFSET ?3)",
-        (tenant, agent, OUTCOMES_MAX),
+        "DELETE FROM outcome WHERE tenant = ? AND agent = ? AND row <="
+        " (SELECT row FROM outcome WHERE tenant = ? AND agent = ? ORDER BY row DESC LIMIT 1 OFFSET ?)",
+        (tenant, agent, tenant, agent, OUTCOMES_MAX),
     )
 
 
-def heard_to(db: sqlite3.Connection, tenant: str, agent: str) -> int:
+def heard_to(db: Connection, tenant: str, agent: str) -> int:
     """The newest row that came in of an agent; 0 when there is none."""
     found = db.execute("SELECT row FROM outcome_heard WHERE tenant = ? AND agent = ?", (tenant, agent)).fetchone()
     return 0 if found is None else int(found[0])
 
 
-def recorded(db: sqlite3.Connection, tenant: str, agent: str) -> list[PastOutcome]:
+def recorded(db: Connection, tenant: str, agent: str) -> list[PastOutcome]:
     """What is kept, oldest first."""
     rows = db.execute(
         "SELECT succeeded, input, recalled_ids FROM outcome WHERE tenant = ? AND agent = ? ORDER BY row",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import timestamp
 from memory_repository.storage import commits
 from memory_repository.storage.commits import CommitRow
+from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
 
 RefType = Literal["branch", "tag", "snapshot"]
@@ -35,7 +35,7 @@ class Ref:
     created_at: datetime
 
 
-def find(db: sqlite3.Connection, repo_id: int, type_: RefType, name: str) -> Ref | None:
+def find(db: Connection, repo_id: int, type_: RefType, name: str) -> Ref | None:
     """The ref of that name, or None."""
     row = db.execute(
         "SELECT type, name, commit_no, revision, reason, meta, created_at FROM ref"
@@ -45,7 +45,7 @@ def find(db: sqlite3.Connection, repo_id: int, type_: RefType, name: str) -> Ref
     return None if row is None else _ref(row)
 
 
-def branch(db: sqlite3.Connection, repo_id: int, name: str) -> Ref:
+def branch(db: Connection, repo_id: int, name: str) -> Ref:
     """The branch of that name. Raises Refusal: not_found, invalid."""
     found = find(db, repo_id, "branch", limits.check_branch_name(name))
     if found is None:
@@ -53,7 +53,7 @@ def branch(db: sqlite3.Connection, repo_id: int, name: str) -> Ref:
     return found
 
 
-def every(db: sqlite3.Connection, repo_id: int, type_: RefType) -> list[Ref]:
+def every(db: Connection, repo_id: int, type_: RefType) -> list[Ref]:
     """All refs of a type, by name."""
     rows = db.execute(
         "SELECT type, name, commit_no, revision, reason, meta, created_at FROM ref"
@@ -64,7 +64,7 @@ def every(db: sqlite3.Connection, repo_id: int, type_: RefType) -> list[Ref]:
 
 
 def create(
-    db: sqlite3.Connection,
+    db: Connection,
     repo_id: int,
     type_: RefType,
     name: str,
@@ -88,7 +88,7 @@ def create(
 
 
 def move(
-    db: sqlite3.Connection,
+    db: Connection,
     repo_id: int,
     seen: Ref,
     commit: CommitRow,
@@ -109,13 +109,13 @@ def move(
     _log(db, repo_id, seen.type, seen.name, now, actor, operation, seen.commit_no, commit.no, reason)
 
 
-def delete(db: sqlite3.Connection, repo_id: int, seen: Ref, *, actor: str, now: datetime, reason: str = "") -> None:
+def delete(db: Connection, repo_id: int, seen: Ref, *, actor: str, now: datetime, reason: str = "") -> None:
     """Remove a name; the commits stay, reachable by their ids and through the reflog."""
     db.execute("DELETE FROM ref WHERE repo_id = ? AND type = ? AND name = ?", (repo_id, seen.type, seen.name))
     _log(db, repo_id, seen.type, seen.name, now, actor, "delete", seen.commit_no, None, reason)
 
 
-def resolve(db: sqlite3.Connection, repo_id: int, text: str) -> CommitRow:
+def resolve(db: Connection, repo_id: int, text: str) -> CommitRow:
     """The commit that a text names: a branch, tag, snapshot, commit id or unique prefix of one, with `~n` behind it.
 
     The first of these that exists wins. `~n` is the n-th first parent, `~` is `~1`.
@@ -138,7 +138,7 @@ def resolve(db: sqlite3.Connection, repo_id: int, text: str) -> CommitRow:
     return commit
 
 
-def _named(db: sqlite3.Connection, repo_id: int, name: str) -> CommitRow:
+def _named(db: Connection, repo_id: int, name: str) -> CommitRow:
     types: tuple[RefType, ...] = ("branch", "tag", "snapshot")
     for type_ in types:
         ref = find(db, repo_id, type_, name)
@@ -155,7 +155,7 @@ def _named(db: sqlite3.Connection, repo_id: int, name: str) -> CommitRow:
 
 
 def _log(
-    db: sqlite3.Connection,
+    db: Connection,
     repo_id: int,
     type_: str,
     name: str,

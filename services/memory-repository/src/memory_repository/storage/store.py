@@ -7,7 +7,6 @@ query below carries its number: there is no call that could forget the scope.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -16,6 +15,7 @@ from memory_repository.core import limits
 from memory_repository.core.commit_id import KEY_BYTES_MIN, timestamp
 from memory_repository.storage import commits, refs
 from memory_repository.storage.commits import CommitRow, Draft
+from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
 from thymos.names import check_agent, check_tenant
 
@@ -32,7 +32,7 @@ INITIAL_AUTHOR = "memory-repository"
 class Repository:
     """One agent's memory on an open connection."""
 
-    db: sqlite3.Connection
+    db: Connection
     id: int
     tenant: str
     agent: str
@@ -50,12 +50,12 @@ class Opened:
     created: CommitRow | None
 
 
-def has_repository(db: sqlite3.Connection, tenant: str, agent: str) -> bool:
+def has_repository(db: Connection, tenant: str, agent: str) -> bool:
     """Whether an agent has a memory. Raises Refusal: invalid for a bad name."""
     return _find(db, tenant, agent) is not None
 
 
-def find_repository(db: sqlite3.Connection, tenant: str, agent: str) -> Repository:
+def find_repository(db: Connection, tenant: str, agent: str) -> Repository:
     """The repository of an agent. Raises Refusal: not_found when nothing was ever written, invalid for a bad name."""
     found = _find(db, tenant, agent)
     if found is None:
@@ -63,7 +63,7 @@ def find_repository(db: sqlite3.Connection, tenant: str, agent: str) -> Reposito
     return found
 
 
-def open_repository(db: sqlite3.Connection, tenant: str, agent: str, *, now: datetime, key: bytes) -> Opened:
+def open_repository(db: Connection, tenant: str, agent: str, *, now: datetime, key: bytes) -> Opened:
     """The repository of an agent, created if need be with an empty first commit on `main`.
 
     Args:
@@ -81,19 +81,18 @@ def open_repository(db: sqlite3.Connection, tenant: str, agent: str, *, now: dat
         return Opened(found, None)
     if len(key) < KEY_BYTES_MIN:
         raise limits.invalid(f"a repository's key has at least {KEY_BYTES_MIN} bytes")
-    cursor = db.execute(
-        "INSERT INTO repository (tenant, agent, key, created_at) VALUES (?, ?, ?, ?)",
+    (repo_id,) = db.execute(
+        "INSERT INTO repository (tenant, agent, key, created_at) VALUES (?, ?, ?, ?) RETURNING repo_id",
         (tenant, agent, key, timestamp(now)),
-    )
-    assert cursor.lastrowid is not None
-    repository = Repository(db, cursor.lastrowid, tenant, agent, key)
+    ).fetchone()
+    repository = Repository(db, repo_id, tenant, agent, key)
     draft = Draft(MAIN, INITIAL_AUTHOR, "the memory begins", now, "initial", {"tenant": tenant, "agent": agent})
     first = commits.write_initial(db, repository.id, draft)
     refs.create(db, repository.id, "branch", MAIN, first, actor=INITIAL_AUTHOR, now=now, reason=draft.message)
     return Opened(repository, first)
 
 
-def _find(db: sqlite3.Connection, tenant: str, agent: str) -> Repository | None:
+def _find(db: Connection, tenant: str, agent: str) -> Repository | None:
     try:
         check_tenant(tenant)
         check_agent(agent)

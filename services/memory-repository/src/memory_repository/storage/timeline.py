@@ -8,10 +8,11 @@ reads the entries that lie between the two views, whatever the memory's size.
 from __future__ import annotations
 
 import heapq
-import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+
+from thymos.database import Connection
 
 DEPTH_MAX = 32
 """Lines of a view. A line that would lie deeper starts with a copy of what it sees: O(memory), once in 32 nestings."""
@@ -42,13 +43,13 @@ View = tuple[Place, ...]
 """The commit's own place, then the ancestor lines with the sequence to read up to, nearest first."""
 
 
-def view_of(db: sqlite3.Connection, place: Place) -> View:
+def view_of(db: Connection, place: Place) -> View:
     """The view of a commit."""
     rows = db.execute("SELECT anc_line, max_seq FROM lineage WHERE line_id = ? ORDER BY depth", (place.line,))
     return (place, *(Place(line, seq) for line, seq in rows))
 
 
-def visible(db: sqlite3.Connection, view: View, memory_id: str) -> Slot | None:
+def visible(db: Connection, view: View, memory_id: str) -> Slot | None:
     """The version of a memory that a view sees; None where it is absent or deleted."""
     for place in view:
         row = db.execute(
@@ -61,7 +62,7 @@ def visible(db: sqlite3.Connection, view: View, memory_id: str) -> Slot | None:
     return None
 
 
-def visible_version(db: sqlite3.Connection, view: View, memory_id: str) -> int | None:
+def visible_version(db: Connection, view: View, memory_id: str) -> int | None:
     """The same, as the version's row alone: what search asks for every hit."""
     for place in view:
         row = db.execute(
@@ -78,7 +79,7 @@ Listed = tuple[str, int, int]
 """A visible memory: its id, its version's row, the commit that wrote it first."""
 
 
-def listed(db: sqlite3.Connection, view: View, after: str = "") -> Iterator[Listed]:
+def listed(db: Connection, view: View, after: str = "") -> Iterator[Listed]:
     """The visible memories in the order of their ids, after `after`. Lazy: costs what is taken."""
     lines = [_line_rows(db, depth, place, after) for depth, place in enumerate(view)]
     for _, rows in groupby(heapq.merge(*lines), key=lambda row: row[0]):
@@ -87,9 +88,7 @@ def listed(db: sqlite3.Connection, view: View, after: str = "") -> Iterator[List
             yield memory_id, version, commit_no
 
 
-def _line_rows(
-    db: sqlite3.Connection, depth: int, place: Place, after: str
-) -> Iterator[tuple[str, int, int | None, int]]:
+def _line_rows(db: Connection, depth: int, place: Place, after: str) -> Iterator[tuple[str, int, int | None, int]]:
     # With a single max() the other columns come from the row that holds it (SQLite, "bare columns in an aggregate").
     rows = db.execute(
         "SELECT memory_id, version_id, commit_no, max(seq) FROM entry"
@@ -100,7 +99,7 @@ def _line_rows(
         yield memory_id, depth, version, commit_no
 
 
-def entries_between(db: sqlite3.Connection, one: View, other: View) -> list[str]:
+def entries_between(db: Connection, one: View, other: View) -> list[str]:
     """The memory of every entry that lies between two views: whoever has none is the same in both.
 
     An entry that both views read has the same rank in both, because the views of two commits agree on the order of
@@ -122,7 +121,7 @@ def _ends(view: View) -> dict[int, int]:
 Differing = dict[str, tuple[Slot | None, Slot | None]]
 
 
-def difference(db: sqlite3.Connection, before: View, after: View, among: Iterable[str] | None = None) -> Differing:
+def difference(db: Connection, before: View, after: View, among: Iterable[str] | None = None) -> Differing:
     """The memories whose version differs, by id, with both versions. O(entries between the views).
 
     `among` are the memories of those entries, if the caller knows them already.
@@ -135,7 +134,7 @@ def difference(db: sqlite3.Connection, before: View, after: View, among: Iterabl
     return found
 
 
-def next_place(db: sqlite3.Connection, repo_id: int, branch: str, parent: Place) -> Place:
+def next_place(db: Connection, repo_id: int, branch: str, parent: Place) -> Place:
     """Where the next commit of `branch` on `parent` goes: on the same line if the branch owns its tip, else on a
     new line that forks there."""
     owner, tip = db.execute("SELECT owner, tip_seq FROM line WHERE line_id = ?", (parent.line,)).fetchone()
@@ -155,16 +154,14 @@ def next_place(db: sqlite3.Connection, repo_id: int, branch: str, parent: Place)
     return Place(line, 1)
 
 
-def new_line(db: sqlite3.Connection, repo_id: int, branch: str) -> int:
+def new_line(db: Connection, repo_id: int, branch: str) -> int:
     """A line without ancestors whose first commit has sequence 1."""
-    cursor = db.execute("INSERT INTO line (repo_id, owner, tip_seq) VALUES (?, ?, 1)", (repo_id, branch))
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
+    sql = "INSERT INTO line (repo_id, owner, tip_seq) VALUES (?, ?, 1) RETURNING line_id"
+    line: int = db.execute(sql, (repo_id, branch)).fetchone()[0]
+    return line
 
 
-def write_entries(
-    db: sqlite3.Connection, place: Place, commit_no: int, slots: Iterable[tuple[str, Slot | None]]
-) -> None:
+def write_entries(db: Connection, place: Place, commit_no: int, slots: Iterable[tuple[str, Slot | None]]) -> None:
     """Append a commit's rows: memory id -> what is visible from now on, None for deleted."""
     db.executemany(
         "INSERT INTO entry (line_id, memory_id, seq, version_id, commit_no) VALUES (?, ?, ?, ?, ?)",
@@ -175,7 +172,7 @@ def write_entries(
     )
 
 
-def _copy(db: sqlite3.Connection, view: View, line: int) -> None:
+def _copy(db: Connection, view: View, line: int) -> None:
     db.executemany(
         "INSERT INTO entry (line_id, memory_id, seq, version_id, commit_no) VALUES (?, ?, 1, ?, ?)",
         ((line, memory_id, version, commit_no) for memory_id, version, commit_no in listed(db, view)),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import dataclass
 
 from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import salt_of, version_hash
 from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import memory_words
+from thymos.database import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class StoredVersion:
     words: int
 
 
-def store_version(db: sqlite3.Connection, repo_id: int, key: bytes, memory: Memory) -> StoredVersion:
+def store_version(db: Connection, repo_id: int, key: bytes, memory: Memory) -> StoredVersion:
     """Keep a memory's version and index its words; a version that is there already is used again."""
     body = memory.body()
     salt = salt_of(key, body)
@@ -35,13 +35,11 @@ def store_version(db: sqlite3.Connection, repo_id: int, key: bytes, memory: Memo
     found = memory_words(memory.content, memory.fields)
     values = (salt, memory.content, memory.kind, canonical_json(memory.fields).decode(), len(found))
     if row is None:
-        cursor = db.execute(
+        (version,) = db.execute(
             "INSERT INTO version (salt, content, kind, fields, words, repo_id, memory_id, hash)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING version_id",
             (*values, repo_id, memory.id, digest),
-        )
-        assert cursor.lastrowid is not None
-        version = cursor.lastrowid
+        ).fetchone()
     else:
         # It was redacted and somebody writes it again: that is a new decision, and the body is back.
         version = row[0]
@@ -56,7 +54,7 @@ def store_version(db: sqlite3.Connection, repo_id: int, key: bytes, memory: Memo
     return StoredVersion(version, digest, len(found))
 
 
-def load_memory(db: sqlite3.Connection, version: int) -> Memory:
+def load_memory(db: Connection, version: int) -> Memory:
     """The memory that a version holds; empty content and kind "redacted" once it is redacted."""
     memory_id, content, kind, fields = db.execute(
         "SELECT memory_id, content, kind, fields FROM version WHERE version_id = ?", (version,)

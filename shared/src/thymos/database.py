@@ -1,0 +1,79 @@
+"""The connection that a service's SQL runs on: SQLite's own, or one to PostgreSQL that behaves like it.
+
+SQL behind it is portable: `?` for values, `ON CONFLICT` instead of `INSERT OR …`, `RETURNING` instead of a last row id,
+text ordered by its bytes. What has to differ asks `engine`, in one place of the service.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Engine = Literal["sqlite", "postgresql"]
+
+
+class Rows(Protocol):
+    """What a statement found."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it changed."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rows that are left, one after the other."""
+        ...
+
+
+class Connection(Protocol):
+    """An open database, used by one thread at a time, in transactions that the caller begins and ends with SQL."""
+
+    @property
+    def engine(self) -> Engine:
+        """Which database it is."""
+        ...
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        ...
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Rows:
+        """Run one statement."""
+        ...
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Rows:
+        """Run one statement for each of many values."""
+        ...
+
+    def close(self) -> None:
+        """Close it; an open transaction is taken back."""
+        ...
+
+
+class SqliteConnection(sqlite3.Connection):
+    """SQLite, as a Connection."""
+
+    engine: Engine = "sqlite"
+
+
+def open_sqlite(
+    path: Path | str, *, busy_seconds: float = 5.0, uri: bool = False, any_thread: bool = False
+) -> SqliteConnection:
+    """Open a file, or ":memory:". Raises sqlite3.Error when it cannot be opened."""
+    return sqlite3.connect(
+        path,
+        timeout=busy_seconds,
+        isolation_level=None,
+        check_same_thread=not any_thread,
+        uri=uri,
+        factory=SqliteConnection,
+    )
