@@ -1,10 +1,11 @@
 """The dead letters that wait: found by tenant, service, age and id; forgotten when they are done with."""
 
 import asyncio
+import base64
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import cast
 
 from thymos import subjects
@@ -14,6 +15,7 @@ from thymos.client import Client
 from thymos.dead_letters import DeadLetter
 from thymos.envelope import Envelope, decode
 from thymos.errors import PoisonError, Refusal, RefusalCode, UnavailableError
+from thymos.message import Message
 from thymos.stored_message import forget
 
 LOOK_SECONDS = 3.0
@@ -21,6 +23,9 @@ LOOKS_MAX = 5
 """How often a letter that does not come is looked for before the bus is said to be away."""
 SHORT_ID = 12
 ID_LENGTH_MIN = 4
+UNREADABLE = "unreadable"
+"""What gave up, in a letter that is none."""
+REASON_MAX = 1_000
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ async def kept(
             if message is None or message.sequence > last.sequence:
                 return
             found = _read(message)
-            if found and not (since and found.stored_at < since) and not (until and found.stored_at >= until):
+            if not (since and found.stored_at < since) and not (until and found.stored_at >= until):
                 yield found
             if message.sequence >= last.sequence:
                 return
@@ -87,19 +92,44 @@ async def _next(client: Client, messages: AsyncGenerator[Stored, None], pattern:
     raise UnavailableError(f"{subjects.DEAD_LETTERS.name} cannot be read to its end; try again")
 
 
-def _read(message: Stored) -> KeptLetter | None:
-    """A letter as it is stored; None for one that this version cannot read."""
+def _read(message: Stored) -> KeptLetter:
+    """A letter as it is stored. What somebody put there that is none is shown as one about itself, which cannot be
+    tried again: it can be seen, and dropped."""
     try:
         envelope = decode(message.body, message.subject)
-    except PoisonError:
-        return None
-    if not isinstance(envelope.data, DeadLetter):
-        return None
+        if not isinstance(envelope.data, DeadLetter):
+            raise PoisonError(f"{envelope.type} is no dead letter")
+        envelope.data.kept  # noqa: B018  (raises when it is not base64)
+    except (PoisonError, ValueError) as error:
+        envelope = _unreadable(message, f"this letter cannot be read: {error}"[:REASON_MAX])
     return KeptLetter(message.sequence, message.stored_at, cast(Envelope[DeadLetter], envelope))
 
 
-async def named(client: Client, letter_id: str) -> KeptLetter:
-    """The one letter whose id is this or begins with it.
+def _unreadable(message: Stored, reason: str) -> Envelope[Message]:
+    _, _, service, tenant = message.subject.split(".")
+    letter = DeadLetter(
+        original=base64.b64encode(message.body).decode(),
+        subject=message.subject,
+        reason=reason,
+        handler=f"{service}:{UNREADABLE}",
+        attempts=1,
+        original_bytes=len(message.body),
+        stream=subjects.DEAD_LETTERS.name,
+        sequence=message.sequence,
+    )
+    return Envelope(
+        id=f"{UNREADABLE}-{message.sequence}",
+        source=service,
+        time=message.stored_at.astimezone(UTC),
+        tenant=tenant,
+        agent=subjects.WHOLE_SERVICE,
+        data=letter,
+    )
+
+
+async def named(client: Client, letter_id: str) -> list[KeptLetter]:
+    """The one letter whose id is this or begins with it: each copy of it, oldest first. There are several when the
+    message was given up again later than the stream knows ids.
 
     Raises:
         Refusal: `not_found`: there is none; `conflict`: several.
@@ -111,9 +141,10 @@ async def named(client: Client, letter_id: str) -> KeptLetter:
     if not found:
         words = f"no dead letter of tenant {client.tenant} begins with {letter_id!r}"
         raise Refusal(RefusalCode.NOT_FOUND, words, "`thymos dead list` shows those that wait")
-    if len(found) > 1:
-        raise Refusal(RefusalCode.CONFLICT, f"{len(found)} dead letters begin with {letter_id!r}", "write more of it")
-    return found[0]
+    several = len({letter.id for letter in found})
+    if several > 1:
+        raise Refusal(RefusalCode.CONFLICT, f"{several} dead letters begin with {letter_id!r}", "write more of it")
+    return found
 
 
 async def dropped(client: Client, letter: KeptLetter) -> bool:

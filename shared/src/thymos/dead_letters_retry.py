@@ -12,10 +12,12 @@ from thymos import subjects
 from thymos.bus import CONTENT_TYPE_HEADER, Bus
 from thymos.client import Client
 from thymos.dead_letters import DeadLetter
+from thymos.dead_letters_kept import UNREADABLE
 from thymos.envelope import BATCH_CONTENT_TYPE, CONTENT_TYPE, decode
 from thymos.errors import PoisonError, Refusal, RefusalCode
 from thymos.requests.base import Answer, Request
 
+TASK_DOTS = subjects.task_subject("*", "*", "*").count(".")
 OUTBOX = "outbox"
 """What gave up when the server refused a message that a service had to say."""
 
@@ -49,9 +51,11 @@ class Retry:
         return not self.refused
 
 
-def plan(letter: DeadLetter) -> Retry:
-    """Who is to be given the original, or why nobody can be."""
+def plan(letter: DeadLetter, tenant: str) -> Retry:
+    """Who is to be given the original of a tenant's letter, or why nobody can be."""
     service, _, what = letter.handler.partition(":")
+    if what == UNREADABLE:
+        return Retry(service, what, "it is no letter: nobody knows whose message it was")
     if letter.original_bytes is None and not letter.kept:
         return Retry(service, what, "its original was gone before it could be kept")
     if letter.cut:
@@ -59,9 +63,13 @@ def plan(letter: DeadLetter) -> Retry:
     if service not in subjects.SERVICES:
         return Retry(service, what, f"there is no service {service!r}")
     try:
-        subjects.address(letter.subject)
+        whose = subjects.address(letter.subject)
     except ValueError as error:
         return Retry(service, what, str(error))
+    if whose.tenant != tenant:
+        return Retry(service, what, f"{letter.subject} is not of tenant {tenant}")
+    if what == subjects.TASKS.name and (whose.kind != "task" or letter.subject.count(".") != TASK_DOTS):
+        return Retry(service, what, f"{letter.subject} is no queue of tasks")
     known = what == OUTBOX or what in {stream.name for stream in subjects.STREAMS}
     return Retry(service, what, "" if known else f"its handler {letter.handler!r} is none of today's")
 
@@ -71,9 +79,9 @@ async def retry(client: Client, letter: DeadLetter, letter_id: str) -> None:
 
     Raises:
         Refusal: `refused`: it cannot be tried, or failed again; the text says why.
-        UnavailableError: the service does not answer, or the bus is away.
+        UnavailableError, TransientError: the service does not answer, or the bus is away or takes nothing.
     """
-    planned = plan(letter)
+    planned = plan(letter, client.tenant)
     if not planned.possible:
         raise Refusal(RefusalCode.REFUSED, planned.refused, "`thymos dead drop` forgets it")
     if planned.what == subjects.TASKS.name:
@@ -82,15 +90,13 @@ async def retry(client: Client, letter: DeadLetter, letter_id: str) -> None:
     if planned.what == OUTBOX:
         await _published(client.bus, letter)
         return
-    where = subjects.address(letter.subject)
     request = RetryMessage(
         stream=planned.what,
         subject=letter.subject,
         original=letter.original,
         content_type=letter.content_type or _batch_type(letter.kept),
     )
-    owner = Client(client.bus, where.tenant, client.source)
-    await owner.ask(planned.service, subjects.WHOLE_SERVICE, "retry", request)
+    await client.ask(planned.service, subjects.WHOLE_SERVICE, "retry", request)
 
 
 async def _queued_again(bus: Bus, letter: DeadLetter, letter_id: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json as json_text
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from thymos.cli.exit_codes import UsageError
+from thymos.cli.exit_codes import DONE, REFUSED, UNREACHABLE, UsageError
 from thymos.cli.options import HERE, Json, Where, moment
 from thymos.cli.output import count, emit, line, one_line, pairs, say, table
 
@@ -86,8 +87,8 @@ async def show(letter_id: Annotated[str, Parameter(name="ID")], *, json: Json = 
     from thymos.dead_letters_retry import plan
 
     async with where.client() as client:
-        kept = await named(client, letter_id)
-    letter, planned = kept.letter, plan(kept.letter)
+        kept = (await named(client, letter_id))[0]
+    letter, planned = kept.letter, plan(kept.letter, kept.envelope.tenant)
     if json:
         emit({**_json(kept), "retry": planned.refused or "possible"})
         return
@@ -130,33 +131,62 @@ async def retry(
     """
     from thymos.dead_letters_kept import dropped, named
     from thymos.dead_letters_retry import retry as retried
-    from thymos.errors import Refusal
 
     _check_one("retry", letter_id, everything)
     _check_service(service)
-    done, refused = [], []
+    tried = _Tried()
     async with where.client() as client:
         if letter_id is not None:
-            kept = await named(client, letter_id)
-            await retried(client, kept.letter, kept.id)
-            await dropped(client, kept)
-            done.append(kept.id)
+            copies = await named(client, letter_id)
+            await retried(client, copies[0].letter, copies[0].id)
+            for kept in copies:
+                await dropped(client, kept)
+            tried.done.append(copies[0].id)
         else:
             async with aclosing(_kept(client, service)) as letters:
                 async for kept in letters:
-                    try:
-                        await retried(client, kept.letter, kept.id)
-                    except Refusal as refusal:
-                        refused.append({"id": kept.id, "reason": str(refusal)})
-                        say(f"{_short(kept)}: {refusal}")
-                        continue
-                    await dropped(client, kept)
-                    done.append(kept.id)
+                    await _try(client, kept, tried)
     if json:
-        emit({"handled": done, "refused": refused})
+        emit({"handled": tried.done, "refused": tried.left})
     else:
-        say(f"{count(len(done), 'message')} handled" + (f", {len(refused)} not" if refused else ""))
-    return 4 if refused else 0
+        say(f"{count(len(tried.done), 'message')} handled" + (f", {len(tried.left)} not" if tried.left else ""))
+    return tried.code
+
+
+@dataclass
+class _Tried:
+    """What became of many letters: the ids of those that were handled, those that stay with the reason, and which
+    handlers could not be asked."""
+
+    done: list[str] = field(default_factory=list)
+    left: list[dict[str, str]] = field(default_factory=list)
+    away: dict[str, str] = field(default_factory=dict)
+    code: int = DONE
+
+
+async def _try(client: Client, kept: KeptLetter, tried: _Tried) -> None:
+    """One of many. A handler that could not be asked is not asked for its other letters either."""
+    from thymos.dead_letters_kept import dropped
+    from thymos.dead_letters_retry import retry as retried
+    from thymos.errors import Refusal, TransientError, UnavailableError
+
+    handler = kept.letter.handler
+    try:
+        if handler not in tried.away:
+            await retried(client, kept.letter, kept.id)
+            await dropped(client, kept)
+            tried.done.append(kept.id)
+            return
+    except Refusal as refusal:
+        reason, tried.code = str(refusal), REFUSED
+        say(f"{_short(kept)}: {reason}")
+    except (UnavailableError, TransientError) as error:
+        reason = tried.away[handler] = str(error)
+        say(f"{handler}: {reason}")
+    else:
+        reason = tried.away[handler]
+    tried.left.append({"id": kept.id, "reason": reason})
+    tried.code = tried.code or UNREACHABLE
 
 
 async def drop(
@@ -187,7 +217,8 @@ async def drop(
     gone = 0
     async with where.client() as client:
         if letter_id is not None:
-            gone += await dropped(client, await named(client, letter_id))
+            for kept in await named(client, letter_id):
+                gone += await dropped(client, kept)
         else:
             async with aclosing(_kept(client, service, until=until)) as letters:
                 async for kept in letters:
