@@ -433,6 +433,19 @@ async def test_a_stream_that_takes_nothing_holds_up_no_other(store: ServiceStore
     assert await count(store, "outbox") == unit_of_work.RELAY_BATCH + 1
 
 
+async def test_one_message_that_waits_is_one_however_many_of_other_streams_were_published_meanwhile(
+    store: ServiceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "OUTBOX_MAX", 3)
+    bus, task = PickyBus(), TaskAssigned(task_id="t", branch="main", input="x")
+    await store.tick("hand out", lambda tx: tx.publish(task, tenant="acme", agent="support"))
+    for number in range(4):
+        assert await store.handle(CONSUMER, message(str(number), f"t-{number}"), record) is True
+        with pytest.raises(TransientError, match="maximum bytes"):
+            await store.relay(bus)
+    assert await count(store, "outbox") == 1
+
+
 async def test_a_full_disk_is_the_stores_fault_and_a_wrong_statement_is_not(store: ServiceStore) -> None:
     def fill(envelope: Envelope[Message], tx: Transaction) -> None:
         del envelope
