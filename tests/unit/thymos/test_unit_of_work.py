@@ -436,11 +436,12 @@ async def test_a_stream_that_takes_nothing_holds_up_no_other(store: ServiceStore
 async def test_one_message_that_waits_is_one_however_many_of_other_streams_were_published_meanwhile(
     store: ServiceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unit_of_work, "OUTBOX_MAX", 3)
+    monkeypatch.setattr(unit_of_work, "OUTBOX_MAX", 6)
     bus, task = PickyBus(), TaskAssigned(task_id="t", branch="main", input="x")
     await store.tick("hand out", lambda tx: tx.publish(task, tenant="acme", agent="support"))
     for number in range(4):
-        assert await store.handle(CONSUMER, message(str(number), f"t-{number}"), record) is True
+        for part in ("a", "b"):
+            assert await store.handle(CONSUMER, message(f"{number}{part}", f"t-{number}{part}"), record) is True
         with pytest.raises(TransientError, match="maximum bytes"):
             await store.relay(bus)
     assert await count(store, "outbox") == 1
