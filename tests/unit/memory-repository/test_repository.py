@@ -314,14 +314,23 @@ def test_an_operation_that_is_cut_off_anywhere_leaves_nothing_behind(tmp_path: P
 
 
 def cut_off(connection: SqliteConnection, operation: Callable[[], object], after: int) -> bool:
-    """Whether the operation was interrupted after so many steps, or came through before."""
-    count = 0
+    """Whether the operation was interrupted after so many steps, or came through before.
+
+    Not within COMMIT: one that is interrupted at its very end has committed, and nobody can tell.
+    """
+    left = after
+    statement = ""
 
     def step() -> int:
-        nonlocal count
-        count += 1
-        return int(count == after)
+        nonlocal left
+        left -= statement != "COMMIT"
+        return int(left == 0 and statement != "COMMIT")
 
+    def begun(sql: str) -> None:
+        nonlocal statement
+        statement = sql
+
+    connection.set_trace_callback(begun)
     connection.set_progress_handler(step, 1)
     try:
         operation()
@@ -331,6 +340,7 @@ def cut_off(connection: SqliteConnection, operation: Callable[[], object], after
         return True
     finally:
         connection.set_progress_handler(None, 0)
+        connection.set_trace_callback(None)
     return False
 
 
