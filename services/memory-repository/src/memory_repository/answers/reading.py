@@ -1,0 +1,87 @@
+"""What the service answers about memories, commits, branches and worktrees. Reads do not create a repository."""
+
+from __future__ import annotations
+
+from memory_repository import wire
+from memory_repository.handlers import found
+from memory_repository.operations import reading, searching, worktrees
+from memory_repository.storage.store import MAIN, has_repository
+from thymos import requests
+from thymos.service import Endpoint
+from thymos.unit_of_work import Transaction
+
+
+def get(request: requests.GetMemory, tx: Transaction) -> requests.Memory:
+    """`get`."""
+    result = reading.get(found(tx), request.id, request.ref)
+    return wire.memory_answer(result.memory, result.commit)
+
+
+def list_memories(request: requests.ListMemories, tx: Transaction) -> requests.MemoryPage:
+    """`list`: a page may be shorter than `limit`, so that it fits a message; `next_after` says whether more follows."""
+    page = reading.page(found(tx), request.ref, request.limit, request.after or "")
+    memories = wire.fitting(wire.memory_answer(item.memory, item.commit) for item in page.memories)
+    cut = len(memories) < len(page.memories)
+    return requests.MemoryPage(
+        commit=page.commit.id, memories=memories, next_after=memories[-1].id if cut else page.next_after
+    )
+
+
+def search(request: requests.SearchMemories, tx: Transaction) -> requests.SearchAnswer:
+    """`search`. An agent that has never written a memory finds nothing: that is no error of its."""
+    if request.ref == MAIN and not has_repository(tx.connection, tx.tenant, tx.agent):
+        return requests.SearchAnswer(commit=None, results=[])
+    result = searching.search(found(tx), request.query, request.ref, request.limit, request.kind)
+    return requests.SearchAnswer(commit=result.commit.id, results=wire.fitting(map(wire.hit_answer, result.hits)))
+
+
+def log(request: requests.ReadLog, tx: Transaction) -> requests.LogAnswer:
+    """`log`."""
+    repo = found(tx)
+    heads = wire.heads(repo)
+    return requests.LogAnswer(
+        commits=[wire.commit_answer(repo, commit, heads) for commit in reading.log(repo, request.ref, request.limit)]
+    )
+
+
+def show(request: requests.ShowCommit, tx: Transaction) -> requests.ShowAnswer:
+    """`show`."""
+    repo = found(tx)
+    shown = reading.show(repo, request.ref)
+    changes = wire.fitting(map(wire.change_answer, shown.changes))
+    described = wire.commit_answer(repo, shown.b, wire.heads(repo))
+    return requests.ShowAnswer(commit=described, changes=changes, truncated=len(changes) < shown.total)
+
+
+def diff(request: requests.DiffRefs, tx: Transaction) -> requests.DiffAnswer:
+    """`diff`."""
+    result = reading.diff(found(tx), request.a, request.b, symmetric=request.symmetric, limit=request.limit)
+    changes = wire.fitting(map(wire.change_answer, result.changes))
+    return requests.DiffAnswer(a=result.a.id, b=result.b.id, changes=changes, truncated=len(changes) < result.total)
+
+
+def branches(request: requests.ListBranches, tx: Transaction) -> requests.BranchesAnswer:
+    """`branches`."""
+    del request
+    found_branches = reading.branches(found(tx))
+    return requests.BranchesAnswer(
+        branches=[requests.BranchAnswer(branch=branch.name, commit=branch.head.id) for branch in found_branches]
+    )
+
+
+def worktree_list(request: requests.ListWorktrees, tx: Transaction) -> requests.WorktreesAnswer:
+    """`worktrees`."""
+    del request
+    return requests.WorktreesAnswer(worktrees=list(map(wire.worktree_answer, worktrees.list_worktrees(found(tx)))))
+
+
+ENDPOINTS = (
+    Endpoint("get", requests.GetMemory, get),
+    Endpoint("list", requests.ListMemories, list_memories),
+    Endpoint("search", requests.SearchMemories, search),
+    Endpoint("log", requests.ReadLog, log),
+    Endpoint("show", requests.ShowCommit, show),
+    Endpoint("diff", requests.DiffRefs, diff),
+    Endpoint("branches", requests.ListBranches, branches),
+    Endpoint("worktrees", requests.ListWorktrees, worktree_list),
+)

@@ -1,0 +1,119 @@
+"""The open file of a repository, and its transactions."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote
+
+from memory_repository.core.limits import invalid
+from memory_repository.storage import store
+from memory_repository.storage.store import Repository
+from thymos.database import SqliteConnection, open_sqlite
+
+Clock = Callable[[], datetime]
+BUSY_SECONDS = 5.0
+"""How long a call waits for another process that is writing to the same file."""
+
+
+def utc_now() -> datetime:
+    """The current time, UTC."""
+    return datetime.now(UTC)
+
+
+class OpenRepository:
+    """One agent's versioned memory in an SQLite file: opened, closed, one transaction per call.
+
+    Every method raises `thymos.errors.Refusal` for an expected "no", with a code and a hint, and sqlite3.Error when
+    the file cannot be used; then nothing was changed.
+    """
+
+    def __init__(self, connection: SqliteConnection, tenant: str, agent: str, author: str, clock: Clock) -> None:
+        self._connection = connection
+        self._turn = threading.RLock()
+        self._author = author
+        self._clock = clock
+        self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
+        self._connection.executescript(store.SCHEMA)
+        with self._transaction():
+            key = secrets.token_bytes(store.KEY_BYTES)
+            self._repo = store.open_repository(connection, tenant, agent, now=clock(), key=key).repository
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        tenant: str = "default",
+        agent: str = "default",
+        author: str = "library",
+        clock: Clock = utc_now,
+    ) -> Self:
+        """Open a repository, created if need be with an empty first commit on `main`.
+
+        Args:
+            url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, or `sqlite://` for one in memory.
+            tenant: whose it is; one file may hold many tenants, and none sees another.
+            agent: which agent's.
+            author: who commits, unless a call says otherwise.
+            clock: the current time, aware.
+
+        Raises:
+            Refusal: invalid, for a URL of another kind or a bad name.
+        """
+        connection = open_sqlite(_path_of(url), busy_seconds=BUSY_SECONDS, any_thread=True)
+        try:
+            return cls(connection, tenant, agent, author, clock)
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._turn:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+        with self._turn:
+            self._connection.execute(begin)
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[Repository]:
+        # One snapshot for all statements of a read, while others write.
+        with self._transaction("BEGIN"):
+            yield self._repo
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[Repository, datetime]]:
+        with self._transaction():
+            yield self._repo, self._clock()
+
+
+def _path_of(url: str) -> str:
+    scheme, separator, path = url.partition("://")
+    if scheme != "sqlite" or not separator or (path and not path.startswith("/")):
+        raise invalid(f"{url!r:.80} is no storage that is known", "give sqlite:///path/to/memory.db")
+    name = unquote(path[1:])
+    return str(Path(name)) if name else ":memory:"

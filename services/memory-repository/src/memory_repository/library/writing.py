@@ -1,0 +1,88 @@
+"""Writing to branches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memory_repository.core.memory import Change, Memory
+from memory_repository.core.merge import Strategy
+from memory_repository.library.opening import OpenRepository
+from memory_repository.operations import branching, committing, merging
+from memory_repository.operations.branching import Named
+from memory_repository.operations.committing import Committed
+from memory_repository.operations.merging import Merge
+from memory_repository.storage.store import MAIN
+
+
+class Writing(OpenRepository):
+    """What changes a branch; see MemoryRepository."""
+
+    def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        branch: str = MAIN,
+        message: str = "",
+        author: str | None = None,
+        expected_head: str | None = None,
+    ) -> Committed:
+        """Commit changes; with `expected_head` they are rebased if the branch has moved on, or refused."""
+        with self._writing() as (repo, now):
+            by = author or self._author
+            return committing.commit(
+                repo, branch, changes, author=by, message=message, now=now, expected_head=expected_head
+            )
+
+    def merge(
+        self,
+        source: str,
+        target: str = MAIN,
+        strategy: Strategy = Strategy.MANUAL,
+        *,
+        message: str = "",
+        resolutions: Mapping[str, Memory | None] | None = None,
+        dry_run: bool = False,
+    ) -> Merge:
+        """Merge `source` into the branch `target`; conflicts that nobody decides are returned and change nothing."""
+        with self._writing() as (repo, now):
+            return merging.merge(
+                repo,
+                source,
+                target,
+                strategy,
+                author=self._author,
+                now=now,
+                message=message,
+                resolutions=resolutions,
+                dry_run=dry_run,
+            )
+
+    def rollback(self, target: str, *, branch: str = MAIN, reason: str = "") -> Committed:
+        """Bring a branch back to the state of an earlier commit of it, by a new commit."""
+        with self._writing() as (repo, now):
+            return committing.rollback(repo, branch, target, author=self._author, reason=reason, now=now)
+
+    def create_branch(self, branch: str, from_ref: str = MAIN, *, reason: str = "") -> Named:
+        """Begin a branch. O(1)."""
+        with self._writing() as (repo, now):
+            return branching.create_branch(repo, branch, from_ref, actor=self._author, now=now, reason=reason)
+
+    def delete_branch(self, branch: str, *, force: bool = False, reason: str = "") -> Named:
+        """Delete a branch; `main` never."""
+        with self._writing() as (repo, now):
+            return branching.delete_branch(repo, branch, actor=self._author, now=now, force=force, reason=reason)
+
+    def snapshot(
+        self, snapshot_id: str, ref: str = MAIN, *, reason: str = "", metadata: Mapping[str, Any] | None = None
+    ) -> Named:
+        """Keep a commit under an id. O(1)."""
+        with self._writing() as (repo, now):
+            return branching.create_snapshot(
+                repo, snapshot_id, ref, actor=self._author, now=now, reason=reason, meta=metadata
+            )
+
+    def tag(self, tag: str, ref: str = MAIN, *, reason: str = "") -> Named:
+        """Name a commit for good. O(1)."""
+        with self._writing() as (repo, now):
+            return branching.create_tag(repo, tag, ref, actor=self._author, now=now, reason=reason)
