@@ -7,11 +7,13 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -233,6 +235,29 @@ async def test_what_a_cluster_had_can_be_restored_on_one_machine(taken: Taken, t
     await restore(copy, tmp_path / "data")
 
 
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"thymos": "99.0.0"}, r"written by Thymos 99\.0\.0"),
+        ({"streams": ()}, "does not name each stream once"),
+        ({"streams": "twice"}, "does not name each stream once"),
+        ({"stores": "twice"}, "does not name one store of each"),
+    ],
+)
+async def test_what_is_not_all_of_a_suite_or_of_a_later_version_is_refused(
+    taken: Taken, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    found = manifest.read(taken.folder)
+    forged = {name: getattr(found, name) * 2 if value == "twice" else value for name, value in changes.items()}
+    shutil.copytree(taken.folder, tmp_path / "backup")
+    (tmp_path / "backup" / manifest.NAME).write_bytes(found.model_copy(update=forged).to_bytes())
+    with pytest.raises(Refusal, match=words) as caught:
+        await restore(tmp_path / "backup", tmp_path / "data")
+    assert caught.value.code == "refused"
+    assert names(tmp_path / "data") == set()
+
+
 # --- into a server that is there ------------------------------------------------------------------------------------
 
 
@@ -318,6 +343,29 @@ async def test_a_service_that_is_killed_meanwhile_ends_the_backup(suite: Suite, 
     assert names(tmp_path) == set()
     await suite.ready()
     await take(suite.bus, tmp_path / "backup")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_of_two_backups_into_one_folder_one_is_refused_and_harms_the_other_not(
+    suite: Suite, tmp_path: Path
+) -> None:
+    refused: list[Refusal] = []
+
+    def step(words: str) -> None:
+        if words.endswith(subjects.EVENTS.name):
+            with pytest.raises(Refusal, match="another backup into") as caught:
+                asyncio.run(take(suite.bus, tmp_path / "backup"))
+            refused.append(caught.value)
+
+    await take(suite.bus, tmp_path / "backup", Progress(step=lambda words: in_a_thread(step, words)))
+    assert [one.code for one in refused] == ["conflict"]
+    manifest.check_files(tmp_path / "backup", manifest.read(tmp_path / "backup"), lambda _: None)
+
+
+def in_a_thread(work: Callable[[str], None], words: str) -> None:
+    """Where no event loop runs yet."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(work, words).result()
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -3,9 +3,9 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,100 +13,36 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from thymos import commands, dead_letters_net, events, nats_bus, subjects
+from thymos import dead_letters_net, subjects
 from thymos.background import running
 from thymos.bus import CONTENT_TYPE_HEADER, Delivery
 from thymos.cli import run as run_command
-from thymos.client import Client
-from thymos.dead_letters import DeadLetter
 from thymos.dead_letters_kept import KeptLetter, dropped, kept
 from thymos.dead_letters_retry import retry
-from thymos.envelope import BATCH_CONTENT_TYPE, Envelope
-from thymos.errors import PoisonError, Refusal, UnavailableError
-from thymos.message import Message
+from thymos.envelope import BATCH_CONTENT_TYPE
+from thymos.errors import Refusal, UnavailableError
 from thymos.nats_bus import NatsBus
-from thymos.service import Route, Service, run
 from thymos.settlement import ORIGINAL_BYTES_MAX, publish_dead_letter
-from thymos.subjects import Consumer, Stream
+from thymos.subjects import Consumer
 from thymos.tasks import TaskAssigned
 from thymos.telemetry import TaskStarted
 from thymos.testing import NatsServer
-from thymos.unit_of_work import ServiceStore, Transaction
 
-DEADLINE_SECONDS = 40
+from .dead_letter_bench import (
+    COLLECTOR,
+    DEADLINE_SECONDS,
+    ENGINE,
+    MEMORY,
+    SCALER,
+    Bench,
+    Reader,
+    Said,
+    answers,
+    letter_of,
+    until,
+)
+
 DEADLY = Path(__file__).parent / "agents" / "deadly_service.py"
-ENGINE, MEMORY = subjects.DECISION_ENGINE, subjects.MEMORY_REPOSITORY
-COLLECTOR, SCALER = subjects.METRICS_COLLECTOR, subjects.WORKTREE_SCALER
-
-
-@dataclass
-class Reader:
-    """Handles messages; those whose id is in `bad` cannot be processed."""
-
-    bad: set[str] = field(default_factory=set)
-    handled: list[str] = field(default_factory=list)
-
-    def one(self, envelope: Envelope[Message], tx: Transaction) -> None:
-        del tx
-        if envelope.id in self.bad:
-            raise PoisonError("this handler has a fault")
-        self.handled.append(envelope.id)
-
-    def batch(self, envelopes: Sequence[Envelope[Message]], tx: Transaction) -> None:
-        for envelope in envelopes:
-            self.one(envelope, tx)
-
-
-class Bench:
-    """Services on a real server, with handlers of the test's own."""
-
-    def __init__(self, bus: NatsBus, url: str, folder: Path, tenant: str = "acme") -> None:
-        self.bus = bus
-        self.url = url
-        self.client = Client(bus, tenant, "test")
-        self._folder = folder
-
-    @asynccontextmanager
-    async def service(self, name: str, stream: Stream) -> AsyncIterator[Reader]:
-        """A service that reads one stream, running; ready when it answers."""
-        reader = Reader()
-        route = Route(subjects.consumer(name, stream), reader.one)
-        if stream is subjects.TELEMETRY:
-            route = Route(subjects.consumer(name, stream), handle_batch=reader.batch)
-        store = ServiceStore(self._folder / f"{name}.db", name)
-        stop = asyncio.Event()
-        bus = await nats_bus.connect(self.url, name)
-        serving = asyncio.create_task(run(Service(name, store, [route]), bus, stop))
-        try:
-            yield reader
-        finally:
-            stop.set()
-            await serving
-            await bus.close()
-            await store.close()
-
-    async def letters(self, count: int = 1) -> list[KeptLetter]:
-        """The letters that wait, once there are so many."""
-        await until(lambda: self._waiting(count))
-        return [letter async for letter in kept(self.client)]
-
-    async def _waiting(self, count: int) -> bool:
-        return len([letter async for letter in kept(self.client)]) >= count
-
-    async def event(self, id: str) -> None:
-        """An event that both the engine and the scaler read."""
-        data = events.BranchDeleted(branch="tryout", from_commit="c1", reason="test")
-        await self.client.publish(self.client.envelope(data, "support", id=id))
-
-    async def command(self, id: str) -> None:
-        data = commands.CreateBranch(branch="tryout", from_ref="main", reason="test")
-        await self.client.publish(self.client.envelope(data, "support", id=id))
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 async def handled(reader: Reader, *ids: str) -> None:
@@ -208,15 +144,6 @@ async def test_one_tenant_cannot_have_the_message_of_another_handled(bench: Benc
                 "original": ""}  # fmt: skip
         answer = json.loads(await bench.bus.request(subject, json.dumps(body).encode(), timedelta(seconds=5)))
     assert answer["error"]["message"] == f"{body['subject']} is not of tenant other"
-
-
-async def answers(bench: Bench, service: str = MEMORY) -> bool:
-    try:
-        subject = subjects.request_subject(service, "_", "_", "ready")
-        await bench.bus.request(subject, b"{}", timedelta(seconds=1))
-    except UnavailableError:
-        return False
-    return True
 
 
 # --- the net --------------------------------------------------------------------------------------------------------
@@ -325,13 +252,6 @@ async def test_a_message_that_ends_every_process_is_given_up_once(bench: Bench) 
 # --- the command line -----------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Said:
-    code: int
-    output: str
-    errors: str
-
-
 @pytest.fixture
 def thymos(bench: Bench, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     async def command(*tokens: str) -> Said:
@@ -358,13 +278,6 @@ async def test_letters_are_listed_by_service_and_age(bench: Bench, thymos: Calla
     late = datetime.now(UTC) + timedelta(hours=1)
     assert "no dead letters" in (await thymos("dead", "list", "--since", late.isoformat())).errors
     assert (await thymos("dead", "list", "--service", "nobody")).code == 2
-
-
-async def letter_of(bench: Bench, service: str, body: bytes, tenant: str = "acme") -> str:
-    subject = subjects.event_subject(tenant, "support", "branch.deleted")
-    handler = f"{service}:{subjects.EVENTS.name}"
-    await publish_dead_letter(bench.bus, handler, subject, body, reason="not JSON", attempts=8, key=repr(body[:99]))
-    return [letter.id async for letter in kept(Client(bench.bus, tenant))][-1]
 
 
 async def test_a_letter_is_shown_with_its_message(bench: Bench, thymos: Callable[..., Any]) -> None:
@@ -433,92 +346,3 @@ async def test_a_list_ends_although_letters_are_dropped_meanwhile(bench: Bench) 
             for later in (letter.sequence + 1, letter.sequence + 2):
                 await dropped(bench.client, replace(letter, sequence=later))
     assert len(found) <= 3
-
-
-# --- letters that no service wrote, and more than one of them -------------------------------------------------------
-
-
-async def put(bench: Bench, message_id: str, service: str = ENGINE, **letter: Any) -> None:
-    """A letter as somebody publishes it by hand."""
-    data = {"original": "e30=", "subject": subjects.event_subject("acme", "support", "branch.deleted"), "reason": "?",
-            "handler": f"{service}:THYMOS_EVENTS", "attempts": 1, "original_bytes": 2, **letter}  # fmt: skip
-    body = {"specversion": "1.0", "id": "by-hand", "source": "x", "type": DeadLetter.type_name(), "data": data}
-    await bench.bus.publish(subjects.dead_subject(service, "acme"), json.dumps(body).encode(), message_id)
-
-
-@pytest.mark.parametrize("body", [b"not json", None], ids=["no JSON", "no base64"])
-async def test_what_cannot_be_read_is_shown_and_dropped_and_stops_no_other(
-    bench: Bench, thymos: Callable[..., Any], body: bytes | None
-) -> None:
-    if body is None:
-        await put(bench, "1", original="!!", original_bytes=9)
-    else:
-        await bench.bus.publish(subjects.dead_subject(ENGINE, "acme"), body, "1")
-    async with bench.service(ENGINE, subjects.EVENTS) as engine:
-        engine.bad.add("e1")
-        await bench.event("e1")
-        await bench.letters(2)
-        engine.bad.clear()
-        unreadable = json.loads((await thymos("dead", "list", "--json")).output)[0]
-        assert unreadable["reason"].startswith("this letter cannot be read: ")
-        assert "cannot be: it is no letter" in (await thymos("dead", "show", "unreadable-1")).output
-        said = await thymos("dead", "retry", "--all")
-        assert (said.code, said.errors.count("\n")) == (4, 2), said
-        assert "1 message handled, 1 not" in said.errors
-    assert (await thymos("dead", "drop", "unreadable-1")).code == 0
-    assert "no dead letters" in (await thymos("dead")).errors
-
-
-async def test_a_letter_that_is_there_twice_is_one(bench: Bench, thymos: Callable[..., Any]) -> None:
-    """Its message was given up again after the stream had forgotten the letter's id."""
-    for message_id in ("1", "2"):
-        await put(bench, message_id)
-    assert (await thymos("dead", "show", "by-hand")).code == 0
-    said = await thymos("dead", "drop", "by-hand")
-    assert (said.code, "2 dead letters dropped" in said.errors) == (0, True), said
-
-
-@pytest.mark.parametrize(
-    ("letter", "words"),
-    [
-        ({"subject": subjects.event_subject("other", "support", "branch.deleted")}, "is not of tenant acme"),
-        ({"subject": "thymos.task.acme.a", "handler": f"{SCALER}:THYMOS_TASKS"}, "is no queue of tasks"),
-        ({"handler": f"{SCALER}:THYMOS_TASKS"}, "is no queue of tasks"),
-    ],
-)
-async def test_a_forged_letter_reaches_nobody_else(
-    bench: Bench, thymos: Callable[..., Any], letter: dict[str, str], words: str
-) -> None:
-    await put(bench, "1", **letter)
-    said = await thymos("dead", "retry", "by-hand")
-    assert (said.code, said.errors.count("\n")) == (4, 1), said
-    assert words in said.errors
-    assert await bench.bus.last_sequence(subjects.EVENTS) == 0
-
-
-async def test_all_are_tried_although_one_service_is_away_and_one_stream_is_full(
-    bench: Bench, thymos: Callable[..., Any]
-) -> None:
-    envelope = bench.client.envelope(events.BranchDeleted(branch="b", from_commit="c", reason="t"), "support", id="e0")
-    full = bench.client.envelope(commands.CreateBranch(branch="b", from_ref="main", reason="t"), "support")
-    await publish_dead_letter(
-        bench.bus, f"{SCALER}:outbox", full.subject, full.to_bytes(), reason="?", attempts=1, key="full"
-    )
-    for key in ("away", "away too"):
-        await letter_of(bench, MEMORY, key.encode())
-    handler = f"{ENGINE}:{subjects.EVENTS.name}"
-    await publish_dead_letter(
-        bench.bus, handler, envelope.subject, envelope.to_bytes(), reason="?", attempts=8, key="good"
-    )
-    config = (await bench.bus.jetstream.stream_info(subjects.COMMANDS.name)).config
-    await bench.bus.jetstream.update_stream(config.evolve(max_bytes=1))
-    async with bench.service(ENGINE, subjects.EVENTS) as engine:
-        await until(lambda: answers(bench, ENGINE))
-        said = await thymos("dead", "retry", "--all", "--json")
-        assert (said.code, engine.handled) == (6, ["e0"]), said
-    assert len(json.loads(said.output)["handled"]) == 1
-    assert [one["reason"].split(":")[0] for one in json.loads(said.output)["refused"]] == [
-        f"not stored on {full.subject}", *["nobody answers thymos.request.memory-repository.acme._.retry"] * 2
-    ]  # fmt: skip
-    assert said.errors.count("\n") == 2, "each reason is told once"
-    assert len(await bench.letters(3)) == 3

@@ -1,9 +1,11 @@
 """The folder of a suite on this machine: locked by the one that runs, and its processes known by name."""
 
+import asyncio
 import contextlib
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -53,6 +55,7 @@ class DataFolder:
                 f"the data folder {self.path} is in use by another `thymos up`, process {holder or 'unknown'}",
                 "stop that one, or name another folder with --data",
             ) from error
+        self._end_left_over()
         if (self.path / RESTORING).exists() and not self._restoring:
             self._lock.close()
             raise Refusal(
@@ -63,7 +66,6 @@ class DataFolder:
         self._lock.truncate(0)
         self._lock.write(f"{os.getpid()}\n")
         self._lock.flush()
-        self._end_left_over()
         return self
 
     def __exit__(
@@ -73,15 +75,18 @@ class DataFolder:
         if self._lock is not None:
             self._lock.close()
 
-    def record(self, name: str, pid: int | None) -> None:
+    def record(self, name: str, pid: int) -> None:
         """Write down a process of ours. One that is gone already is not."""
-        if pid is None:
-            return
         with contextlib.suppress(psutil.Error):
             self._processes[name] = (pid, psutil.Process(pid).create_time())
         beside = self.path / f"{PROCESSES}.new"
         beside.write_text(json.dumps(self._processes))
         beside.replace(self.path / PROCESSES)
+
+    def recorder(self, name: str) -> Callable[[int], object]:
+        """`record` for whoever starts a process in another thread: the event loop writes it down, as it does others."""
+        loop = asyncio.get_running_loop()
+        return lambda pid: loop.call_soon_threadsafe(self.record, name, pid)
 
     def _end_left_over(self) -> None:
         left = [process for process in (_same(*known) for known in self._known()) if process is not None]

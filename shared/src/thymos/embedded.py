@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +133,9 @@ class NatsServer:
         self._write_failed |= _WRITE_FAILED in said[:end] or self.room_bytes < FULL_BYTES
         return self._write_failed
 
-    def start(self, deadline_seconds: float = 20.0) -> "NatsServer":
-        """Start and wait until it takes connections. Raises ThymosError with the server's own words."""
+    def start(self, deadline_seconds: float = 20.0, born: Callable[[int], object] = lambda _: None) -> "NatsServer":
+        """Start and wait until it takes connections. `born` is told its process id at once: who is killed while it
+        starts must have written it down. Raises ThymosError with the server's own words."""
         self.store_dir.mkdir(parents=True, exist_ok=True)
         settings = {
             "listen": f"127.0.0.1:{self.port}",
@@ -154,6 +155,7 @@ class NatsServer:
                 [nats_server_path(), "-c", str(configuration)],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
+        born(self._process.pid)
         self._wait_until_up(time.monotonic() + deadline_seconds)
         return self
 

@@ -272,11 +272,9 @@ def _check_installed() -> None:
 
 async def _start(server: NatsServer, folder: DataFolder) -> None:
     """Start the server in a thread. When cancelled, wait for the thread: a server that was begun must be known."""
-    starting = asyncio.ensure_future(asyncio.to_thread(server.start))
+    starting = asyncio.ensure_future(asyncio.to_thread(server.start, born=folder.recorder(NATS)))
     try:
         await asyncio.shield(starting)
     except asyncio.CancelledError:
         await asyncio.wait({starting})
         raise
-    finally:
-        folder.record(NATS, server.pid)

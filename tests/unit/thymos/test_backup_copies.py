@@ -143,8 +143,9 @@ async def test_a_service_that_was_started_again_knows_of_no_backup(rig: Rig) -> 
     await rig.ask("pin")
     await rig.ask("release")
     await rig.copy()
+    (rig.folder / "s.db.one.copy-journal").touch()  # SQLite's own, when it is killed while it copies
     rig.copies = Copies(rig.store, rig.bus)
-    assert not list(rig.folder.glob("*.copy")), "what the last one left is gone"
+    assert not list(rig.folder.glob("*.copy*")), "what the last one left is gone"
     for step in ("renew", "pin", "release", "read", "end"):
         with pytest.raises(Refusal, match="was it started again"):
             await rig.ask(step)

@@ -57,7 +57,7 @@ class Copies:
         self._ending: asyncio.Task[None] | None = None
         self._copy: _Copy | None = None
         self._forgetting: asyncio.Task[None] | None = None
-        for left in store.path.parent.glob(f"{store.path.name}*{SUFFIX}"):
+        for left in store.path.parent.glob(f"{store.path.name}.*{SUFFIX}*"):
             left.unlink(missing_ok=True)
 
     async def answer(self, request: BackupRequest) -> CopyPart:
@@ -88,7 +88,8 @@ class Copies:
 
     async def _hold(self, token: str) -> None:
         if self._holder not in (None, token):
-            raise Refusal(RefusalCode.CONFLICT, "another backup is being taken", "wait until it has ended")
+            hint = f"wait until it has ended; one that was killed is forgotten after {self._hold_seconds:g} s"
+            raise Refusal(RefusalCode.CONFLICT, "another backup is being taken", hint)
         self._alive.set()
         if self._holder == token:
             return

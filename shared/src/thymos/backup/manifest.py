@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,7 +76,7 @@ class Manifest(_Part):
 
     def stream(self, name: str) -> BackedUpStream:
         """A stream by its name. Raises KeyError."""
-        return next(found for found in self.streams if found.name == name)
+        return {found.name: found for found in self.streams}[name]
 
     def to_bytes(self) -> bytes:
         """The manifest's text, with the SHA-256 of what stands before it."""
@@ -109,10 +110,24 @@ def read(folder: Path) -> Manifest:
         manifest = Manifest.model_validate(written)
     except ValidationError as error:
         raise _damaged(f"{NAME}: {first_problem(error)}") from error
-    missing = set(subjects.SERVICES) - {store.service for store in manifest.stores}
-    if missing:
-        raise _damaged(f"{NAME} names no store of {', '.join(sorted(missing))}")
+    _check_whole(manifest)
     return manifest
+
+
+def _check_whole(manifest: Manifest) -> None:
+    """Raises Refusal (`refused`) when it is not all of a suite, each part once, or of a later version than this one."""
+    if _version(manifest.thymos) > _version(__version__):
+        words = f"the backup was written by Thymos {manifest.thymos}, this is {__version__}"
+        raise Refusal(RefusalCode.REFUSED, words, "use that version, or a later one")
+    if sorted(store.service for store in manifest.stores) != sorted(subjects.SERVICES):
+        raise _damaged(f"{NAME} does not name one store of each of {', '.join(subjects.SERVICES)}")
+    names = [stream.name for stream in manifest.streams]
+    if subjects.EVENTS.name not in names or len(set(names)) != len(names):
+        raise _damaged(f"{NAME} does not name each stream once, {subjects.EVENTS.name} among them")
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
 
 
 def check_files(folder: Path, manifest: Manifest, moved: Callable[[int], None]) -> None:

@@ -17,7 +17,7 @@ from thymos import nats_bus, nats_snapshot, subjects
 from thymos.backup import manifest
 from thymos.backup.checking import check_log, check_store
 from thymos.backup.manifest import Manifest
-from thymos.backup.taking import SILENT, Progress
+from thymos.backup.taking import SILENT, Progress, sync
 from thymos.client import Client
 from thymos.data_folder import LOCK, PROCESSES, RESTORING, DataFolder
 from thymos.embedded import NatsServer
@@ -92,15 +92,22 @@ def _check_empty(data: Path) -> None:
     """Raises Refusal (`conflict`) when the folder holds more than logs, or what a broken restore left."""
     found = sorted(path.name for path in data.iterdir() if path.name not in LEFT_ALONE)
     if found:
-        words = f"the data folder {data} holds {', '.join(found[:3])} already"
-        raise Refusal(RefusalCode.CONFLICT, words, "name an empty one with --data, or move that one away")
+        words, hint = f"the data folder {data} holds {', '.join(found[:3])} already", "or move that one away"
+        if (data / RESTORING).exists():
+            words, hint = f"{words}, from a restore that was interrupted at its very end", "or empty that one"
+        raise Refusal(RefusalCode.CONFLICT, words, f"name an empty one with --data, {hint}")
 
 
 def _in_place(place: Path, data: Path) -> None:
-    """The parts to where a suite looks for them, the folder that says "not yet" last."""
+    """Everything on the disk first, then the parts to where a suite looks for them, and the folder that says "not yet"
+    last."""
+    for path in (*place.rglob("*"), place):
+        sync(path)
     for part in sorted(place.iterdir()):
         part.rename(data / part.name)
+    sync(data)
     place.rmdir()
+    sync(data)
 
 
 @asynccontextmanager
@@ -110,8 +117,7 @@ async def _server(folder: DataFolder, nats_url: str | None) -> AsyncIterator[Nat
         if nats_url is None:
             server = NatsServer(folder.path / RESTORING / NATS_FOLDER, sync_always=True)
             stack.push_async_callback(asyncio.to_thread, server.stop)
-            await asyncio.to_thread(server.start)
-            folder.record(NATS_FOLDER, server.pid)
+            await asyncio.to_thread(server.start, born=folder.recorder(NATS_FOLDER))
             nats_url = server.url
         bus = await nats_bus.connect(nats_url, "thymos-restore", wait=CONNECT_WAIT)
         stack.push_async_callback(bus.close)

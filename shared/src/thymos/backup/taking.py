@@ -9,6 +9,7 @@ handled all the while; only what they cause is told later.
 import asyncio
 import base64
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -18,6 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 from thymos import nats_snapshot, subjects
 from thymos.background import running
@@ -40,6 +42,7 @@ STREAMS = (
 """In this order: a task is gone only when its outcome is in the telemetry, a message only when its dead letter is kept;
 telemetry, which agents send all the while, is copied shortly before the stores.
 """
+LOCK = ".lock"
 HOLD_TIMEOUT = timedelta(seconds=30)
 STEP_TIMEOUT = timedelta(seconds=30)
 COPY_POLL_SECONDS = 0.1
@@ -72,7 +75,7 @@ async def take(bus: NatsBus, folder: Path, progress: Progress = SILENT) -> Manif
         UnavailableError: a service or the bus does not answer.
         ThymosError: the folder cannot be written, or the server refuses.
     """
-    partial = await asyncio.to_thread(_begun, folder)
+    partial, lock = await asyncio.to_thread(_begun, folder)
     try:
         taken = await _Taking(bus, partial, progress).run()
         await asyncio.to_thread(_finish, partial, folder, taken)
@@ -81,36 +84,55 @@ async def take(bus: NatsBus, folder: Path, progress: Progress = SILENT) -> Manif
         raise ThymosError(f"{words}; make room, or name another folder") from error
     finally:
         await asyncio.to_thread(shutil.rmtree, partial, True)
+        lock.close()
     return taken
 
 
-def _begun(folder: Path) -> Path:
-    """The folder to write into; what an earlier attempt left there is gone."""
+def _begun(folder: Path) -> tuple[Path, IO[str]]:
+    """The folder to write into, and its lock; what an earlier attempt left there is gone."""
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             words = f"{folder} is there already and is not empty"
             raise Refusal(RefusalCode.CONFLICT, words, "name a folder of its own for each backup")
         partial = folder.with_name(folder.name + manifest.PARTIAL)
-        shutil.rmtree(partial, ignore_errors=True)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir(mode=0o700)
+        partial.mkdir(mode=0o700, exist_ok=True)
+        lock = _locked(partial / LOCK, folder)
+        for left in partial.iterdir():
+            if left.name != LOCK:
+                left.unlink()
     except OSError as error:
         raise ThymosError(f"the backup cannot be written into {folder}: {error.strerror}") from error
-    return partial
+    return partial, lock
+
+
+def _locked(path: Path, folder: Path) -> IO[str]:
+    """The lock of a folder that nobody else writes a backup into. Raises Refusal (`conflict`), OSError."""
+    lock = path.open("a")
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):  # else it has become a backup meanwhile
+            return lock
+    lock.close()
+    words = f"another backup into {folder} is being taken"
+    raise Refusal(RefusalCode.CONFLICT, words, "wait until it has ended, or name another folder")
 
 
 def _finish(partial: Path, folder: Path, taken: Manifest) -> None:
     """Everything on the disk first, then the manifest, then the name."""
     (partial / manifest.NAME).write_bytes(taken.to_bytes())
     for path in (*partial.iterdir(), partial):
-        _sync(path)
+        sync(path)
     if folder.exists():
         folder.rmdir()
     partial.rename(folder)
-    _sync(folder.parent)
+    (folder / LOCK).unlink()
+    sync(folder)
+    sync(folder.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or what stands in a folder, is on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
