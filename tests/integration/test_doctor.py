@@ -209,10 +209,12 @@ async def test_a_store_is_full(suite: Suite) -> None:
 
 async def test_dead_letters_wait(suite: Suite) -> None:
     await suite.bus.publish(TELEMETRY, b"not json", "bad")
+    await suite.bus.publish(subjects.telemetry_subject("No_Name", "support"), b"not json", "nobody's")
 
-    found = await finds(suite, "could not be processed")
+    found, nobodys = await finds_all(suite, "messages could not be processed", "of no tenant could not be processed")
 
     assert "thymos dead list" in found["mend"]
+    assert "thymos dead list --tenant unknown" in nobodys["mend"]
     await suite.bus.jetstream.purge_stream(subjects.DEAD_LETTERS.name)
     await is_well(suite)
 

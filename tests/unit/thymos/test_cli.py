@@ -1,9 +1,11 @@
 """The command line without a suite: what it refuses, in which words, with which exit code."""
 
 import asyncio
+import errno
 import importlib.metadata
 import io
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -238,6 +240,14 @@ def test_a_folder_that_is_not_there_is_a_finding_only_if_it_was_named(tmp_path: 
     assert storage_check(away, named=False).findings == ()
     assert "cannot be written" in storage_check(away, named=True).findings[0].what
     assert storage_check(tmp_path, named=True).findings == ()
+
+
+def test_doctor_on_a_full_disk_says_to_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "make room" in storage_check(tmp_path, named=True).findings[0].mend
 
 
 # --- the fleet -----------------------------------------------------------------------------------------------------

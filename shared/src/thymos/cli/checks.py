@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from thymos.events import WorktreeFailed
 from thymos.nats_bus import NatsBus
 from thymos.provision import provision
 from thymos.requests import AgentWorktree
+from thymos.settlement import UNKNOWN_TENANT
 from thymos.suite import MODULES, readiness
 
 CONNECT_WAIT = timedelta(seconds=3)
@@ -166,16 +168,21 @@ async def _clock(bus: NatsBus) -> Check:
 
 
 async def _dead_letters(bus: NatsBus, tenant: str) -> Check:
-    pattern = subjects.dead_subject("*", tenant)
-    info = await _jetstream(bus, f"STREAM.INFO.{subjects.DEAD_LETTERS.name}", {"subjects_filter": pattern})
-    letters = sum(((info or {}).get("state", {}).get("subjects") or {}).values())
-    if not letters:
-        return Check("dead letters", detail="none")
-    what = f"{count(letters, 'message')} could not be processed"
-    return Check(
-        "dead letters",
-        (Finding(what, "`thymos dead list` says why; `thymos dead retry --all` when that is mended"),),
-    )
+    """The tenant's letters, and those of messages that are nobody's: who else would look for them?"""
+    findings = []
+    if letters := await _letters_of(bus, tenant):
+        mend = "`thymos dead list` says why; `thymos dead retry --all` when that is mended"
+        findings.append(Finding(f"{count(letters, 'message')} could not be processed", mend))
+    if tenant != UNKNOWN_TENANT and (letters := await _letters_of(bus, UNKNOWN_TENANT)):
+        words = f"{count(letters, 'message')} of no tenant could not be processed"
+        findings.append(Finding(words, f"`thymos dead list --tenant {UNKNOWN_TENANT}` says why; mend who sends them"))
+    return Check("dead letters", tuple(findings), "none")
+
+
+async def _letters_of(bus: NatsBus, tenant: str) -> int:
+    asked = {"subjects_filter": subjects.dead_subject("*", tenant)}
+    info = await _jetstream(bus, f"STREAM.INFO.{subjects.DEAD_LETTERS.name}", asked)
+    return sum(((info or {}).get("state", {}).get("subjects") or {}).values())
 
 
 def storage_check(folder: Path, named: bool) -> Check:
@@ -189,7 +196,9 @@ def storage_check(folder: Path, named: bool) -> Check:
             os.fsync(probe.fileno())
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        return Check("storage", (Finding(f"{folder} cannot be written: {error.strerror}", "mend its permissions"),))
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "make room: a full disk stops every service" if full else "mend its permissions"
+        return Check("storage", (Finding(f"{folder} cannot be written: {error.strerror}", mend),))
     if free < FREE_BYTES_MIN:
         what = f"{folder} has {free // 2**20} MiB free, less than {FREE_BYTES_MIN // 2**20}"
         return Check("storage", (Finding(what, "make room: a full disk stops every service"),))
