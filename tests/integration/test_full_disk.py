@@ -12,6 +12,8 @@ import resource
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
@@ -25,11 +27,13 @@ from thymos import nats_bus, subjects
 from thymos.client import Client, decode_stored
 from thymos.commands import CommitMemory, MemoryChange
 from thymos.envelope import Envelope
+from thymos.embedded import free_port
 from thymos.errors import Refusal, TransientError, UnavailableError
 from thymos.events import CommitCreated
 from thymos.memory_client import MemoryClient
 from thymos.message import Message
 from thymos.metrics import MetricsOutcomes, OutcomeRow
+from thymos.provision import provision
 from thymos.subjects import Stream
 from thymos.suite import Suite, not_ready
 from thymos.telemetry import Outcome, TaskFinished
@@ -202,6 +206,27 @@ async def test_under_a_nats_server_of_somebody_elses(nats_server: NatsServer, tm
         await reporting
         await ledger.write("after")
         await ledger.check()
+
+
+def test_nats_says_itself_that_it_takes_nothing(tmp_path: Path) -> None:
+    """Also while no service has anything to publish."""
+    port = free_port()
+    with NatsServer(tmp_path, further={"http": f"127.0.0.1:{port}"}) as server:
+        asyncio.run(unstored(server))
+        with pytest.raises(urllib.error.HTTPError, match="503") as caught:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz")
+        with caught.value as answer:
+            assert subjects.TELEMETRY.name in answer.read().decode()
+
+
+async def unstored(server: NatsServer) -> None:
+    bus = await nats_bus.connect(server.url, "test")
+    await provision(bus)
+    limit_files(server.pid, 1)
+    with pytest.raises(TransientError):
+        await bus.publish(subjects.telemetry_subject("acme", AGENT), b"x", "1")
+    limit_files(server.pid)
+    await bus.close()
 
 
 # --- under everything -----------------------------------------------------------------------------------------------

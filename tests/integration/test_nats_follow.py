@@ -83,6 +83,13 @@ async def test_it_begins_where_it_is_told(nats: NatsBus) -> None:
         assert await take(messages, 2) == [2, 3]
 
 
+async def test_it_does_not_begin_while_the_server_is_away(nats: NatsBus, nats_server: NatsServer) -> None:
+    """Whoever asks is told at once; only what has begun is waited for."""
+    nats_server.kill9()
+    with pytest.raises(UnavailableError):
+        await take(nats.follow(subjects.EVENTS, ALL, from_sequence=1), 1)
+
+
 async def test_it_leaves_no_consumer_behind(nats: NatsBus) -> None:
     before = await consumers(nats)
     await publish(nats, 1, 1)

@@ -142,7 +142,8 @@ class Bus(Protocol):
     def follow(
         self, stream: Stream, subject: str, since: datetime | None = None, from_sequence: int | None = None
     ) -> AsyncGenerator[Stored, None]:
-        """Stored messages in order: from `since`, from a sequence, or new ones only; then live, until closed."""
+        """Stored messages in order: from `since`, from a sequence, or new ones only; then live, until closed. Raises
+        UnavailableError when it cannot begin; once begun it waits for a bus that is away."""
 
     async def last_sequence(self, stream: Stream) -> int:
         """The sequence of the newest message in a stream; 0 when it is empty."""

@@ -35,7 +35,8 @@ async def follow(bus: "NatsBus", stream: Stream, subject: str, start: int) -> As
     """Messages on `subject` from the sequence `start` on; then live, until closed.
 
     Raises:
-        UnavailableError: the stream does not exist, or the client has been closed.
+        UnavailableError: it cannot begin: the stream does not exist, or the server does not answer. Once begun it waits
+            for a server that is away, and ends so only when the client has been closed.
     """
     position = max(1, start)
     first = True
