@@ -26,8 +26,8 @@ import pytest_asyncio
 from thymos import nats_bus, subjects
 from thymos.client import Client, decode_stored
 from thymos.commands import CommitMemory, MemoryChange
-from thymos.envelope import Envelope
 from thymos.embedded import free_port
+from thymos.envelope import Envelope
 from thymos.errors import Refusal, TransientError, UnavailableError
 from thymos.events import CommitCreated
 from thymos.memory_client import MemoryClient
