@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,7 @@ class NatsServer:
         starts must have written it down. Raises ThymosError with the server's own words."""
         self.store_dir.mkdir(parents=True, exist_ok=True)
         settings = {
+            "server_name": f"thymos-{uuid.uuid4().hex}",
             "listen": f"127.0.0.1:{self.port}",
             "jetstream": {
                 "store_dir": str(self.store_dir / "jetstream"),
@@ -156,15 +158,17 @@ class NatsServer:
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         born(self._process.pid)
-        self._wait_until_up(time.monotonic() + deadline_seconds)
+        self._wait_until_up(str(settings["server_name"]), time.monotonic() + deadline_seconds)
         return self
 
-    def _wait_until_up(self, deadline: float) -> None:
+    def _wait_until_up(self, name: str, deadline: float) -> None:
+        """By its name: somebody else's server may have taken the port just before."""
+        own = f'"server_name":"{name}"'.encode()
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
                 break
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as tcp:
-                if tcp.recv(4).startswith(b"INFO"):
+                if own in tcp.makefile("rb").readline():
                     return
             time.sleep(0.02)
         self.stop()
