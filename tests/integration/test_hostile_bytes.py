@@ -58,6 +58,13 @@ async def test_the_next_message_still_arrives(
     assert (await next_body(subscription))[1] == b"fine"
 
 
+async def test_ids_that_differ_in_what_no_header_holds_are_different(nats: NatsBus) -> None:
+    ids = ["1", "1 ", "1\n", "1\r", "1\r\nNats-Rollup: all", "1  Nats-Rollup: all", "1\0"]
+    for _ in range(2):
+        acks = [await nats.publish(GOOD, b"fine", message_id) for message_id in ids]
+    assert [ack.sequence for ack in acks] == [1, 2, 3, 4, 5, 6, 7]
+
+
 async def test_a_request_on_a_subject_that_is_no_text_stops_nobody(nats: NatsBus, nats_server: NatsServer) -> None:
     async def answer(subject: str, body: bytes) -> bytes:
         return subject.encode() + body

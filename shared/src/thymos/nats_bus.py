@@ -53,6 +53,7 @@ TERMINATED = "settled by Thymos"
 _ENDS_A_PULL = ("Batch Completed", "Message Size Exceeds", "Server Shutdown", "Leadership Change")
 """Reasons to end a pull request that are no fault: the next one is asked for at once."""
 NO_MESSAGE_FOUND = 10037
+_NOT_IN_HEADERS = re.compile(r"[\x00-\x1f\x7f]|\s$")  # made one another on the way: two ids would be one
 _PAYLOAD_TOO_LARGE = "maximum payload exceeded"
 
 
@@ -136,7 +137,8 @@ class NatsBus:
     async def publish(
         self, subject: str, body: bytes, message_id: str, headers: Mapping[str, str] | None = None
     ) -> PublishAck:
-        all_headers = {**(headers or {}), bus.MESSAGE_ID_HEADER: message_id}
+        own_id = _NOT_IN_HEADERS.sub(lambda found: f"%{ord(found[0]):02x}", message_id)
+        all_headers = {**(headers or {}), bus.MESSAGE_ID_HEADER: own_id}
         # nats-py looks at the body alone; with the headers too large the server would hang up on us.
         size = len(body) + sum(len(name) + len(value) + 4 for name, value in all_headers.items()) + HEADER_BYTES
         if size > self.client.max_payload:
