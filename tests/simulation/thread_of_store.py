@@ -15,9 +15,10 @@ from .faults import AFTER, BEFORE, WITHIN, Faults
 from .virtual_time import Owner, StoreExecutor
 
 T = TypeVar("T")
-INSTRUCTIONS = 25
+INSTRUCTIONS = 5
 """SQLite's own instructions between two looks at whether the transaction is to be cut off."""
-LOOKS_MAX = 60
+LOOKS_MAX = 5_000
+"""Looks at the latest until it is; the logarithm is drawn, for some transactions are short and some are long."""
 PAGES_MAX = 2**30
 SLOW_SECONDS = 3.0
 _KINDS = {
@@ -110,7 +111,7 @@ class StoreThread(StoreExecutor):
         wanted, _ = self._faults.armed.get(self._owner.name, ("", 0))
         kills = wanted == f"{WITHIN} {kind}"
         fails = not kills and kind != "other" and self._faults.happens("store_interrupted")
-        fired = self._interrupted_after(self._faults.random.randrange(LOOKS_MAX)) if kills or fails else [False]
+        fired = self._interrupted_after(int(LOOKS_MAX ** self._faults.random.random())) if kills or fails else [False]
         result, error = None, None
         try:
             result = work(*arguments)
@@ -118,18 +119,25 @@ class StoreThread(StoreExecutor):
             error = failure
         if kills or fails:
             self.connection.set_progress_handler(None, 0)
+            self.connection.set_trace_callback(None)
         if kills and fired[0]:
             self._faults.killed(self._owner.name)
         return result, error, kills and fired[0]
 
     def _interrupted_after(self, looks: int) -> list[bool]:
-        fired, left = [False], [looks]
+        fired, left, statement = [False], [looks], [""]
+
+        def begins(words: str) -> None:
+            statement[0] = words
 
         def look() -> int:
+            if statement[0] == "COMMIT":  # interrupted at its end it fails, and has committed all the same
+                return 0
             left[0] -= 1
             fired[0] = fired[0] or left[0] < 0
             return 1 if left[0] < 0 and left[0] > -2 else 0
 
+        self.connection.set_trace_callback(begins)
         self.connection.set_progress_handler(look, INSTRUCTIONS)
         return fired
 
