@@ -1,13 +1,16 @@
 """The metrics of a service: bounded in number whatever comes in, and what the alert rules rely on is there."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from thymos import subjects
+from thymos.database import Connection
 from thymos.observability.catalogue import METRICS, TENANTS_MAX, reference
-from thymos.observability.instruments import Figure, Instruments, by_tenant
+from thymos.observability.instruments import Figure, FigureReader, Instruments, TenantLabels
+from thymos.unit_of_work import ServiceStore
 
 ROOT = Path(__file__).parents[3]
 CONSUMER = subjects.consumer(subjects.DECISION_ENGINE, subjects.EVENTS)
@@ -24,12 +27,14 @@ def series(instruments: Instruments) -> int:
 
 
 def test_what_clients_choose_adds_no_series(instruments: Instruments) -> None:
+    tenants = TenantLabels()
+
     def everything(number: int) -> None:
         instruments.answered(f"verb-{number}", "ok", 0.01)
         instruments.wrote([f"name.{number}"])
         instruments.settled(CONSUMER, "ack", number)
-        tenants = by_tenant((f"tenant-{each}", 1.0) for each in range(number))
-        instruments.show([Figure("thymos_branches_merged_total", value, (name,)) for name, value in tenants])
+        labels = {tenants.of(f"tenant-{each}") for each in range(number)}
+        instruments.show([Figure("thymos_branches_merged_total", 1, (label,)) for label in labels])
 
     everything(TENANTS_MAX + 2)
     before = series(instruments)
@@ -39,10 +44,6 @@ def test_what_clients_choose_adds_no_series(instruments: Instruments) -> None:
     assert series(instruments) == before
 
 
-def test_no_tenant_is_lost_among_the_others() -> None:
-    assert sum(value for _, value in by_tenant((f"tenant-{each}", 1.0) for each in range(10_000))) == 10_000
-
-
 def test_a_figure_that_is_no_more_is_no_longer_shown(instruments: Instruments) -> None:
     instruments.show([Figure("thymos_experiments_open", 1, ("Running",))])
     instruments.show([Figure("thymos_experiments_open", 1, ("Merging",))])
@@ -50,6 +51,28 @@ def test_a_figure_that_is_no_more_is_no_longer_shown(instruments: Instruments) -
     text = instruments.text().decode()
     assert 'phase="Merging"' in text
     assert 'phase="Running"' not in text
+
+    instruments.show([])
+
+    assert "thymos_experiments_open{" not in instruments.text().decode()
+
+
+async def test_a_row_that_cannot_be_read_takes_the_figures_away_and_no_other_metric(
+    instruments: Instruments, tmp_path: Path
+) -> None:
+    def damaged(connection: Connection) -> Iterator[Figure]:
+        (text,) = connection.execute("SELECT 'no number'").fetchone()
+        yield Figure("thymos_decisions_kept", float(text))
+
+    store = ServiceStore(tmp_path / "decision-engine.db", subjects.DECISION_ENGINE)
+    reader = FigureReader(store.path, instruments, damaged)
+    try:
+        await reader.refresh()
+    finally:
+        reader.close()
+        await store.close()
+
+    assert 'thymos_figures_failures_total{service="decision-engine"} 1.0' in instruments.text().decode()
 
 
 def test_every_metric_that_an_alert_relies_on_is_shown() -> None:

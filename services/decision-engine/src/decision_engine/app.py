@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decision_engine import store
 from decision_engine.answers import ENDPOINTS
-from decision_engine.gauges import figures
+from decision_engine.gauges import Gauges
 from decision_engine.handlers import TICK, Handlers
 from decision_engine.settings import Settings
 from thymos import subjects
@@ -18,7 +18,8 @@ NAME = subjects.DECISION_ENGINE
 def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) -> Service:
     """The service, wired but not running. Raises ConfigError."""
     own = Settings.of(settings)
-    handlers = Handlers(own)
+    gauges = Gauges()
+    handlers = Handlers(own, looked=gauges.looked)
     return Service(
         name=NAME,
         store=open_store(own.database, NAME, store.SCHEMA),
@@ -30,5 +31,5 @@ def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) ->
         endpoints=ENDPOINTS,
         ticks=(Tick("deadlines", TICK, handlers.on_tick),),
         background=(Sealer().run,),
-        figures=lambda connection: figures(connection, handlers.looks.count),
+        figures=gauges.read,
     )

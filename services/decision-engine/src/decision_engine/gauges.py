@@ -10,22 +10,37 @@ from decision_engine.agent_state import Figures
 from decision_engine.phases import Phase
 from decision_engine.record import versioning_metrics
 from thymos.database import Connection
-from thymos.observability.catalogue import OTHER, TENANTS_MAX
-from thymos.observability.instruments import Figure
+from thymos.observability.instruments import Figure, TenantLabels
 from thymos.requests import VersioningMetrics
 
 NEWEST = 2_000
 """Experiments that are looked through for open ones: they do not stay open for long."""
 
 
-def figures(connection: Connection, looks: int) -> Iterator[Figure]:
-    """All gauges; `looks` counts looks at evidence since the start."""
-    of_tenants: dict[str, list[Figures]] = defaultdict(list)
-    for tenant, text in connection.execute("SELECT tenant, figures FROM agents ORDER BY tenant"):
-        known = tenant in of_tenants or len(of_tenants) < TENANTS_MAX
-        of_tenants[tenant if known else OTHER].append(agent_state.figures_from_json(text))
-    for tenant, of_agents in of_tenants.items():
-        yield from _of_tenant(tenant, versioning_metrics(of_agents))
+class Gauges:
+    """Reads all gauges; what the store does not hold is told by the handlers, and counts since the start."""
+
+    def __init__(self) -> None:
+        self._tenants = TenantLabels()
+        self._looks = 0
+
+    def looked(self, times: int) -> None:
+        """The evidence of running experiments was looked at."""
+        self._looks += times
+
+    def read(self, connection: Connection) -> Iterator[Figure]:
+        """All of them, as they are now."""
+        of_tenants: dict[str, list[Figures]] = defaultdict(list)
+        for tenant, text in connection.execute("SELECT tenant, figures FROM agents ORDER BY tenant"):
+            of_tenants[self._tenants.of(tenant)].append(agent_state.figures_from_json(text))
+        for label, of_agents in of_tenants.items():
+            yield from _of_tenant(label, versioning_metrics(of_agents))
+        yield from _of_records(connection)
+        yield Figure("thymos_evidence_looks_total", self._looks)
+
+
+def _of_records(connection: Connection) -> Iterator[Figure]:
+    """The open experiments by phase, and the decisions that are kept."""
     open_in = dict.fromkeys((phase.value for phase in Phase if phase is not Phase.CLOSED), 0)
     rows = connection.execute(
         "SELECT json_extract(record, '$.phase'), count(*) FROM experiments"
@@ -38,7 +53,6 @@ def figures(connection: Connection, looks: int) -> Iterator[Figure]:
         yield Figure("thymos_experiments_open", count, (phase,))
     first, last = connection.execute("SELECT min(position), max(position) FROM decisions").fetchone()
     yield Figure("thymos_decisions_kept", 0 if last is None else last - first + 1)
-    yield Figure("thymos_evidence_looks_total", looks)
 
 
 def _of_tenant(tenant: str, eight: VersioningMetrics) -> Iterator[Figure]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -105,21 +106,19 @@ class CatchingUp:
         return self.begin(now).is_over(now) and (known is None or known.is_over(now))
 
 
-@dataclass
-class Looks:
-    """How often evidence was looked at since the start."""
-
-    count: int = 0
+def _nobody(times: int) -> None:
+    """Is told, and does nothing."""
 
 
 @dataclass(frozen=True)
 class Handlers:
-    """The service's handlers, around its settings and its agents' states."""
+    """The service's handlers, around its settings and its agents' states. `looked` is told how often evidence was
+    looked at."""
 
     settings: Settings
     states: AgentStates = field(default_factory=AgentStates)
     catching_up: CatchingUp = field(default_factory=CatchingUp)
-    looks: Looks = field(default_factory=Looks)
+    looked: Callable[[int], None] = _nobody
 
     def on_fact(self, envelope: Envelope[Message], tx: Transaction) -> None:
         """A metric or an event."""
@@ -166,9 +165,7 @@ class Handlers:
                 raise Refusal(*refused)
         result = engine.step(state, given, now, policy)
         self.states.save(tx.connection, result.state, engine.wake_at(result.state, policy))
-        self.looks.count += sum(
-            each.look is not None and each.look is not _look(state, each.id) for each in result.changed
-        )
+        self.looked(sum(each.look is not None and each.look is not _look(state, each.id) for each in result.changed))
         self._keep(tx, tenant, agent, result)
 
     @staticmethod

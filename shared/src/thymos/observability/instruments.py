@@ -6,7 +6,6 @@ connection and a thread of their own, so that the store's thread never waits for
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,13 +61,18 @@ def route_of(stream: Stream) -> str:
     return stream.name.partition("_")[2].lower()
 
 
-def by_tenant(values: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Sums by tenant: the largest `TENANTS_MAX` tenants by name, the others as `other`."""
-    sums: dict[str, float] = {}
-    for tenant, value in values:
-        name = tenant if tenant in sums or len(sums) < TENANTS_MAX else OTHER
-        sums[name] = sums.get(name, 0.0) + value
-    return list(sums.items())
+class TenantLabels:
+    """The label `tenant`: the first `TENANTS_MAX` have series of their own for as long as the process runs, and all who
+    come later are `other`, whatever they are called: who invents tenants adds no series and takes nobody's away."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def of(self, tenant: str) -> str:
+        """The label's value for a tenant."""
+        if len(self._known) < TENANTS_MAX:
+            self._known.add(tenant)
+        return tenant if tenant in self._known else OTHER
 
 
 class Instruments:
@@ -86,6 +90,7 @@ class Instruments:
         self._ticks = frozenset(ticks)
         self._types = frozenset(message.NAME for message in REGISTRY.values())
         self._fetched_at: dict[str, float] = {}
+        self._shown: set[str] = set()
         self.of("thymos_build_info", __version__).set(1)
         for name in ("thymos_relay_failed_total", "thymos_store_errors_total", "thymos_figures_failures_total"):
             self.of(name)
@@ -197,8 +202,10 @@ class Instruments:
 
     def show(self, figures: Sequence[Figure]) -> None:
         """Replace all figures read from the store; what is no more is no longer shown."""
-        for name in {figure.name for figure in figures}:
+        names = {figure.name for figure in figures}
+        for name in self._shown | names:
             self._metrics[name].clear()
+        self._shown = names
         for figure in figures:
             self.of(figure.name, *figure.labels).set(figure.value)
 
@@ -226,7 +233,7 @@ class FigureReader:
             self._reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read)
         try:
             figures = await asyncio.wait_for(asyncio.shield(self._reading), FIGURES_SECONDS)
-        except (TimeoutError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001  (a row that cannot be read hides nothing but the figures)
             self._instruments.of("thymos_figures_failures_total").inc()
             log.warning("%s: no figures from the store: %s", self._instruments.service, str(error) or "too slow")
             return
