@@ -219,6 +219,11 @@ def test_nats_says_itself_that_it_takes_nothing(tmp_path: Path) -> None:
             assert subjects.TELEMETRY.name in answer.read().decode()
 
 
+def test_a_log_that_somebody_deleted_hides_nothing_else(nats_server: NatsServer) -> None:
+    nats_server.log_path.unlink()
+    assert not nats_server.write_failed()
+
+
 async def unstored(server: NatsServer) -> None:
     bus = await nats_bus.connect(server.url, "test")
     await provision(bus)

@@ -126,7 +126,8 @@ class NatsServer:
     def write_failed(self) -> bool:
         """Whether it may have closed a stream since its start, because its disk was full. To be asked again and again:
         it reads on in the log, which a full disk does not take either."""
-        with self.log_path.open("rb") as log:
+        said = b""
+        with contextlib.suppress(FileNotFoundError), self.log_path.open("rb") as log:  # somebody may have cleaned up
             log.seek(self._log_read)
             said = log.read()
         end = said.rfind(b"\n") + 1
