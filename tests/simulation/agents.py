@@ -20,9 +20,9 @@ from worktree_scaler.processes import Launch, Sign
 from worktree_scaler.reconcile import Adoption, Found, Known, adopt
 
 from .dataset import question
-from .faults import Faults
+from .faults import AFTER, BEFORE, Faults
 from .simulated_bus import Connection, Server
-from .virtual_time import EPOCH, Owner, now
+from .virtual_time import EPOCH, Owner, now, running_owner
 
 SEARCHES_MAX = 6
 SLIPS = 0.02
@@ -126,6 +126,7 @@ class Backend:
         self._machine = machine
         self._scaler_id = scaler_id
         self._ended = ended
+        self._scaler = running_owner()
         self._running: dict[str, Process] = {}
         self._open = True
 
@@ -134,12 +135,14 @@ class Backend:
             self._ended.set()
 
     async def start(self, launch: Launch) -> Found:
+        await self._scaler.point(f"{BEFORE} start", self._machine.faults)
         if self._machine.faults.happens("start_fails"):
             raise FileNotFoundError("no such program, for once")
         for left in self._machine.running(self._scaler_id, launch.worktree_id):
             left.end(-9)
         process = Process(self._machine, launch, self._scaler_id)
         self._watch(process)
+        await self._scaler.point(f"{AFTER} start", self._machine.faults)
         return process.found
 
     def _watch(self, process: Process) -> None:
@@ -155,6 +158,7 @@ class Backend:
         return gone
 
     async def signal(self, worktree_id: str, sign: Sign) -> bool:
+        await self._scaler.point(f"{BEFORE} signal", self._machine.faults)
         process = self._running.get(worktree_id)
         if process is None or process.owner.dead:
             return False
@@ -162,6 +166,7 @@ class Backend:
             process.stop.set()
         else:
             asyncio.get_running_loop().call_later(0.05, process.end, -9 if sign is Sign.KILL else -15)
+        await self._scaler.point(f"{AFTER} signal", self._machine.faults)
         return True
 
     async def recover(self, known: Sequence[Known]) -> Adoption:

@@ -6,14 +6,25 @@ from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
+from thymos import subjects
+
 BEFORE, WITHIN, AFTER = "before", "within", "after"
 POINTS = (
     "before handle", "within handle", "after handle", "before relay", "after relay", "relay half way", "before ack",
-    "after ack", "before forget", "within forget", "after forget", "before tick", "within tick", "after tick",
-    "before answer", "within answer", "after answer",
+    "after ack", "before retry", "after retry", "before terminate", "after terminate", "before forget",
+    "within forget", "after forget", "before tick", "within tick", "after tick", "before answer", "within answer",
+    "after answer",
 )  # fmt: skip
-"""Where a service can be killed. `handle` is the transaction of a message, `relay` the publishing of an outbox row,
-`forget` the deletion of published rows, `tick` periodic work, `answer` the transaction of a request."""
+"""Where a service can be killed. `handle` is the transaction of a message, `relay` the publishing of an outbox row or a
+dead letter, `ack`, `retry` and `terminate` the settlement of a message, `forget` the deletion of published rows, `tick`
+periodic work, `answer` the transaction of a request."""
+POINTS_OF_MACHINE = ("before start", "after start", "before signal", "after signal")
+"""Where worktree-scaler can be killed besides: around what it does to agents' processes."""
+
+
+def points_of(service: str) -> tuple[str, ...]:
+    """Where this service can be killed."""
+    return (*POINTS, *POINTS_OF_MACHINE) if service == subjects.WORKTREE_SCALER else POINTS
 
 
 @dataclass
@@ -99,3 +110,4 @@ class Faults:
         """Count the kill that was armed."""
         point, _ = self.armed.pop(service)
         self.counts[f"crash {point}"] += 1
+        self.counts[f"{service} killed"] += 1

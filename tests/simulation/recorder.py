@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from decision_engine import agent_state, engine
+from decision_engine import engine
 from decision_engine.agent_state import AgentState
 from decision_engine.engine import Input, Result
 from decision_engine.policy import Policy
+from decision_engine.recorded_history import RecordedHistory, RecordedStep, fold, from_lines, to_lines
 
 from .experiment_states import wrong_steps
+
+if TYPE_CHECKING:
+    from .world import Scale
 
 
 @dataclass(frozen=True)
@@ -27,29 +31,6 @@ class Step:
     now: datetime
     policy: Policy
     result: Result
-
-    def to_json(self) -> dict[str, Any]:
-        """Input and outputs as one JSON object; `state` is the agent's after the step."""
-        message = self.given.message
-        return {
-            "tenant": self.state.tenant,
-            "agent": self.state.agent,
-            "now": self.now.isoformat(),
-            "input": {
-                "id": self.given.id,
-                "type": None if message is None else message.type_name(),
-                "data": None if message is None else message.model_dump(mode="json", exclude_none=True),
-                "correlation_id": self.given.correlation_id,
-            },
-            "outputs": [
-                {
-                    "type": output.message.type_name(),
-                    "data": output.message.model_dump(mode="json", exclude_none=True),
-                    "correlation_id": output.correlation_id,
-                }
-                for output in self.result.outputs
-            ],
-        }
 
 
 @dataclass
@@ -85,32 +66,35 @@ class Steps:
                 self.problems += wrong_steps(step.state, step.result)
         self._open.clear()
 
-    def folded(self) -> dict[tuple[str, str], AgentState]:
-        """The states that the committed inputs fold to, from nothing."""
-        states: dict[tuple[str, str], AgentState] = {}
+    def histories(self) -> Iterator[RecordedHistory]:
+        """What happened to each agent, as it is kept for the replay gate. Raises ValueError when a policy changed."""
+        by_agent: dict[tuple[str, str], list[Step]] = {}
         for step in self.committed:
-            key = step.state.tenant, step.state.agent
-            state = states.get(key, AgentState(*key))
-            states[key] = engine.step(state, step.given, step.now, step.policy).state
-        return states
+            by_agent.setdefault((step.state.tenant, step.state.agent), []).append(step)
+        for (tenant, agent), steps in by_agent.items():
+            policy = steps[0].policy
+            if any(step.policy != policy for step in steps):
+                raise ValueError(f"{tenant}/{agent}: the policy changed on the way")
+            yield RecordedHistory(tenant, agent, policy, tuple(RecordedStep(step.given, step.now) for step in steps))
 
-    def state_json(self) -> dict[str, Any]:
-        """The last state of each agent, by `<tenant>/<agent>`."""
-        last = {f"{step.state.tenant}/{step.state.agent}": step.result.state for step in self.committed}
-        return {name: json.loads(agent_state.to_json(state)) for name, state in last.items()}
+    def folded(self) -> dict[tuple[str, str], AgentState]:
+        """The states that the committed inputs fold to, from nothing, once they were written and read again."""
+        again = (from_lines(to_lines(history)) for history in self.histories())
+        return {(history.tenant, history.agent): fold(history).state for history in again}
 
-    def write(self, path: Path, tenant: str | None = None, agent: str | None = None) -> int:
-        """The steps as JSON lines, of one agent or of all; returns how many."""
-        chosen = [
-            step for step in self.committed if tenant in (None, step.state.tenant) and agent in (None, step.state.agent)
-        ]
-        lines = [json.dumps(step.to_json(), sort_keys=True, ensure_ascii=False) for step in chosen]
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        return len(lines)
+    def write(self, folder: Path, name: str) -> list[Path]:
+        """A file `<name>-<tenant>-<agent>.jsonl.gz` per agent; returns them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for history in self.histories():
+            path = folder / f"{name}-{history.tenant}-{history.agent}.jsonl.gz"
+            path.write_bytes(gzip.compress("\n".join(to_lines(history)).encode(), mtime=0))
+            written.append(path)
+        return written
 
 
-def record_steps(seed: int, path: Path) -> int:
-    """Run a seed and write its committed steps as JSON lines; returns how many. The same seed writes the same."""
-    from .world import simulate
+def record_steps(seed: int, folder: Path, scale: Scale | None = None) -> list[Path]:
+    """Run a seed and write each agent's history (`decision_engine.recorded_history`); the same seed writes the same."""
+    from .world import simulate  # it imports this module
 
-    return simulate(seed).steps.write(path)
+    return simulate(seed, scale).steps.write(folder, f"seed-{seed}")

@@ -182,12 +182,14 @@ class SimulatedDelivery:
         await self._connection.point(f"{AFTER} ack")
 
     async def retry(self, delay: timedelta) -> None:
-        await self._connection.owner.gate()
+        await self._connection.point(f"{BEFORE} retry")
         await self._delivery.retry(delay)
+        await self._connection.point(f"{AFTER} retry")
 
     async def terminate(self) -> None:
-        await self._connection.owner.gate()
+        await self._connection.point(f"{BEFORE} terminate")
         await self._delivery.terminate()
+        await self._connection.point(f"{AFTER} terminate")
 
     async def in_progress(self) -> None:
         await self._connection.owner.gate()
@@ -225,10 +227,7 @@ class Connection:
 
     async def point(self, name: str) -> None:
         """A point where the process may be killed."""
-        await self.owner.gate()
-        if self.faults.kills(self.owner.name, name):
-            self.owner.kill()
-            await self.owner.gate()
+        await self.owner.point(name, self.faults)
 
     async def publish(
         self, subject: str, body: bytes, message_id: str, headers: Mapping[str, str] | None = None

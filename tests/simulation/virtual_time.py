@@ -24,6 +24,8 @@ import thymos.client
 import thymos.settlement
 import thymos.worker
 
+from .faults import Faults
+
 T = TypeVar("T")
 EPOCH = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 MEMORY_BYTES = 64 * 1024
@@ -107,9 +109,14 @@ class Owner:
         self.context.run(OWNER.set, self)
 
     def now(self) -> datetime:
-        """What its clock shows; never the same twice, for real time never stands still either."""
+        """What its clock shows; never the same twice between two settings, for real time never stands still either."""
         self._last = max(now() + self.skew, self._last + timedelta(microseconds=1))
         return self._last
+
+    def set_clock(self, skew: timedelta) -> None:
+        """From now on its clock shows so much too much: it may show again what it showed before."""
+        self.skew = skew
+        self._last = EPOCH - timedelta(days=1)
 
     def start(self, work: Coroutine[Any, Any, T], name: str = "") -> asyncio.Task[T]:
         """Run a task as this owner."""
@@ -139,6 +146,13 @@ class Owner:
         if self.dead:
             raise asyncio.CancelledError(f"{self.name} is dead")
 
+    async def point(self, name: str, faults: Faults) -> None:
+        """A point where it may be killed."""
+        await self.gate()
+        if faults.kills(self.name, name):
+            self.kill()
+            await self.gate()
+
 
 OWNER: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("owner", default=None)
 
@@ -157,6 +171,13 @@ def _owned_task(
 def now() -> datetime:
     """The true time."""
     return EPOCH + timedelta(seconds=round(asyncio.get_running_loop().time(), 6))
+
+
+def running_owner() -> Owner:
+    """Whose task or start this is."""
+    owner = OWNER.get()
+    assert owner is not None, "only services and agents have effects"
+    return owner
 
 
 def owners_time() -> datetime:

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import tempfile
+import traceback
 from collections import Counter, deque
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from . import invariants, virtual_time
 from .agents import Machine, Reporting
 from .dataset import write_scenario
 from .experiment_states import watched_moves
-from .faults import POINTS, Faults, Rates
+from .faults import Faults, Rates, points_of
 from .invariants import Monitor, Violation, require
 from .ledger import Ledger
 from .people import Customers, Operator, Stranger
@@ -134,9 +135,12 @@ class World:
         life = asyncio.create_task(self._life())
         trouble = asyncio.create_task(self._trouble()) if self.scale.faults else None
         failed = asyncio.create_task(self._failed.wait())
-        await asyncio.wait({life, failed}, return_when=asyncio.FIRST_COMPLETED)
+        watched = {life, failed} if trouble is None else {life, failed, trouble}
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         failed.cancel()
         if trouble is not None:
+            if trouble.done():
+                await trouble  # it never ends by itself: say why it did
             trouble.cancel()
         if not life.done():
             life.cancel()
@@ -205,7 +209,8 @@ class World:
     async def _crashes(self) -> None:
         while True:
             await asyncio.sleep(2 * self.scale.crash_every * self.random.random())
-            name, point = self.random.choice(subjects.SERVICES), self.random.choice(POINTS)
+            name = self.random.choice(subjects.SERVICES)
+            point = self.random.choice(points_of(name))
             if self.suite.owners[name].dead or name in self.faults.armed:
                 continue
             self.faults.arm(name, point, self.random.randrange(2, 6) if point == "relay half way" else 1)
@@ -221,7 +226,7 @@ class World:
                 self.suite.start(name)
 
     async def _outages(self) -> None:
-        happenings = (self._pause, self._bus_away, self._full_disk, self._kill_agent, self._forget)
+        happenings = (self._pause, self._bus_away, self._full_disk, self._kill_agent, self._forget, self._set_clock)
         while True:
             await asyncio.sleep(2 * self.scale.trouble_every * self.random.random())
             await self.random.choice(happenings)()
@@ -258,6 +263,13 @@ class World:
         self.suite.threads[name].fill_disk(self.random.randrange(3))
         await asyncio.sleep(self.random.choice((2.0, 10.0, 40.0)))
         self._free_disks()
+
+    async def _set_clock(self) -> None:
+        """A clock that is set, forwards or back."""
+        name = self.random.choice(subjects.SERVICES)
+        self._count("clock steps")
+        self.suite.skews[name] = timedelta(seconds=self.random.uniform(-3.0, 3.0))
+        self.suite.owners[name].set_clock(self.suite.skews[name])
 
     def _free_disks(self) -> None:
         for name, thread in self.suite.threads.items():
@@ -406,6 +418,8 @@ def simulate(seed: int, scale: Scale | None = None, trace: IO[str] | None = None
                 await world.run()
         except Violation as violation:
             return f"{violation}"
+        except Exception:  # noqa: BLE001  (whatever ends a run belongs to its seed)
+            return traceback.format_exc()
         finally:
             world.end()
         return None
@@ -418,6 +432,9 @@ def simulate(seed: int, scale: Scale | None = None, trace: IO[str] | None = None
         steps.recording(),
         watched_moves(steps.problems),
     ):
-        problem = virtual_time.run(main)
+        try:
+            problem = virtual_time.run(main)
+        except virtual_time.DeadlockError as error:
+            problem = f"{error}"
     (world,) = worlds
     return Report(seed, world.trace(), problem, world.counts(), world.seconds, tuple(world.last_lines), steps)
