@@ -12,8 +12,8 @@ import pytest
 
 from thymos import subjects
 from thymos.audit import Report, verify_log
-from thymos.audit.chain import SEAL_SUBJECT
-from thymos.audit.sealer import Sealer
+from thymos.audit.chain import NO_SEAL, SEAL_SUBJECT, Seal, chain_hash
+from thymos.audit.sealer import Sealer, seal_envelope
 from thymos.background import running
 from thymos.bus import PublishAck, Stored
 from thymos.errors import TransientError
@@ -22,6 +22,7 @@ from thymos.testing import MemoryBus
 
 SOON = timedelta(milliseconds=20)
 NEVER = timedelta(hours=1)
+BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EVENT = "thymos.event.acme.support.branch.created"
 
 
@@ -201,6 +202,21 @@ async def test_something_else_on_the_seals_subject_stops_no_sealer() -> None:
     assert ranges(all_seals(bus)) == [(1, 1), (2, 4)]
 
 
+async def test_a_seal_that_claims_the_future_does_not_stop_the_sealing() -> None:
+    bus = MemoryBus()
+    await happened(bus, "a", "b")
+    claimed = chain_hash(10**12, 10**12, NO_SEAL, ["a" * 64])
+    forged = seal_envelope(Seal(10**12, 10**12, NO_SEAL, claimed, ("a" * 64,)), BEGAN)
+    await bus.publish(SEAL_SUBJECT, forged.to_bytes(), forged.message_id)
+    async with running(Sealer(SOON).run(bus)):
+        assert ranges(await seals(bus, 2))[1] == (1, 3)
+    report = await verified(bus)
+    assert report.problems == [
+        "changed: the seal seal-1000000000000 (sequence 3, audit.sealed): "
+        "it says 1000000000000 to 1000000000000 and is itself event 3"
+    ]
+
+
 def all_seals(bus: MemoryBus) -> list[AuditSealed]:
     messages = bus._logs[subjects.EVENTS.name].messages.values()
     bodies = [m.body for m in messages if m.subject == SEAL_SUBJECT and m.body != b"no seal"]
@@ -264,6 +280,32 @@ async def test_the_beginning_of_the_live_log_is_missed() -> None:
     for sequence in (1, 2, 3):
         del log_of(bus)[sequence]
     assert [problem.sequence for problem in (await verified(bus)).differences] == [1, 2, 3]
+
+
+async def test_the_end_of_the_live_log_is_missed() -> None:
+    bus = await a_sealed_log()
+    last = max(log_of(bus))
+    for sequence in (last - 1, last):
+        del log_of(bus)[sequence]
+    assert (await verified(bus)).problems == [
+        f"missing: event {last - 1} of the log",
+        f"missing: event {last} of the log",
+    ]
+
+
+async def test_a_live_log_that_was_emptied_is_missed() -> None:
+    bus = await a_sealed_log()
+    events = len(log_of(bus))
+    log_of(bus).clear()
+    report = await verified(bus)
+    assert (report.events, report.difference_count) == (0, events)
+
+
+async def test_the_beginning_is_missed_although_no_seal_is_left() -> None:
+    bus = MemoryBus()
+    await happened(bus, "a", "b", "c")
+    del log_of(bus)[1]
+    assert (await verified(bus)).problems == ["missing: event 1 of the log"]
 
 
 @pytest.mark.parametrize("sequence", [1, 9, 20, 21, 22])

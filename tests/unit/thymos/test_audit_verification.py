@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from thymos import subjects
 from thymos.audit import Difference, LogRecord, Report, verify_file
-from thymos.audit.chain import Head, Tail, read_seal
+from thymos.audit.chain import NO_SEAL, Head, Seal, Tail, Unsealed, read_seal
+from thymos.audit.closing import End, cover_line, end_line
 from thymos.audit.exporting import export
 from thymos.audit.record import of_line, to_line
 from thymos.audit.sealer import seal_envelope
@@ -229,6 +231,97 @@ async def test_a_seal_over_events_that_are_sealed_already_is_passed_by(tmp_path:
     again = LOG[10]
     log.append(LogRecord(len(log) + 1, START + timedelta(hours=2), again.subject, again.message_id, again.body))
     assert verified(tmp_path, await lines_of(log)).identical
+
+
+# --- whoever may write everything, and knows how ----------------------------------------------------------------------
+
+
+def a_backlog() -> tuple[list[LogRecord], str]:
+    """600 events that were sealed when all were there, so that every seal stands behind them; the second one's hash."""
+    log: list[LogRecord] = []
+    tail = Tail(Head())
+    for number in range(600):
+        envelope = example_of(BranchCreated).model_copy(update={"id": f"event-{number}"})
+        log.append(LogRecord(number + 1, START, envelope.subject, envelope.message_id, envelope.to_bytes()))
+        tail.take(log[-1])
+    while tail.worth_sealing:
+        stored_as_next(log, tail)
+    kept = read_seal(log[601])
+    assert kept is not None
+    return log, kept.hash
+
+
+def stored_as_next(log: list[LogRecord], tail: Tail) -> None:
+    """The seal that is due, at the end of the log."""
+    sealed = seal_envelope(*tail.next_seal())
+    log.append(LogRecord(len(log) + 1, START, sealed.subject, sealed.message_id, sealed.to_bytes()))
+    tail.take(log[-1])
+
+
+def unsealed(records: Sequence[LogRecord]) -> list[Unsealed]:
+    return [Unsealed(record.sequence, record.hash(), record.stored_at, False) for record in records]
+
+
+def forged_lines(log: list[LogRecord], before_kept: LogRecord, kept: str) -> list[bytes]:
+    """The log with event 3 forged and `before_kept` where its first seal was; everything after the kept seal is made
+    anew, so that each seal and the end of the file agree with it."""
+    forged = [*log[:602]]
+    forged[2] = replace(log[2], body=log[2].body.replace(b"event-2", b"event-X"))
+    forged[600] = before_kept
+    tail = Tail(Head(602, 512, kept))
+    for record in forged[512:]:
+        tail.take(record)
+    stored_as_next(forged, tail)
+    cover = Seal.over(unsealed(forged[602:]), tail.head.hash)
+    end = End.of(len(forged), 1, len(forged), cover.hash)
+    return [*map(to_line, forged), cover_line(cover), end_line(end)]
+
+
+async def test_a_kept_hash_holds_although_the_seal_before_it_leaves_an_event_out(tmp_path: Path) -> None:
+    log, kept = a_backlog()
+    assert verified(tmp_path, await lines_of(log), seal=kept).identical
+    changed = replace(log[2], body=log[2].body.replace(b"event-2", b"event-X"))
+    short = seal_envelope(Seal.over(unsealed([*log[:2], changed, *log[3:255]]), NO_SEAL), START)
+    first = replace(log[600], message_id=short.message_id, body=short.to_bytes())
+    report = verified(tmp_path, forged_lines(log, first, kept), seal=kept)
+    assert "seal-257" in report.problems[0]
+    assert "does not continue the seal before it" in report.problems[0]
+
+
+async def test_a_kept_hash_holds_although_the_seals_before_it_are_gone(tmp_path: Path) -> None:
+    log, kept = a_backlog()
+    other = replace(log[0], sequence=601, message_id="acme/support/x/other")
+    report = verified(tmp_path, forged_lines(log, other, kept), seal=kept)
+    assert "the first seal of the log" in report.problems[0]
+
+
+async def test_a_seal_cannot_cover_itself(tmp_path: Path) -> None:
+    log = a_log(12, sealed_every=30)
+    early = seal_envelope(Seal.over(unsealed(log), NO_SEAL), START)
+    log[4] = LogRecord(5, START, early.subject, early.message_id, early.to_bytes())
+    report = verified(tmp_path, await lines_of(log))
+    assert (report.differences[0].sequence, report.differences[0].kind) == (5, Difference.SEAL)
+    assert "is itself event 5" in report.problems[0]
+
+
+async def test_a_part_says_that_it_is_one(tmp_path: Path) -> None:
+    report = verified(tmp_path, await lines_of(a_log(64)[17:]))
+    assert (report.identical, report.first_event) == (True, 18)
+    assert "it begins with event 18: nothing was read of what came before" in report.notes
+
+
+@pytest.mark.parametrize("lines", [[*LINES, LINES[-1]], [LINES[-1], *LINES[:-1]]], ids=["twice", "first"])
+def test_the_last_line_is_last_and_once(tmp_path: Path, lines: list[bytes]) -> None:
+    assert verified(tmp_path, lines).problems == ["inserted: lines after the one that ends the file"]
+
+
+@pytest.mark.parametrize("sequence", ["9223372036854775808", "9" * 4_200])
+def test_a_sequence_beyond_all_bounds_is_told_in_few_words(tmp_path: Path, sequence: str) -> None:
+    harmed = LINES[0].replace(b'"sequence":1,', f'"sequence":{sequence},'.encode())
+    for lines in ([harmed, *LINES[1:]], [harmed, LINES[-1]]):
+        report = verified(tmp_path, lines)
+        assert "its sequence is no number above 0 and below 2^63" in report.problems[0]
+        assert len(report.problems[0]) < 200
 
 
 @pytest.mark.parametrize(

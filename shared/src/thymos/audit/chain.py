@@ -60,8 +60,10 @@ class Seal:
         """What its hash should be, by what else it says."""
         return chain_hash(self.from_sequence, self.to_sequence, self.previous_hash, self.hashes)
 
-    def problem(self) -> str:
-        """Why it contradicts itself, in words; empty when it does not."""
+    def problem(self, stored_as: int | None = None) -> str:
+        """Why it contradicts itself, in words; empty when it does not. `stored_as`: its own sequence in the log."""
+        if stored_as is not None and self.to_sequence >= stored_as:
+            return f"it says {self.from_sequence} to {self.to_sequence} and is itself event {stored_as}"
         if len(self.hashes) != self.to_sequence - self.from_sequence + 1:
             return f"it says {self.from_sequence} to {self.to_sequence} and holds {len(self.hashes)} hashes"
         if self.hash != self.expected_hash:
@@ -127,11 +129,12 @@ class Tail:
             self._events.append(Unsealed(record.sequence, record.hash(), record.stored_at, is_seal))
             self._others += not is_seal
         seal = read_seal(record) if is_seal else None
-        if seal is not None and self._continues(seal):
+        if seal is not None and self._continues(seal, record.sequence):
             self.sealed(Head.at(record.sequence, seal))
 
-    def _continues(self, seal: Seal) -> bool:
-        return seal.previous_hash == self.head.hash and seal.from_sequence > self.head.sealed_to and not seal.problem()
+    def _continues(self, seal: Seal, stored_as: int) -> bool:
+        linked = seal.previous_hash == self.head.hash and seal.from_sequence > self.head.sealed_to
+        return linked and not seal.problem(stored_as)
 
     def sealed(self, head: Head) -> None:
         """The chain has moved on."""

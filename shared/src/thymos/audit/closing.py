@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thymos.audit.chain import Seal
-from thymos.audit.record import NotARecordError, digest, encoded, parsed_line
+from thymos.audit.record import SEQUENCE_END, NotARecordError, digest, encoded, parsed_line
 
 COVER, END = b'{"cover":', b'{"end":'
 """How these lines begin; an event's begins otherwise."""
@@ -83,5 +83,5 @@ def _values(line: bytes, key: str) -> dict[str, Any]:
 
 
 def _check(*numbers: object) -> None:
-    if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
+    if not all(type(number) is int and 0 <= number < SEQUENCE_END for number in numbers):
         raise NotARecordError("a number in it is none")

@@ -48,6 +48,6 @@ async def export(
 def _take(tail: Tail, record: LogRecord) -> None:
     """The next record. The first seal of an export that begins in the middle is where its chain begins."""
     seal = read_seal(record) if tail.head.sequence == 0 and record.subject == SEAL_SUBJECT else None
-    if seal is not None and not seal.problem():
+    if seal is not None and not seal.problem(record.sequence):
         tail.sealed(Head.at(record.sequence, seal))
     tail.take(record)

@@ -18,6 +18,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _ID = re.compile(rb'\\?"id\\?":\\?"([^"\\]{1,200})')
 _TYPE = re.compile(rb'\\?"type\\?":\\?"(?:thymos\.)?([a-z_.]{1,100}?)(?:\.v\d+)?\\?"')
 _KEYS = ("sequence", "stored_at", "subject", "message_id")
+SEQUENCE_END = 2**63
 UNKNOWN = "unknown"
 GUESSED_FROM_BYTES = 20_000
 
@@ -103,8 +104,8 @@ def of_line(line: bytes) -> LogRecord:
         text = parsed.get("body")
         body = base64.b64decode(parsed["body_base64"], validate=True) if text is None else text.encode()
         sequence, stored_at, subject, message_id = (parsed[key] for key in _KEYS)
-        if type(sequence) is not int or sequence < 1:
-            raise NotARecordError("its sequence is no number above 0")
+        if type(sequence) is not int or not 0 < sequence < SEQUENCE_END:
+            raise NotARecordError("its sequence is no number above 0 and below 2^63")
         if not isinstance(subject, str) or not isinstance(message_id, str):
             raise NotARecordError("its subject and message_id are not both text")
         record = LogRecord(sequence, datetime.fromisoformat(stored_at), subject, message_id, body)

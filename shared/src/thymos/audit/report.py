@@ -49,7 +49,8 @@ class Report:
     """What was compared, and what differs.
 
     Attributes:
-        events: how many were read; `checked` of them are under a seal that holds; `unsealed` came after the last seal.
+        events: how many were read, beginning with event `first_event` (0: none); `checked` of them are under a seal
+            that holds; `unsealed` came after the last seal.
         last_seals: seals that no other seal covers yet; what they say was checked, when they were stored was not.
         unchecked: neither: their seal is missing or broken, or lies outside what was read.
         seals: how many follow each other; `last_seal` is the hash of the newest one in the log (None: there is none).
@@ -58,6 +59,7 @@ class Report:
     """
 
     events: int
+    first_event: int
     checked: int
     unsealed: int
     last_seals: int
@@ -84,6 +86,8 @@ class Report:
     def notes(self) -> list[str]:
         """What could not be compared, in words."""
         notes = []
+        if self.first_event > 1:
+            notes.append(f"it begins with event {self.first_event}: nothing was read of what came before")
         if self.seals == 0 and self.events:
             notes.append("no event is sealed: nothing says whether one was changed; decision-engine seals the log")
         elif self.unsealed:

@@ -37,7 +37,10 @@ class SealCheck:
     def __init__(self, wanted: str | None = None) -> None:
         self.sealed_to = 0
         self.count = 0
-        self.first_covered: int | None = None
+        self.unlinked: Problem | None = None
+        """The first seal whose link to the one before it could not be followed, because something lies between."""
+        self.from_the_start = False
+        """Whether the first seal names none before it."""
         self.newest: str | None = None
         self.newest_covers = 0
         self.exhausted = False
@@ -52,12 +55,12 @@ class SealCheck:
         seal = found.seal
         if seal is None:
             return self._broken(found, "it cannot be read")
-        if why := seal.problem():
+        if why := seal.problem(found.sequence):
             return self._broken(found, why)
         if self.count and seal.from_sequence <= self.sealed_to:
             return None  # a second one over the same events, which the chain has passed by: an event like any other
         problem = self._link(found, seal)
-        self.first_covered = seal.from_sequence if self.first_covered is None else self.first_covered
+        self.from_the_start = self.from_the_start or (self.count == 0 and seal.previous_hash == NO_SEAL)
         self.count += 1
         self.head, self.sealed_to, self._linkable = seal.hash, seal.to_sequence, (seal.hash,)
         if found.sequence is not None:
@@ -69,9 +72,12 @@ class SealCheck:
     def _link(self, found: FoundSeal, seal: Seal) -> Problem | None:
         if seal.from_sequence == 1 and seal.previous_hash != NO_SEAL:
             return _wrong(found, "it is the first and names one before it")
-        directly = seal.from_sequence == self.sealed_to + 1
-        if self._linkable and directly and seal.previous_hash not in self._linkable:
-            return _wrong(found, "it does not continue the seal before it")
+        if not self._linkable or seal.previous_hash in self._linkable:
+            return None
+        problem = _wrong(found, "it does not continue the seal before it")
+        if seal.from_sequence == self.sealed_to + 1:
+            return problem
+        self.unlinked = self.unlinked or problem
         return None
 
     def _broken(self, found: FoundSeal, why: str) -> Problem:

@@ -172,11 +172,11 @@ async def newest_head(bus: Bus) -> Head:
     if newest is None:
         return Head()
     seal = read_seal(record_of(newest))
-    if seal is not None:
+    if seal is not None and not seal.problem(newest.sequence):
         return Head.at(newest.sequence, seal)
     found = Head()  # somebody else wrote there
     async for record in past(bus, SEAL_SUBJECT, to_sequence=newest.sequence):
-        if (seal := read_seal(record)) is not None and not seal.problem():
+        if (seal := read_seal(record)) is not None and not seal.problem(record.sequence):
             found = Head.at(record.sequence, seal)
     return Head(newest.sequence, found.sealed_to, found.hash)
 

@@ -49,6 +49,7 @@ class Verifier:
         self._bad_lines = 0
         self._first_lines: list[BadLine] = []
         self._end: End | None = None
+        self._ended_before = False
         self._unsealed_names: list[Problem] = []
         self._problems: dict[object, Problem] = {}
         self._count = 0
@@ -75,6 +76,7 @@ class Verifier:
     def take(self, record: LogRecord, following: int | None) -> None:
         """The next record; `following` is the sequence of the one after it, None at the end."""
         self._events += 1
+        self._ended_before = self._end is not None
         expected = self._due(record, following)
         if self._next is None:
             self._first = self._next = expected
@@ -159,7 +161,8 @@ class Verifier:
 
     def _unreadable(self, bad: BadLine, sequence: int | None) -> None:
         """`sequence` is that of the event which should stand there."""
-        named = f" (where event {sequence}, {bad.type} {bad.event_id}, was)" if bad.type != UNKNOWN else ""
+        place = "an event" if sequence is None else f"event {sequence}"
+        named = f" (where {place}, {bad.type} {bad.event_id}, was)" if bad.type != UNKNOWN else ""
         words = f"unreadable: line {bad.line}{named}: {bad.why}"
         self._add(Problem(Difference.UNREADABLE, words, sequence, _known(bad.event_id), _known(bad.type), bad.line))
 
@@ -173,7 +176,13 @@ class Verifier:
 
     def take_end(self, end: End) -> None:
         """A file's last line."""
+        self._ended_before = self._end is not None
         self._end = end
+
+    def finish_log(self, last_sequence: int) -> None:
+        """The live log is at its end, and its stream has given out numbers up to `last_sequence`."""
+        if self._whole or self._next is not None:
+            self._gone(range(self._next or 1, last_sequence + 1))
 
     # --- decisions -------------------------------------------------------------------------------------------------
 
@@ -207,24 +216,28 @@ class Verifier:
         if self._next is not None:
             self._gone(range(end.first_sequence, self._first))
             self._gone(range(self._next + self._bad_lines, end.last_sequence + 1))
+        if self._ended_before and not self._count:
+            self._add(Problem(Difference.INSERTED, "inserted: lines after the one that ends the file"))
         if not end.follows(self.seals.head) and not self._count:
             self._add(Problem(Difference.CHANGED, "changed: the file's last line is not that of what it holds"))
 
     def report(self) -> Report:
         """What was found. Raises nothing; call it once, at the end."""
-        beginning = self.seals.first_covered
-        if self._whole and beginning is not None and self._next is not None and beginning < self._first:
-            self._gone(range(beginning, self._first))
+        if self._whole and self._next is not None:
+            self._gone(range(1, self._first))
         for sequence in self._missing:
             self._gone(range(sequence, sequence + 1))
         self._count += self._missing_beyond
         if problem := self.seals.wanted_missing():
+            self._add(problem)
+        if not self._count and (problem := self._unproven()):
             self._add(problem)
         kept = sorted(
             self._problems.values(), key=lambda p: (p.sequence is None, p.sequence or 0, p.line is None, p.line or 0)
         )
         return Report(
             events=self._events,
+            first_event=self._first,
             checked=self._checked,
             unsealed=self._unsealed,
             last_seals=self._last_seals,
@@ -237,6 +250,13 @@ class Verifier:
             differences=tuple(kept),
             difference_count=self._count,
         )
+
+    def _unproven(self) -> Problem | None:
+        """What no difference explains: a chain that is not one, although nothing is missing."""
+        if self._first == 1 and self.seals.count and not self.seals.from_the_start:
+            words = "missing: the first seal of the log: the oldest that is there names one before it"
+            return Problem(Difference.SEAL, words)
+        return self.seals.unlinked
 
     def _gone(self, sequences: range) -> None:
         for sequence in sequences[:KEPT_MAX]:

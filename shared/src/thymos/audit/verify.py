@@ -8,6 +8,7 @@ from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 
+from thymos import subjects
 from thymos.audit.chain import SEAL_SUBJECT, Seal, read_seal
 from thymos.audit.closing import End
 from thymos.audit.reading import Line, file_lines, past
@@ -48,11 +49,14 @@ async def verify_log(
     """
     recompute = recompute_with(installed() if recomputations is None else recomputations)
     verifier = Verifier(recompute, whole=since is None, wanted=seal)
+    stored = await bus.last_sequence(subjects.EVENTS)
     async with (
         aclosing(past(bus, since=since)) as records,
         aclosing(past(bus, SEAL_SUBJECT, since=since)) as seals,
     ):
         await _verify(verifier, _until(records, until), seals, progress)
+    if until is None:
+        verifier.finish_log(stored)
     return verifier.report()
 
 
