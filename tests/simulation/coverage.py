@@ -8,7 +8,7 @@ from thymos import subjects
 
 from .faults import Rates, points_of
 
-SEEDS_FOR_ALL = 20
+SEEDS_FOR_ALL = 40
 """Seeds of the usual length that bring all of it about, with room to spare."""
 CRASHES = frozenset(f"crash {point}" for name in subjects.SERVICES for point in points_of(name))
 FAULTS = frozenset(each.name.replace("_", " ") for each in fields(Rates))

@@ -23,8 +23,8 @@ POINTS_OF_MACHINE = ("before start", "after start", "before signal", "after sign
 
 
 def points_of(service: str) -> tuple[str, ...]:
-    """Where this service can be killed."""
-    return (*POINTS, *POINTS_OF_MACHINE) if service == subjects.WORKTREE_SCALER else POINTS
+    """Where this service can be killed; what it seldom comes to is there more than once."""
+    return (*POINTS, *3 * POINTS_OF_MACHINE) if service == subjects.WORKTREE_SCALER else POINTS
 
 
 @dataclass

@@ -20,6 +20,7 @@ from thymos.database import Connection
 from thymos.dead_letters import DeadLetter
 from thymos.envelope import Envelope
 from thymos.errors import PoisonError
+from thymos.events import Verdict
 from thymos.message import Message
 from thymos.metrics import MetricsOutcomes
 from thymos.settlement import ORIGINAL_BYTES_MAX
@@ -143,16 +144,59 @@ class Monitor:
         before = self.stages.get(key, -1)
         require(before < stage, f"{key}: {event.NAME} after {_ORDER[max(before, 0)].NAME}")
         require(not isinstance(event, events.ExperimentRunning) or before == 0, f"{key} runs before it is started")
+        decided = _ORDER.index(events.ExperimentDecided)
+        if isinstance(event, events.ExperimentClosed):
+            require(before == decided, f"{key} is closed without being decided")
+        if isinstance(event, events.ExperimentDecided) and event.verdict in (Verdict.MERGE, Verdict.ROLLBACK):
+            require(before == decided - 1, f"{key}: the verdict {event.verdict} without having run")
         self.stages[key] = stage
         self.open_experiments.add(key)
         if isinstance(event, events.ExperimentDecided):
             self.verdicts[key] = event.verdict
-            if event.verdict is events.Verdict.MERGE:
+            if event.verdict is Verdict.MERGE:
                 self.decided_to_merge.add(key)
         if isinstance(event, events.ExperimentClosed):
             self.verdicts[key] = event.verdict
             self.counts[f"closed: {event.verdict}"] += 1
             self.open_experiments.discard(key)
+
+
+# --- after each commit of a store -----------------------------------------------------------------------------------
+
+
+def nothing_sent_is_lost(connection: Connection, service: str, waiting: Iterable[str]) -> Iterator[str]:
+    """What a service sent and no stream holds yet waits in its outbox.
+
+    Args:
+        waiting: message ids that were committed to the outbox and that no stream holds.
+    """
+    there = {row[0] for row in connection.execute("SELECT message_id FROM outbox")}
+    yield from (
+        f"{service} decided to send {identity}, which was never published and waits no more"
+        for identity in waiting
+        if identity not in there
+    )
+
+
+def state_is_stored(connection: Connection, state: AgentState) -> Iterator[str]:
+    """The file of decision-engine holds the state that its last step came to."""
+    row = connection.execute(
+        "SELECT state FROM agents WHERE tenant = ? AND agent = ?", (state.tenant, state.agent)
+    ).fetchone()
+    if row is None or bytes(row[0]) != agent_state.to_json(state):
+        yield f"{state.tenant}/{state.agent}: the stored state is not what the last step came to"
+
+
+def worktrees_are_bounded(connection: Connection, most: int) -> Iterator[str]:
+    """worktree-scaler never runs more processes for an agent than it may; those that end are not counted."""
+    yield from (
+        f"{count} worktrees run for {tenant}/{agent}, {most} may"
+        for tenant, agent, count in connection.execute(
+            "SELECT tenant, agent, count(*) FROM worktrees WHERE backend = 'process' AND phase IN ('starting', 'ready')"
+            " GROUP BY tenant, agent HAVING count(*) > ?",
+            (most,),
+        )
+    )
 
 
 # --- at the end -----------------------------------------------------------------------------------------------------

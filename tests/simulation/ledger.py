@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from thymos import unit_of_work
+from thymos import subjects, unit_of_work
 from thymos.envelope import Envelope
 from thymos.message import Message
 from thymos.service import Route, Service
@@ -31,12 +31,14 @@ class Ledger:
         handled: how often a message's handling was committed.
         order: per ordered consumer and agent, the message ids in the order of their handling.
         sent: ids of committed outbox messages, and which service sent them.
+        waiting: those of each service that no stream holds yet.
         problems: what cannot be explained, in words.
     """
 
     handled: Counter[Handled] = field(default_factory=Counter)
     order: dict[tuple[str, str, str, str], list[str]] = field(default_factory=dict)
     sent: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, dict[str, None]] = field(default_factory=lambda: {name: {} for name in subjects.SERVICES})
     problems: list[str] = field(default_factory=list)
     again: int = 0
     """How many ids were minted a second time, after the first transaction had been cut off."""
@@ -54,6 +56,12 @@ class Ledger:
                 place = consumer.service, consumer.stream.name, envelope.tenant, envelope.agent
                 self.order.setdefault(place, []).append(envelope.message_id)
         self._open.clear()
+
+    def stored(self, message_id: str) -> None:
+        """A stream holds the message."""
+        service = self.sent.get(message_id)
+        if service is not None:
+            self.waiting[service].pop(message_id, None)
 
     # --- where it is noted ------------------------------------------------------------------------------------------
 
@@ -126,6 +134,7 @@ class _Watch:
         """See `StoreWatch`."""
         for each in sent:
             self._ledger.sent[each.envelope.message_id] = self._service
+            self._ledger.waiting[self._service][each.envelope.message_id] = None
         self._real.wrote(sent)
 
     def __getattr__(self, name: str) -> Any:

@@ -58,13 +58,15 @@ class Steps:
         finally:
             engine.step = real
 
-    def settle(self, well: bool) -> None:
-        """The transaction that took the last steps is over."""
+    def settle(self, well: bool) -> list[AgentState]:
+        """The transaction that took the last steps is over. Returns the states that it came to."""
+        reached = {(step.state.tenant, step.state.agent): step.result.state for step in self._open if well}
         if well:
             self.committed += self._open
             for step in self._open:
                 self.problems += wrong_steps(step.state, step.result)
         self._open.clear()
+        return list(reached.values())
 
     def histories(self) -> Iterator[RecordedHistory]:
         """What happened to each agent, as it is kept for the replay gate. Raises ValueError when a policy changed."""

@@ -25,7 +25,8 @@ from .simulated_bus import Connection, Server
 from .thread_of_store import StoreThread
 from .virtual_time import Owner
 
-CONFIG = """
+WORKTREES_MAX = 5
+CONFIG = f"""
 [supervisor.versioning]
 experiment_timeout = "60s"
 
@@ -47,7 +48,7 @@ task_timeout = "10s"
 generators = ["learn-from-success", "aggressive"]
 
 [supervisor.versioning.worktree_scaling]
-max_worktrees = 5
+max_worktrees = {WORKTREES_MAX}
 scale_period_seconds = 1
 scale_down_window_seconds = 5
 

@@ -14,11 +14,15 @@ import pytest
 import metrics_collector.store
 import thymos.settlement
 from decision_engine import saga
-from decision_engine.phases import Trigger
+from decision_engine.agent_state import AgentState
+from decision_engine.experiment import Experiment
+from decision_engine.phases import TRANSITIONS, Phase, Trigger
+from decision_engine.store import AgentStates
 from thymos import subjects
 from thymos.bus import Bus, Delivery
 from thymos.envelope import Envelope
 from thymos.errors import PoisonError
+from thymos.events import ExperimentDecided
 from thymos.message import Message
 from thymos.settlement import Fate, Settlement
 from thymos.unit_of_work import ServiceStore, Transaction
@@ -131,6 +135,42 @@ def _what_is_closed_is_not_cleaned_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(saga, "decide", decide)
 
 
+def _what_was_sent_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    real = saga.decide
+
+    def decide(*arguments: Any, **named: Any) -> Any:
+        taken = real(*arguments, **named)
+        if taken is None or "delete_sent" not in taken.changes:
+            return taken
+        return replace(taken, changes={k: v for k, v in taken.changes.items() if k != "delete_sent"})
+
+    patch.setattr(saga, "decide", decide)
+
+
+def _a_state_is_kept_in_memory_alone(patch: pytest.MonkeyPatch) -> None:
+    real = AgentStates.save
+
+    def save(states: AgentStates, connection: Any, state: AgentState, wake_at: datetime | None) -> None:
+        if state.clock is None or state.clock.microsecond % 16:
+            real(states, connection, state, wake_at)
+
+    patch.setattr(AgentStates, "save", save)
+
+
+def _a_phase_is_skipped(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(TRANSITIONS, (Phase.PREPARING, Trigger.PREPARED), Phase.RUNNING)
+
+
+def _a_verdict_is_not_told(patch: pytest.MonkeyPatch) -> None:
+    real = saga._leave
+
+    def leave(experiment: Experiment, *arguments: Any) -> Any:
+        taken = real(experiment, *arguments)
+        return replace(taken, outputs=tuple(o for o in taken.outputs if not isinstance(o, ExperimentDecided)))
+
+    patch.setattr(saga, "_leave", leave)
+
+
 BROKEN: Mapping[str, tuple[Break, str]] = {
     "the inbox is skipped": (_inbox_is_skipped, "handled .* twice"),
     "outbox rows are forgotten": (_outbox_rows_are_forgotten, "never published|follows|is not answered|not settled"),
@@ -140,6 +180,10 @@ BROKEN: Mapping[str, tuple[Break, str]] = {
     "ids do not follow from their cause": (_ids_are_random, "done again it is"),
     "transient failures are final": (_transient_failures_are_final, "gave up"),
     "outcomes are counted twice": (_outcomes_are_counted_twice, "is counted twice"),
+    "what was sent is forgotten": (_what_was_sent_is_forgotten, "ordered twice|is forgotten"),
+    "a state is kept in memory alone": (_a_state_is_kept_in_memory_alone, "stored state is not"),
+    "a phase is skipped": (_a_phase_is_skipped, "came to Running"),
+    "a verdict is not told": (_a_verdict_is_not_told, "closed without being decided"),
     "nothing is swept": (_what_is_closed_is_not_cleaned_up, "is left|not settled"),
 }
 

@@ -9,17 +9,19 @@ import logging
 import tempfile
 import traceback
 from collections import Counter, deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import IO, Any
 
+from decision_engine.agent_state import AgentState
 from thymos import subjects
 from thymos.audit import verify_log
 from thymos.bus import Stored
 from thymos.client import Client
+from thymos.database import Connection as Database
 
 from . import invariants, virtual_time
 from .agents import Machine, Reporting
@@ -30,7 +32,7 @@ from .invariants import Monitor, Violation, require
 from .ledger import Ledger
 from .people import Customers, Operator, Stranger
 from .recorder import Steps
-from .services import Suite
+from .services import WORKTREES_MAX, Suite
 from .simulated_bus import Connection, Server
 from .virtual_time import Owner
 
@@ -109,6 +111,7 @@ class World:
     def _stored(self, stream: str, message: Stored) -> None:
         self.note(hashlib.sha256(message.body).hexdigest()[:12])
         try:
+            self.ledger.stored(message.headers["Nats-Msg-Id"])
             self.monitor.stored(stream, message)
         except Violation as violation:
             self.problems.append(f"{violation}")
@@ -117,11 +120,21 @@ class World:
     def _committed(self, service: str, kind: str, well: bool) -> None:
         self.note(f"{service} {kind} {'well' if well else 'failed'}")
         self.ledger.settle(well)
-        if service == subjects.DECISION_ENGINE:
-            self.steps.settle(well)
-        if found := [*self.ledger.problems, *self.steps.problems]:
+        reached = self.steps.settle(well) if service == subjects.DECISION_ENGINE else []
+        found = [*self.ledger.problems, *self.steps.problems]
+        if well and kind != "other":
+            found += self._wrong_in(self.suite.threads[service].connection, service, reached)
+        if found:
             self.problems += found
             self._failed.set()
+
+    def _wrong_in(self, connection: Database, service: str, reached: Iterable[AgentState]) -> Iterator[str]:
+        """What does not hold in a service's file after a commit."""
+        yield from invariants.nothing_sent_is_lost(connection, service, self.ledger.waiting[service])
+        for state in reached:
+            yield from invariants.state_is_stored(connection, state)
+        if service == subjects.WORKTREE_SCALER:
+            yield from invariants.worktrees_are_bounded(connection, WORKTREES_MAX)
 
     # --- the run ----------------------------------------------------------------------------------------------------
 
