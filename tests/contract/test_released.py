@@ -20,7 +20,8 @@ from thymos.catalogue import messages
 from thymos.contract import released
 from thymos.contract.addresses import file_stem, subject_matches
 from thymos.contract.compatibility import narrowings
-from thymos.contract.json_schema import event_schema
+from thymos.contract.json_schema import event_schema, verb_schema
+from thymos.contract.verbs import VERBS
 from thymos.envelope import Envelope, decode
 from thymos.errors import Refusal
 from thymos.message import Kind, Message
@@ -238,3 +239,48 @@ def test_what_a_schema_takes_back_is_found(path: str, value: Any, problem: str) 
 )
 def test_what_a_schema_adds_is_fine(path: str, value: Any) -> None:
     assert narrowings(SCHEMA, changed_schema(path, value)) == []
+
+
+VERB = next(verb for verb in VERBS if (verb.service, verb.name) == ("memory-repository", "get"))
+REPLY = verb_schema(VERB)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda answer: answer["properties"].pop("content"), "Reply|1.data.content: is gone"),
+        (lambda answer: answer["required"].remove("content"), "Reply|1.data: 'content' was always there"),
+        (lambda answer: answer["properties"]["content"].update(type="integer"),
+         "Reply|1.data.content: type was 'string' and is 'integer'"),
+    ],
+)  # fmt: skip
+def test_what_a_reply_takes_back_is_found(change: Callable[[dict[str, Any]], object], problem: str) -> None:
+    changed = copy.deepcopy(REPLY)
+    change(changed["$defs"]["Reply"]["oneOf"][0]["properties"]["data"])
+    assert narrowings(REPLY, changed) == [problem]
+
+
+def test_what_a_reply_adds_is_fine() -> None:
+    changed = copy.deepcopy(REPLY)
+    answer = changed["$defs"]["Reply"]["oneOf"][0]["properties"]["data"]
+    answer["properties"]["mood"] = {"type": "string"}
+    answer["required"].append("mood")
+    assert narrowings(REPLY, changed) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ({"const": "a"}, {"enum": ["b", "c"]}, "the whole: 'a' was allowed"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, {"anyOf": [{"type": "string"}]}, "|2: is gone"),
+        ({"anyOf": [{"type": "string"}]}, {"anyOf": [{"type": "null"}]}, "|1: type was 'string' and is 'null'"),
+        ({"type": "object"}, {"type": "object", "additionalProperties": False},
+         "the whole: any other field was allowed"),
+    ],
+)  # fmt: skip
+def test_a_choice_that_is_taken_back_is_found(old: dict[str, Any], new: dict[str, Any], problem: str) -> None:
+    assert narrowings(old, new) == [problem]
+
+
+def test_one_more_choice_is_fine() -> None:
+    assert narrowings({"anyOf": [{"type": "string"}]}, {"anyOf": [{"type": "string"}, {"type": "null"}]}) == []

@@ -186,6 +186,19 @@ async def test_the_past_is_told_of_one_tenant_and_from_a_time_on(nats_server: Na
     assert (code, "--seal belongs to --verify" in told) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "arguments", [["export", "--tenant", "acme"], ["replay", "--verify", "--tenant", "acme"],
+                  ["replay", "--verify", "--agent", "sales"]]
+)  # fmt: skip
+async def test_what_concerns_all_tenants_does_not_pretend_to_concern_one(
+    nats_server: NatsServer, nats: NatsBus, arguments: list[str]
+) -> None:
+    del nats
+    code, out, told = await thymos(nats_server, *arguments)
+    assert (code, out) == (2, "")
+    assert "seals cover" in told
+
+
 async def test_why_of_an_event_and_of_nothing(nats_server: NatsServer, a_sealed_log: str) -> None:
     del a_sealed_log
     _, out, _ = await thymos(nats_server, "replay", "--json")

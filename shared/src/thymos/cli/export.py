@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from cyclopts import App
 
+from thymos.cli.exit_codes import UsageError
 from thymos.cli.options import HERE, Where, moment
 from thymos.cli.output import count, say
 from thymos.errors import ThymosError
@@ -46,6 +47,8 @@ async def export(
     """
     from thymos.audit import exporting, reading
 
+    if where.tenant:
+        raise UsageError("an export holds all tenants, because seals cover them all: leave --tenant out")
     first, last = moment("--since", since), moment("--until", until)
     async with where.bus() as bus, aclosing(reading.past(bus, since=first)) as records:
         with _output(file) as write, Progress("exported") as progress:

@@ -65,6 +65,10 @@ async def replay(
         End there: an age or a time [default: the end].
     """
     first, last = moment("--since", since), moment("--until", until)
+    if verify and (agent is not None or where.tenant):
+        raise UsageError(
+            "--verify concerns the whole log, because seals cover all tenants: leave --agent and --tenant out"
+        )
     if verify:
         return await _verify(file, first, last, _hash(seal), json, where)
     if seal is not None:

@@ -4,7 +4,7 @@ A reader of today must understand a writer of then, and a writer of then must be
 allowed is forbidden, nothing that was optional is required, and nothing that was there is gone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
@@ -12,18 +12,28 @@ _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties
 _BOUNDS = {**dict.fromkeys(_LOWER, 1), **dict.fromkeys(_UPPER, -1)}
 """Which way each bound is stricter."""
 _SAME = ("type", "const", "pattern", "format")
+REPLY = "Reply"
+"""The definition that a request's schema holds its reply's under, and refers to in words only."""
 Schema = Mapping[str, Any]
 
 
 def narrowings(old: Schema, new: Schema) -> list[str]:
     """One line for each thing that `new` refuses or lacks and `old` had; both are whole schemas with `$defs`."""
-    return list(_narrowings(_Pair(old, new), old, new, ""))
+    found = list(_narrowings(_Pair(old, new), old, new, ""))
+    reply = {"$ref": f"#/$defs/{REPLY}"}
+    if REPLY in old.get("$defs", {}):
+        if REPLY not in new.get("$defs", {}):
+            return [*found, f"{REPLY}: is gone"]
+        found += _narrowings(_Pair(old, new, reply=True), reply, reply, REPLY)
+    return found
 
 
 class _Pair:
-    """The two documents that `$ref` leads into, and which of their definitions were compared."""
+    """The two documents that `$ref` leads into, and which of their definitions were compared; in a `reply` it is the
+    reader who relies on what is required."""
 
-    def __init__(self, old: Schema, new: Schema) -> None:
+    def __init__(self, old: Schema, new: Schema, *, reply: bool = False) -> None:
+        self.reply = reply
         self.roots = (old, new)
         self.compared: set[tuple[str, str]] = set()
 
@@ -42,7 +52,12 @@ def _narrowings(pair: _Pair, old: Schema, new: Schema, where: str) -> Iterator[s
             return
         pair.compared.add(names)
     old, new = pair.resolved(old, 0), pair.resolved(new, 1)
-    found = (*_other_values(old, new), *_tighter_bounds(old, new), *_fewer_choices(old, new))
+    found = (
+        *_other_values(old, new),
+        *_tighter_bounds(old, new),
+        *_fewer_choices(old, new),
+        *_required(pair, old, new),
+    )
     yield from (f"{where or 'the whole'}: {problem}" for problem in found)
     yield from _within(pair, old, new, where)
 
@@ -62,12 +77,32 @@ def _tighter_bounds(old: Schema, new: Schema) -> Iterator[str]:
 
 
 def _fewer_choices(old: Schema, new: Schema) -> Iterator[str]:
-    if "enum" in new and not {"enum", "const"} & old.keys():
+    known = [old["const"]] if "const" in old else old.get("enum")
+    if "enum" in new and known is None:
         yield "any value was allowed"
-    elif "enum" in new:
-        yield from (f"{value!r} was allowed" for value in old.get("enum", ()) if value not in new["enum"])
-    before = old.get("required", ())
-    yield from (f"{name!r} was not required" for name in new.get("required", ()) if name not in before)
+    elif "enum" in new and known is not None:
+        yield from (f"{value!r} was allowed" for value in known if value not in new["enum"])
+    if new.get("additionalProperties") is False and old.get("additionalProperties") is not False:
+        yield "any other field was allowed"
+
+
+def _required(pair: _Pair, old: Schema, new: Schema) -> Iterator[str]:
+    before, after = old.get("required", ()), new.get("required", ())
+    if pair.reply:
+        yield from (f"{name!r} was always there" for name in before if name not in after)
+    else:
+        yield from (f"{name!r} was not required" for name in after if name not in before)
+
+
+def _alternatives(pair: _Pair, old: Sequence[Schema], new: Sequence[Schema] | None, where: str) -> Iterator[str]:
+    """Alternatives stay in their order, new ones come last; where there are none any more, anything is allowed."""
+    if new is None:
+        return
+    for number, before in enumerate(old):
+        if number < len(new):
+            yield from _narrowings(pair, before, new[number], f"{where}{number + 1}")
+        else:
+            yield f"{where}{number + 1}: is gone"
 
 
 def _within(pair: _Pair, old: Schema, new: Schema, where: str) -> Iterator[str]:
@@ -77,6 +112,8 @@ def _within(pair: _Pair, old: Schema, new: Schema, where: str) -> Iterator[str]:
             yield f"{inner}: is gone"
         else:
             yield from _narrowings(pair, schema, new["properties"][name], inner)
+    for key in ("anyOf", "oneOf"):
+        yield from _alternatives(pair, old.get(key, ()), new.get(key), f"{where}|")
     for key in ("items", "additionalProperties"):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
