@@ -26,6 +26,7 @@ STORY = frozenset(
         "closed: inconclusive",
         "closed: aborted",
         "closed: error",
+        "whole stories",
         "ids minted again",
         "decisions computed again",
         "seals that hold",

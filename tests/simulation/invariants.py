@@ -31,6 +31,9 @@ from .ledger import Ledger
 
 Agent = tuple[str, str]
 Experiment = tuple[str, str, str]
+DAMAGE = "a tidy-up"
+"""The message of the commit that damages an agent's memory."""
+STORY = ("experiment-on-drop: done", DAMAGE, "rollback-on-failure: done")
 _ORDER = (events.ExperimentStarted, events.ExperimentRunning, events.ExperimentDecided, events.ExperimentClosed)
 
 
@@ -42,6 +45,11 @@ def require(holds: bool, what: str) -> None:
     """Raises Violation unless it holds."""
     if not holds:
         raise Violation(what)
+
+
+def _in_order(wanted: Iterable[str], told: Iterable[str]) -> bool:
+    rest = iter(told)
+    return all(each in rest for each in wanted)
 
 
 def outcome_key(tenant: str, agent: str, data: TaskFinished) -> tuple[str, ...]:
@@ -71,7 +79,14 @@ class Monitor:
     commands: dict[str, Envelope[Message]] = field(default_factory=dict)
     answers: dict[str, list[Envelope[Message]]] = field(default_factory=lambda: defaultdict(list))
     open_experiments: set[Experiment] = field(default_factory=set)
+    story: dict[Agent, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """What each agent's rules did, and when its memory was damaged."""
     counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def whole_stories(self) -> int:
+        """Agents whose drift the engine found by itself, and whose damage it took back later."""
+        return sum(_in_order(STORY, told) for told in self.story.values())
 
     def stored(self, stream: str, message: Stored) -> None:
         """A message is stored. Raises Violation."""
@@ -98,6 +113,8 @@ class Monitor:
                 self._rows(agent, outcomes)
             case commands.Command():
                 self.commands[envelope.id] = envelope
+                if isinstance(envelope.data, commands.CommitMemory) and envelope.data.message == DAMAGE:
+                    self.story[agent].append(DAMAGE)
                 self._order(agent, envelope.data)
             case events.Event() as event:
                 self.answers[envelope.causation_id or ""].append(envelope)
@@ -126,6 +143,7 @@ class Monitor:
                 require(self.merges[key] == 1, f"{key} is merged twice")
                 require(key in self.decided_to_merge, f"{key} is merged without a decision")
             case events.DecisionMade():
+                self.story[agent].append(f"{event.rule}: {event.verdict}")
                 self.counts[f"decision {event.rule}: {event.verdict}"] += 1
                 if event.experiment_id is not None and event.verdict == "done":
                     self.open_experiments.add((*agent, event.experiment_id))
@@ -188,13 +206,11 @@ def state_is_stored(connection: Connection, state: AgentState) -> Iterator[str]:
 
 
 def worktrees_are_bounded(connection: Connection, most: int) -> Iterator[str]:
-    """worktree-scaler never runs more processes for an agent than it may; those that end are not counted."""
+    """worktree-scaler never wants more worktrees for an agent than it may have; those that it ends may last a while."""
     yield from (
-        f"{count} worktrees run for {tenant}/{agent}, {most} may"
+        f"{count} worktrees are wanted for {tenant}/{agent}, {most} may be"
         for tenant, agent, count in connection.execute(
-            "SELECT tenant, agent, count(*) FROM worktrees WHERE backend = 'process' AND phase IN ('starting', 'ready')"
-            " GROUP BY tenant, agent HAVING count(*) > ?",
-            (most,),
+            "SELECT tenant, agent, sum(desired) FROM fleets GROUP BY tenant, agent HAVING sum(desired) > ?", (most,)
         )
     )
 

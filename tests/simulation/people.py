@@ -19,7 +19,7 @@ from thymos.tasks import TaskAssigned
 
 from . import hostile
 from .dataset import articles, damage, question
-from .invariants import Monitor
+from .invariants import DAMAGE, Monitor
 from .virtual_time import now
 
 Notes = dict[tuple[str, str, str], bool]
@@ -79,7 +79,7 @@ class Operator:
 
     async def break_main(self, agent: str) -> None:
         """A bad commit."""
-        await self.send(agent, commands.CommitMemory(changes=damage(), author="operator", message="a tidy-up"))
+        await self.send(agent, commands.CommitMemory(changes=damage(), author="operator", message=DAMAGE))
 
     async def commit_notes(self, agent: str, count: int, pause: float) -> None:
         """Small commits by requests; half of them under a key, and then asked for again until they are answered."""

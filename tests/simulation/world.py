@@ -403,6 +403,7 @@ class World:
                 **stored,
                 "outcomes": len(self.monitor.counted),
                 "ids minted again": self.ledger.again,
+                "whole stories": self.monitor.whole_stories,
             }
         )
 
