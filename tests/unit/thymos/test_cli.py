@@ -20,7 +20,7 @@ from thymos.cli.exit_codes import TimedOutError, UsageError
 from thymos.cli.findings import crash_finding
 from thymos.cli.fleet import crashing, joined, read_fleet
 from thymos.cli.json_lines import LINE_BYTES_MAX, documents, read_lines
-from thymos.cli.memory import two_refs
+from thymos.cli.memory.reading import two_refs
 from thymos.cli.options import Where, duration, moment
 from thymos.cli.output import cell, one_line
 from thymos.cli.watch import event_names

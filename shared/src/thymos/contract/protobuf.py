@@ -92,7 +92,10 @@ def _declaration(name: str, value_class: type[Value]) -> Declaration:
     if issubclass(value_class, Message):
         said += f"\n\nThe `data` of {value_class.type_name()}."
     fields = tuple(_field(value_class, field_name, info) for field_name, info in value_class.model_fields.items())
-    return Declaration(name, f"{value_class.__module__.rpartition('.')[2]}.proto", said, fields)
+    module = value_class.__module__.split(".")[
+        1
+    ]  # the messages of a package are one file: a move within it breaks nobody
+    return Declaration(name, f"{module}.proto", said, fields)
 
 
 def _cloud_event() -> Declaration:

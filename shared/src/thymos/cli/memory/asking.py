@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
@@ -27,3 +28,8 @@ async def ask(where: Where, agent: str, verb: str, request: BaseModel, answer: t
     name = agent_name(agent)
     async with where.client() as client:
         return await client.ask_as(answer, subjects.MEMORY_REPOSITORY, name, verb, request)
+
+
+def key() -> str:
+    """An idempotency key: a request that is made again has its effect once."""
+    return str(uuid.uuid4())

@@ -1,0 +1,15 @@
+"""`thymos memory`: git-shaped verbs on an agent's memory, a module per group; to add a verb, see any of them."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from thymos.cli.memory import merging, reading, refs, worktrees, writing
+
+
+def register(app: App) -> None:
+    """Add the verbs to the command line."""
+    verbs = App(name="memory", help="An agent's memory: search, log, diff, branch, commit, merge, roll back.")
+    for group in (reading, writing, refs, merging, worktrees):
+        group.register(verbs)
+    app.command(verbs)

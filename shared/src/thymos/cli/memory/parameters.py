@@ -1,0 +1,17 @@
+"""Parameters that many verbs of memory take, each described once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+Agent = Annotated[str, Parameter(help="The agent's name.")]
+RefName = Annotated[str, Parameter(help="A branch, a commit, a snapshot, or <branch>~<n>.")]
+Why = Annotated[str, Parameter(help="Why, for the record.")]
+Author = Annotated[str, Parameter(help="Of the commit [default: you].")]
+Message = Annotated[str, Parameter(help="Of the commit.")]
+Limit = Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1, lte=1_000))]
+Hits = Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1, lte=100))]
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]

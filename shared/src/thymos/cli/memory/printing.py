@@ -1,0 +1,53 @@
+"""How memory is shown to people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from thymos.cli.output import cell, count, emit, say, short, table
+
+if TYPE_CHECKING:
+    from thymos import requests
+    from thymos.requests import CommitAnswer
+
+CONTENT_WIDTH = 72
+
+
+def print_changes(changes: list[requests.Change]) -> None:
+    """A table of changes: what became of each memory."""
+    table(("", "memory", "what"), [_change_row(change) for change in changes], empty="no changes")
+
+
+def print_commit(answer: CommitAnswer, json: bool) -> None:
+    """Where a branch stands after a write."""
+    if json:
+        emit(answer)
+    elif answer.commit == answer.previous_commit:
+        say(f"nothing changed; {answer.branch} stays at {short(answer.commit)}")
+    else:
+        before = short(answer.previous_commit)
+        say(f"{answer.branch} at {short(answer.commit)}: {count(answer.changes, 'change')}, before {before}")
+
+
+def shortened(text: Any) -> str:
+    """At most one line of it."""
+    words = cell(text)
+    return words if len(words) <= CONTENT_WIDTH else words[: CONTENT_WIDTH - 1] + "…"
+
+
+def _change_row(change: requests.Change) -> tuple[str, str, str]:
+    """`+` added, `-` deleted, `~` changed; and what it says, or said, or says instead."""
+    before, after = change.before, change.after
+    if before is None or after is None:
+        only = after or before
+        return ("+" if after else "-", change.id, shortened(only.content if only else ""))
+    differing: list[str] = []
+    if before.content != after.content:
+        differing.append(f"{shortened(before.content)} → {shortened(after.content)}")
+    if before.kind != after.kind:
+        differing.append(f"kind: {before.kind or '-'} → {after.kind or '-'}")
+    for name in sorted({*before.fields, *after.fields}):
+        old, new = before.fields.get(name), after.fields.get(name)
+        if old != new:
+            differing.append(f"{name}: {shortened(cell(old))} → {shortened(cell(new))}")
+    return ("~", change.id, "; ".join(differing))

@@ -1,0 +1,150 @@
+"""What happens to memory: branches, commits, snapshots, merges. Published by memory-repository."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from thymos.events.base import Event, Evidence
+from thymos.message import BranchName, Count, Id, Reason, Value
+from thymos.metrics import AgentMetrics
+
+
+class BranchCreated(Event):
+    """A branch of memory begins at a commit."""
+
+    NAME: ClassVar[str] = "branch.created"
+    branch: BranchName
+    from_commit: Id
+    state_id: Id | None = None
+    experiment_id: Id | None = None
+    reason: Reason = ""
+
+
+class BranchDeleted(Event):
+    """A branch of memory is gone; its commits stay reachable by id until collected."""
+
+    NAME: ClassVar[str] = "branch.deleted"
+    branch: BranchName
+    from_commit: Id
+    experiment_id: Id | None = None
+    reason: Reason = ""
+
+
+class BranchMerged(Event):
+    """A branch was merged into another; `commit` is the target's new head."""
+
+    NAME: ClassVar[str] = "branch.merged"
+    source: BranchName
+    target: BranchName
+    commit: Id
+    previous_commit: Id
+    state_id: Id | None = None
+    strategy: str
+    experiment_id: Id | None = None
+    reason: Reason = ""
+    evidence: Evidence = {}
+
+
+class BranchRolledBack(Event):
+    """A branch was brought back to the state of `restored_commit` by the revert commit `revert_commit`."""
+
+    NAME: ClassVar[str] = "branch.rolled_back"
+    branch: BranchName
+    restored_commit: Id
+    revert_commit: Id
+    previous_commit: Id | None = None
+    state_id: Id | None = None
+    experiment_id: Id | None = None
+    reason: Reason = ""
+    evidence: Evidence = {}
+
+
+class CommitCreated(Event):
+    """A branch moved to a new commit. `state_id` is equal for commits that hold the same memories."""
+
+    NAME: ClassVar[str] = "commit.created"
+    branch: BranchName
+    commit: Id
+    parents: Annotated[list[Id], Field(max_length=16)]
+    author: str
+    message: str
+    state_id: Id | None = None
+    changes: Count = 0
+    experiment_id: Id | None = None
+
+
+class CommitMarkedGood(Event):
+    """A commit has proven itself (or was declared good); rollbacks may go back to it."""
+
+    NAME: ClassVar[str] = "commit.marked_good"
+    branch: BranchName
+    commit: Id
+    samples: Count
+    criteria: dict[str, JsonValue] = {}
+    restart_baseline: bool = False
+
+
+class SnapshotCreated(Event):
+    """A commit was kept under a snapshot's name."""
+
+    NAME: ClassVar[str] = "snapshot.created"
+    snapshot_id: Id
+    commit: Id
+    branch: BranchName = "main"
+    experiment_id: Id | None = None
+    reason: Reason = ""
+    metrics: AgentMetrics | None = None
+
+
+class VariantChange(Value):
+    """A variant ready to be tested: a branch with its changes committed."""
+
+    name: BranchName
+    description: str
+    branch: BranchName
+    commit: Id
+    changes: Count
+
+
+class VariantSkipped(Value):
+    """A variant that was not prepared, and why."""
+
+    name: BranchName
+    reason: Reason
+
+
+class VariantsPrepared(Event):
+    """The control branch and the variants' branches of an experiment exist, each with its changes committed."""
+
+    NAME: ClassVar[str] = "variants.prepared"
+    experiment_id: Id
+    base_commit: Id
+    control_branch: BranchName
+    variants: Annotated[list[VariantChange], Field(max_length=32)]
+    skipped: Annotated[list[VariantSkipped], Field(max_length=32)] = []
+    generator: str
+    model: str | None = None
+    prompt_digest: str | None = None
+    outcomes_used: Count = 0
+
+
+class MergeConflict(Value):
+    """One conflict of a merge; values are the memory's content, or a field's value; null where absent."""
+
+    memory_id: Id
+    kind: Literal["content", "field", "modify_delete", "add_add"]
+    field: str | None = None
+    base: JsonValue = None
+    ours: JsonValue = None
+    theirs: JsonValue = None
+
+
+class MergeConflicted(Event):
+    """A merge found conflicts that its strategy leaves to a person; nothing was changed."""
+
+    NAME: ClassVar[str] = "merge.conflicted"
+    source: BranchName
+    target: BranchName
+    conflicts: Annotated[list[MergeConflict], Field(max_length=100)]
+    conflict_count: Count
+    experiment_id: Id | None = None

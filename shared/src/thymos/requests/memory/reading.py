@@ -1,0 +1,130 @@
+"""Reading memory, and what is answered."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from thymos.message import BranchName, Id
+from thymos.requests.base import PAGE_MAX, Answer, Limit, Ref, Request
+
+
+class GetMemory(Request):
+    """`get`: one memory as it is at `ref`; answered by `Memory`."""
+
+    id: Id
+    ref: Ref = "main"
+
+
+class ListMemories(Request):
+    """`list`: memories at `ref` in the order of their ids, after `after`; answered by `MemoryPage`."""
+
+    ref: Ref = "main"
+    limit: Limit = 100
+    after: Id | None = None
+
+
+class SearchMemories(Request):
+    """`search`: full text over what is visible at `ref`, best first; plain words; answered by `SearchAnswer`."""
+
+    query: Annotated[str, Field(max_length=4_096)]
+    ref: Ref = "main"
+    limit: Annotated[int, Field(ge=1, le=100)] = 10
+    kind: str | None = None
+
+
+class ReadLog(Request):
+    """`log`: commits reachable from `ref`, newest first; answered by `LogAnswer`."""
+
+    ref: Ref = "main"
+    limit: Limit = 50
+
+
+class ShowCommit(Request):
+    """`show`: one commit with its changes against its first parent; answered by `ShowAnswer`."""
+
+    ref: Ref = "main"
+
+
+class DiffRefs(Request):
+    """`diff`: changes from `a` to `b`; with `symmetric` from their merge base to `b`; answered by `DiffAnswer`."""
+
+    a: Ref
+    b: Ref
+    symmetric: bool = False
+    limit: Limit = PAGE_MAX
+
+
+class Memory(Answer):
+    """One memory. `commit` is where it was last changed."""
+
+    id: Id
+    content: str
+    kind: str = ""
+    fields: dict[str, JsonValue] = {}
+    commit: Id | None = None
+
+
+class Hit(Memory):
+    """A memory that was found; a higher `score` is better, comparable within one answer only."""
+
+    score: float
+
+
+class MemoryPage(Answer):
+    """A page; `next_after` is None on the last one."""
+
+    commit: Id
+    memories: list[Memory]
+    next_after: Id | None = None
+
+
+class SearchAnswer(Answer):
+    """What was found, as of `commit`; None where there is no memory yet."""
+
+    commit: Id | None = None
+    results: list[Hit]
+
+
+class Commit(Answer):
+    """One commit."""
+
+    commit: Id
+    parents: list[Id]
+    author: str
+    message: str
+    time: datetime
+    kind: str = "commit"
+    state_id: Id
+    branches: list[BranchName] = []
+
+
+class LogAnswer(Answer):
+    """Newest first."""
+
+    commits: list[Commit]
+
+
+class Change(Answer):
+    """What became of one memory; `before` or `after` is None when it was added or deleted."""
+
+    id: Id
+    before: Memory | None = None
+    after: Memory | None = None
+
+
+class ShowAnswer(Answer):
+    """A commit and its changes in the order of memory ids; `truncated` when there are more than fit one message."""
+
+    commit: Commit
+    changes: list[Change]
+    truncated: bool = False
+
+
+class DiffAnswer(Answer):
+    """Changes in the order of memory ids; `truncated` when there are more than `limit`."""
+
+    a: Id
+    b: Id
+    changes: list[Change]
+    truncated: bool = False

@@ -1,0 +1,57 @@
+"""Worktrees of memory: changes that nobody else sees until they are committed."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from thymos.commands import MemoryChange
+from thymos.message import BranchName, Count, Id
+from thymos.requests.base import Answer, Nothing, WriteRequest
+
+
+class OpenWorktree(WriteRequest):
+    """`worktree_open`: a checkout of a branch for one agent; answered by `WorktreeAnswer`."""
+
+    worktree_id: Id
+    branch: BranchName = "main"
+
+
+class StageChanges(WriteRequest):
+    """`worktree_stage`: changes that only this worktree sees; answered by `WorktreeAnswer`."""
+
+    worktree_id: Id
+    changes: Annotated[list[MemoryChange], Field(min_length=1, max_length=10_000)]
+
+
+class CommitWorktree(WriteRequest):
+    """`worktree_commit`: commit what is staged; rebased if clean, else a conflict; answered by `CommitAnswer`."""
+
+    worktree_id: Id
+    author: Annotated[str, Field(min_length=1, max_length=200)]
+    message: Annotated[str, Field(max_length=1024)] = ""
+
+
+class CloseWorktree(WriteRequest):
+    """`worktree_close`: refused with staged changes unless forced; answered by `WorktreeAnswer`."""
+
+    worktree_id: Id
+    force: bool = False
+
+
+class ListWorktrees(Nothing):
+    """`worktrees`: answered by `WorktreesAnswer`."""
+
+
+class WorktreeAnswer(Answer):
+    """A worktree of memory."""
+
+    worktree_id: Id
+    branch: BranchName
+    commit: Id
+    staged: Count = 0
+
+
+class WorktreesAnswer(Answer):
+    """All worktrees of an agent's memory."""
+
+    worktrees: list[WorktreeAnswer]
