@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 MARK = "# resolved from dependencies "
 LOCK = ROOT / "requirements.lock"
-RUN_EXTRAS = ("cli", "service", "otel")
+RUN_EXTRAS = ("cli", "service", "otel", "postgresql")
 ADDRESS = re.compile(r"\w+://|^\s*-(-index|-find|-extra|i |f )", re.MULTILINE)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from thymos.errors import Refusal, RefusalCode
+
 Engine = Literal["sqlite", "postgresql"]
 
 
@@ -54,6 +56,26 @@ class Connection(Protocol):
         """Run one statement for each of many values."""
         ...
 
+    def executescript(self, sql: str, /) -> object:
+        """Run statements that create tables, written for SQLite; running them again changes nothing."""
+        ...
+
+    def take_turn(self, name: str, /) -> None:
+        """In a transaction that writes: wait until nobody else has the turn of this name, and keep it to the end.
+
+        The turn of "" is that of all. In SQLite a transaction that writes has it anyway.
+        """
+        ...
+
+    def claim(self, name: str, /) -> bool:
+        """Whether this connection, and no other, may do what the name says from now on, until it releases it, is
+        closed, or its process ends. An SQLite file has one service."""
+        ...
+
+    def release(self, name: str, /) -> None:
+        """Give up what was claimed."""
+        ...
+
     def close(self) -> None:
         """Close it; an open transaction is taken back."""
         ...
@@ -63,6 +85,17 @@ class SqliteConnection(sqlite3.Connection):
     """SQLite, as a Connection."""
 
     engine: Engine = "sqlite"
+
+    def take_turn(self, name: str, /) -> None:
+        """See `Connection`."""
+
+    def claim(self, name: str, /) -> bool:
+        """See `Connection`."""
+        del name
+        return True
+
+    def release(self, name: str, /) -> None:
+        """See `Connection`."""
 
 
 def open_sqlite(
@@ -77,3 +110,13 @@ def open_sqlite(
         uri=uri,
         factory=SqliteConnection,
     )
+
+
+def open_postgresql(url: str, *, idle_seconds: int = 0) -> Connection:
+    """Connect to `postgresql://…` (thymos.postgresql.connection). Raises Refusal: invalid, DatabaseUnavailableError."""
+    try:
+        from thymos.postgresql.connection import PostgresqlConnection
+    except ImportError as error:
+        hint = "pip install 'thymos[postgresql]'"
+        raise Refusal(RefusalCode.INVALID, f"PostgreSQL cannot be used here: {error}", hint) from error
+    return PostgresqlConnection(url, idle_seconds=idle_seconds)

@@ -3,6 +3,7 @@
     ThymosError
     ├── TransientError      try again later: the bus is away
     │   └── StoreUnavailableError   the store is busy, full or damaged: nothing is given up for that
+    │       └── DatabaseUnavailableError   PostgreSQL is away, full, or takes no writes
     ├── PoisonError         this message can never be processed: dead-letter it, with the reason
     ├── Refusal             an expected "no", told to the caller with a code and a hint
     ├── ConfigError         a setting is wrong; the text names the key, the place and the allowed values
@@ -29,6 +30,10 @@ class TransientError(ThymosError):
 
 class StoreUnavailableError(TransientError):
     """The store cannot be used right now; a message in hand waits for it."""
+
+
+class DatabaseUnavailableError(StoreUnavailableError):
+    """The database server cannot be used right now."""
 
 
 class PoisonError(ThymosError):

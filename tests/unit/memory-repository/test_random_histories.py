@@ -3,6 +3,8 @@
 The model keeps a whole copy of the state per commit and merges record by record with the rule of the truth table.
 """
 
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,7 +16,7 @@ from memory_repository.core.memory import Delete, Memory, Modify, Put
 from memory_repository.core.merge import Strategy
 from memory_repository.operations import branching, committing, merging, reading, searching, verify, worktrees
 from memory_repository.storage import store
-from thymos.database import open_sqlite
+from thymos.database import Connection
 from thymos.errors import Refusal
 
 State = dict[str, str]
@@ -36,10 +38,15 @@ class Histories(RuleBasedStateMachine):
 
     commits = Bundle("commits")
 
+    @staticmethod
+    def connect() -> Connection:
+        """A new, empty store: the fixture `connected` says on which engine."""
+        raise NotImplementedError
+
     @initialize(target=commits)
     def begin(self) -> str:
-        self.db = open_sqlite(":memory:")
-        self.db.executescript(store.SCHEMA)
+        self.db = self.connect()
+        self.db.execute("BEGIN IMMEDIATE")
         self.time = NOW
         opened = store.open_repository(self.db, "t", "a", now=self.now(), key=b"k" * 32)
         assert opened.created is not None
@@ -214,10 +221,19 @@ class Histories(RuleBasedStateMachine):
             assert by_state.setdefault(row.state_id, state) == state
         assert len({tuple(sorted(state.items())) for state in self.states.values()}) == len(by_state)
         assert verify.verify(self.repo).problems == ()
-        self.db.close()
+        self.db.execute("ROLLBACK")
+
+
+@pytest.fixture
+def connected(connect: Callable[[], Connection], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine runs on the engine under test."""
+    monkeypatch.setattr(Histories, "connect", staticmethod(connect))
 
 
 Histories.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30 if os.environ.get("THYMOS_TEST_ENGINE", "sqlite") == "sqlite" else 6,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
-test_random_histories_read_as_the_model_says = Histories.TestCase
+test_random_histories_read_as_the_model_says = pytest.mark.usefixtures("connected")(Histories.TestCase)

@@ -232,9 +232,9 @@ def test_a_head_of_another_branch_is_not_what_a_commit_can_be_based_on(memory: M
         memory.commit([Put(SHIPPING)], expected_head=other.id)
 
 
-def test_the_same_commit_on_two_branches_is_one_commit() -> None:
+def test_the_same_commit_on_two_branches_is_one_commit(store_url: str) -> None:
     """As in git: same parents, change, author, time and message."""
-    with MemoryRepository.open("sqlite://", clock=lambda: datetime(2025, 3, 1, tzinfo=UTC)) as memory:
+    with MemoryRepository.open(store_url, clock=lambda: datetime(2025, 3, 1, tzinfo=UTC)) as memory:
         memory.create_branch("one")
         memory.create_branch("two")
         commits = {memory.commit([Put(REFUNDS)], branch=branch).commit.id for branch in ("one", "two")}
@@ -261,28 +261,25 @@ def test_branches_of_branches_of_branches_are_read_correctly_at_any_depth(memory
     assert memory.verify().ok
 
 
-def test_what_is_committed_is_there_when_the_file_is_opened_again(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/memory.db"
-    with MemoryRepository.open(url) as memory:
+def test_what_is_committed_is_there_when_the_store_is_opened_again(store_url: str) -> None:
+    with MemoryRepository.open(store_url) as memory:
         head = memory.commit([Put(REFUNDS)]).commit
-    with MemoryRepository.open(url) as memory:
+    with MemoryRepository.open(store_url) as memory:
         assert memory.memories() == [REFUNDS]
         assert memory.commit([Modify("refunds", content="new")], expected_head=head.id).changed
         assert memory.verify().ok
 
 
-def test_two_connections_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/memory.db"
-
+def test_two_connections_that_write_at_once_lose_nothing(store_url: str) -> None:
     def write(writer: int) -> None:
-        with MemoryRepository.open(url, author=f"writer {writer}") as memory:
+        with MemoryRepository.open(store_url, author=f"writer {writer}") as memory:
             for number in range(15):
                 memory.commit([Put(Memory(f"m{writer}-{number}", "x"))])
 
-    MemoryRepository.open(url).close()
+    MemoryRepository.open(store_url).close()
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(write, range(3)))
-    with MemoryRepository.open(url) as memory:
+    with MemoryRepository.open(store_url) as memory:
         assert len(memory.memories()) == 45
         assert len(memory.log(limit=100)) == 46
         assert memory.verify().ok
@@ -296,6 +293,8 @@ def test_an_operation_that_is_cut_off_anywhere_leaves_nothing_behind(tmp_path: P
         memory.create_branch("idea")
         memory.commit([Modify("refunds", content="new")], branch="idea")
         memory.commit([Delete("shipping")])
+        connection = memory._connection
+        assert isinstance(connection, SqliteConnection)
         operations: list[Callable[[], object]] = [
             lambda: memory.commit([Put(Memory("more", "x"))], branch="idea"),
             lambda: memory.merge("idea"),
@@ -303,13 +302,13 @@ def test_an_operation_that_is_cut_off_anywhere_leaves_nothing_behind(tmp_path: P
             lambda: memory.delete_branch("idea"),
         ]
         for operation in operations:
-            before = memory._connection.serialize()
+            before = connection.serialize()
             cuts = 0
-            while cut_off(memory._connection, operation, after=cuts * 11 + 1):
+            while cut_off(connection, operation, after=cuts * 11 + 1):
                 cuts += 1
-                assert memory._connection.serialize() == before
+                assert connection.serialize() == before
             assert cuts > 5
-            assert memory._connection.serialize() != before
+            assert connection.serialize() != before
             assert memory.verify().ok
 
 
@@ -344,7 +343,7 @@ def cut_off(connection: SqliteConnection, operation: Callable[[], object], after
     return False
 
 
-@pytest.mark.parametrize("url", ["postgresql://host/db", "memory.db", "sqlite://memory.db", "sqlite:memory.db", ""])
+@pytest.mark.parametrize("url", ["mysql://host/db", "memory.db", "sqlite://memory.db", "sqlite:memory.db", ""])
 def test_a_url_of_another_kind_is_refused(url: str) -> None:
     with refused(RefusalCode.INVALID, "storage"):
         MemoryRepository.open(url)

@@ -17,8 +17,8 @@ from memory_repository.library.writing import Writing
 
 
 class MemoryRepository(Reading, Writing, Worktrees):
-    """One agent's versioned memory in an SQLite file. See the module for an example.
+    """One agent's versioned memory in an SQLite file or in PostgreSQL. See the module for an example.
 
-    Every method raises `thymos.errors.Refusal` for an expected "no", with a code and a hint, and sqlite3.Error when
-    the file cannot be used; then nothing was changed.
+    Every method raises `thymos.errors.Refusal` for an expected "no", with a code and a hint. When the store cannot be
+    used it raises sqlite3.Error, or with PostgreSQL `thymos.errors.StoreUnavailableError` (docs/postgresql.md).
     """

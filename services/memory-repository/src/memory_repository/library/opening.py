@@ -15,7 +15,8 @@ from urllib.parse import unquote
 from memory_repository.core.limits import invalid
 from memory_repository.storage import store
 from memory_repository.storage.store import Repository
-from thymos.database import SqliteConnection, open_sqlite
+from thymos.database import Connection, open_postgresql
+from thymos.sqlite_file import SqliteFile
 
 Clock = Callable[[], datetime]
 BUSY_SECONDS = 5.0
@@ -28,20 +29,21 @@ def utc_now() -> datetime:
 
 
 class OpenRepository:
-    """One agent's versioned memory in an SQLite file: opened, closed, one transaction per call.
+    """One agent's versioned memory in an SQLite file or in PostgreSQL: opened, closed, one transaction per call.
 
-    Every method raises `thymos.errors.Refusal` for an expected "no", with a code and a hint, and sqlite3.Error when
-    the file cannot be used; then nothing was changed.
+    Every method raises `thymos.errors.Refusal` for an expected "no", with a code and a hint. When the store cannot be
+    used it raises sqlite3.Error, or with PostgreSQL `thymos.errors.StoreUnavailableError`, and nothing was changed;
+    only a connection that was lost while PostgreSQL committed leaves open whether it did.
     """
 
-    def __init__(self, connection: SqliteConnection, tenant: str, agent: str, author: str, clock: Clock) -> None:
+    def __init__(self, connection: Connection, tenant: str, agent: str, author: str, clock: Clock) -> None:
         self._connection = connection
         self._turn = threading.RLock()
+        self._writer = store.turn_of(tenant, agent)
         self._author = author
         self._clock = clock
-        self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
         self._connection.executescript(store.SCHEMA)
-        with self._transaction():
+        with self._transaction("BEGIN IMMEDIATE"):
             key = secrets.token_bytes(store.KEY_BYTES)
             self._repo = store.open_repository(connection, tenant, agent, now=clock(), key=key).repository
 
@@ -58,8 +60,9 @@ class OpenRepository:
         """Open a repository, created if need be with an empty first commit on `main`.
 
         Args:
-            url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, or `sqlite://` for one in memory.
-            tenant: whose it is; one file may hold many tenants, and none sees another.
+            url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, `sqlite://` for one in memory, or
+                `postgresql://user@host/database` (needs the extra `thymos[postgresql]`).
+            tenant: whose it is; one store may hold many tenants, and none sees another.
             agent: which agent's.
             author: who commits, unless a call says otherwise.
             clock: the current time, aware.
@@ -67,7 +70,7 @@ class OpenRepository:
         Raises:
             Refusal: invalid, for a URL of another kind or a bad name.
         """
-        connection = open_sqlite(_path_of(url), busy_seconds=BUSY_SECONDS, any_thread=True)
+        connection = _connected(url)
         try:
             return cls(connection, tenant, agent, author, clock)
         except BaseException:
@@ -75,7 +78,7 @@ class OpenRepository:
             raise
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the store."""
         with self._turn:
             self._connection.close()
 
@@ -88,10 +91,12 @@ class OpenRepository:
         self.close()
 
     @contextmanager
-    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    def _transaction(self, begin: str) -> Iterator[None]:
         with self._turn:
             self._connection.execute(begin)
             try:
+                if begin == "BEGIN IMMEDIATE":
+                    self._connection.take_turn(self._writer)
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -107,13 +112,16 @@ class OpenRepository:
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[Repository, datetime]]:
-        with self._transaction():
+        with self._transaction("BEGIN IMMEDIATE"):
             yield self._repo, self._clock()
 
 
-def _path_of(url: str) -> str:
+def _connected(url: str) -> Connection:
     scheme, separator, path = url.partition("://")
+    if scheme in ("postgresql", "postgres") and separator:
+        return open_postgresql(url)
     if scheme != "sqlite" or not separator or (path and not path.startswith("/")):
-        raise invalid(f"{url!r:.80} is no storage that is known", "give sqlite:///path/to/memory.db")
+        hint = "give sqlite:///path/to/memory.db, or postgresql://user@host/database"
+        raise invalid(f"{url!r:.80} is no storage that is known", hint)
     name = unquote(path[1:])
-    return str(Path(name)) if name else ":memory:"
+    return SqliteFile(Path(name) if name else ":memory:").opened(busy_seconds=BUSY_SECONDS, any_thread=True)

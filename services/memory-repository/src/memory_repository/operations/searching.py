@@ -13,7 +13,7 @@ from typing import Final
 from memory_repository.core import limits
 from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import bm25, memory_words, query_terms
-from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.storage import commits, refs, timeline, versions, word_index
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import View
@@ -60,15 +60,8 @@ def search(repo: Repository, query: str, ref: str = MAIN, limit: int = 10, kind:
 
 
 def _candidates(repo: Repository, view: View, terms: list[str], kind: str | None) -> list[Memory]:
-    # Words hold letters and digits only, so that a quoted word cannot end its quotes.
-    words = " OR ".join(f'"{term}"' for term in terms)
-    rows = repo.db.execute(
-        "SELECT v.version_id, v.memory_id FROM version_words w CROSS JOIN version v ON v.version_id = w.rowid"
-        " WHERE version_words MATCH ? AND (? IS NULL OR v.kind = ?) ORDER BY w.rank, v.version_id",
-        (f'repo : "{versions.index_name(repo.id)}" AND words : ({words})', kind, kind),
-    )
     found: list[Memory] = []
-    for version, memory_id in rows:
+    for version, memory_id in word_index.holding(repo.db, repo.id, terms, kind):
         if timeline.visible_version(repo.db, view, memory_id) == version:
             found.append(versions.load_memory(repo.db, version))
             if len(found) == CANDIDATES_MAX:

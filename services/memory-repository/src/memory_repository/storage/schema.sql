@@ -2,6 +2,8 @@
 -- rows are stored. A commit appends rows to the line of its parent, or to a new line that forks there. What a commit
 -- sees of a memory is the newest row at or below its sequence on its own line, else on the line that one forked
 -- from, and so on: `lineage` holds that chain for every line, nearest first, with the sequence to read up to.
+--
+-- Written for SQLite; thymos.postgresql.dialect puts it into PostgreSQL's words.
 
 CREATE TABLE IF NOT EXISTS repository (
     repo_id     INTEGER PRIMARY KEY,
@@ -85,6 +87,10 @@ CREATE INDEX IF NOT EXISTS entry_by_sequence ON entry (line_id, seq);
 CREATE VIRTUAL TABLE IF NOT EXISTS version_words USING fts5 (
     repo, words, content = '', tokenize = 'ascii'
 );
+--postgresql: CREATE TABLE IF NOT EXISTS version_words (
+--postgresql:     version_id BIGINT PRIMARY KEY REFERENCES version, words TSVECTOR NOT NULL
+--postgresql: );
+--postgresql: CREATE INDEX IF NOT EXISTS version_words_index ON version_words USING gin (words);
 
 CREATE TABLE IF NOT EXISTS ref (
     repo_id     INTEGER NOT NULL REFERENCES repository,

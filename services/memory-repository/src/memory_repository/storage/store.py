@@ -1,4 +1,4 @@
-"""Where repositories are kept: one per (tenant, agent), many in one SQLite file, on a connection that the caller owns.
+"""Where repositories are kept: one per (tenant, agent), many in one store, on a connection that the caller owns.
 
 Everything here and below works inside the caller's transaction: it neither begins nor commits one. What it says is
 durable once the caller's commit is. A `Repository` is bound to its tenant and agent when it is opened, and every
@@ -48,6 +48,11 @@ class Opened:
 
     repository: Repository
     created: CommitRow | None
+
+
+def turn_of(tenant: str, agent: str) -> str:
+    """The turn that whoever writes a repository takes (thymos.database.Connection.take_turn)."""
+    return f"{tenant}/{agent}"
 
 
 def has_repository(db: Connection, tenant: str, agent: str) -> bool:

@@ -17,6 +17,9 @@ from thymos.database import Connection
 DEPTH_MAX = 32
 """Lines of a view. A line that would lie deeper starts with a copy of what it sees: O(memory), once in 32 nestings."""
 
+PART, PART_MAX = 128, 8_192
+"""Memories of a listing that PostgreSQL is asked for first, and later at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -89,14 +92,29 @@ def listed(db: Connection, view: View, after: str = "") -> Iterator[Listed]:
 
 
 def _line_rows(db: Connection, depth: int, place: Place, after: str) -> Iterator[tuple[str, int, int | None, int]]:
-    # With a single max() the other columns come from the row that holds it (SQLite, "bare columns in an aggregate").
-    rows = db.execute(
-        "SELECT memory_id, version_id, commit_no, max(seq) FROM entry"
-        " WHERE line_id = ? AND memory_id > ? AND seq <= ? GROUP BY memory_id ORDER BY memory_id",
-        (place.line, after, place.seq),
-    )
-    for memory_id, version, commit_no, _ in rows:
-        yield memory_id, depth, version, commit_no
+    if db.engine == "sqlite":
+        # With a single max() the other columns come from the row that holds it ("bare columns in an aggregate").
+        rows = db.execute(
+            "SELECT memory_id, version_id, commit_no, max(seq) FROM entry"
+            " WHERE line_id = ? AND memory_id > ? AND seq <= ? GROUP BY memory_id ORDER BY memory_id",
+            (place.line, after, place.seq),
+        )
+        for memory_id, version, commit_no, _ in rows:
+            yield memory_id, depth, version, commit_no
+        return
+    # PostgreSQL sends all that a statement finds: it is asked for a part, and for a larger one when that was read.
+    limit = PART
+    while True:
+        part = db.execute(
+            "SELECT DISTINCT ON (memory_id) memory_id, version_id, commit_no FROM entry"
+            " WHERE line_id = ? AND memory_id > ? AND seq <= ? ORDER BY memory_id, seq DESC LIMIT ?",
+            (place.line, after, place.seq, limit),
+        ).fetchall()
+        for memory_id, version, commit_no in part:
+            yield memory_id, depth, version, commit_no
+        if len(part) < limit:
+            return
+        limit, after = min(limit * 4, PART_MAX), part[-1][0]
 
 
 def entries_between(db: Connection, one: View, other: View) -> list[str]:

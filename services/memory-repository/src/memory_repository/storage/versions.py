@@ -9,6 +9,7 @@ from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import salt_of, version_hash
 from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import memory_words
+from memory_repository.storage import word_index
 from thymos.database import Connection
 
 
@@ -47,10 +48,7 @@ def store_version(db: Connection, repo_id: int, key: bytes, memory: Memory) -> S
             "UPDATE version SET salt = ?, content = ?, kind = ?, fields = ?, words = ? WHERE version_id = ?",
             (*values, version),
         )
-    db.execute(
-        "INSERT INTO version_words (rowid, repo, words) VALUES (?, ?, ?)",
-        (version, index_name(repo_id), " ".join(found)),
-    )
+    word_index.add(db, repo_id, version, found)
     return StoredVersion(version, digest, len(found))
 
 
@@ -62,8 +60,3 @@ def load_memory(db: Connection, version: int) -> Memory:
     if content is None:
         return Memory(memory_id, "", "redacted", {})
     return Memory(memory_id, content, kind, json.loads(fields))
-
-
-def index_name(repo_id: int) -> str:
-    """The word under which the full-text index keeps a repository apart from the others."""
-    return f"r{repo_id}"

@@ -1,0 +1,76 @@
+"""The index of words: which versions hold any of some words, the likeliest first. FTS5 in SQLite, GIN in PostgreSQL.
+
+The words are those that core/ranking.py cuts, on both engines, so that both find the same versions. The order here only
+says which of very many are ranked (operations/searching.py); it is each engine's own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from thymos.database import Connection
+
+AT_ONCE = 4_000
+"""Versions that PostgreSQL is asked for first; SQLite gives them one by one."""
+POSITION_MAX = 16_383
+"""The highest that PostgreSQL keeps of a word in a text; what comes later counts as there."""
+
+
+def add(db: Connection, repo_id: int, version: int, words: Sequence[str]) -> None:
+    """Index the words of a version, in their order."""
+    if db.engine == "sqlite":
+        db.execute(
+            "INSERT INTO version_words (rowid, repo, words) VALUES (?, ?, ?)",
+            (version, _repository(repo_id), " ".join(words)),
+        )
+        return
+    db.execute(
+        "INSERT INTO version_words (version_id, words) VALUES (?, CAST(? AS TSVECTOR))"
+        " ON CONFLICT (version_id) DO UPDATE SET words = excluded.words",
+        (version, _vector(repo_id, words)),
+    )
+
+
+def holding(db: Connection, repo_id: int, terms: Sequence[str], kind: str | None) -> Iterator[tuple[int, str]]:
+    """The versions of a repository that hold any of the terms, with their memory's id; of one kind if it is given.
+
+    Terms are words: letters and digits only, so that a quoted one cannot end its quotes. Costs what is taken.
+    """
+    if db.engine == "sqlite":
+        words = " OR ".join(f'"{term}"' for term in terms)
+        yield from db.execute(
+            "SELECT v.version_id, v.memory_id FROM version_words w CROSS JOIN version v ON v.version_id = w.rowid"
+            " WHERE version_words MATCH ? AND (? IS NULL OR v.kind = ?) ORDER BY w.rank, v.version_id",
+            (f'repo : "{_repository(repo_id)}" AND words : ({words})', kind, kind),
+        )
+        return
+    query = " | ".join(_lexeme(repo_id, term) for term in terms)
+    limit, offset = AT_ONCE, 0
+    while True:
+        rows = db.execute(
+            "SELECT v.version_id, v.memory_id FROM version_words w JOIN version v ON v.version_id = w.version_id"
+            " WHERE w.words @@ CAST(? AS TSQUERY) AND (CAST(? AS TEXT) IS NULL OR v.kind = ?)"
+            " ORDER BY ts_rank(w.words, CAST(? AS TSQUERY), 1) DESC, v.version_id LIMIT ? OFFSET ?",
+            (query, kind, kind, query, limit, offset),
+        ).fetchall()
+        yield from rows
+        if len(rows) < limit:
+            return
+        limit, offset = limit * 8, offset + limit
+
+
+def _repository(repo_id: int) -> str:
+    """The word under which the index keeps a repository apart from the others."""
+    return f"r{repo_id}"
+
+
+def _lexeme(repo_id: int, word: str) -> str:
+    return f"'{_repository(repo_id)}:{word}'"
+
+
+def _vector(repo_id: int, words: Sequence[str]) -> str:
+    positions: dict[str, list[str]] = defaultdict(list)
+    for position, word in enumerate(words, start=1):
+        positions[word].append(str(min(position, POSITION_MAX)))
+    return " ".join(f"{_lexeme(repo_id, word)}:{','.join(found)}" for word, found in positions.items())
