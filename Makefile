@@ -12,7 +12,7 @@ RESOLVE := $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --g
 	--no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulate format lint types generate verify promise lock test-compose up down chaos chaos-kills chaos-cluster
+.PHONY: help install demo test simulate format lint types generate verify promise lock test-compose up down chaos chaos-kills chaos-cluster oracles
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ chaos-cluster: install ## three NATS servers, each killed (-9) in turn under loa
 
 simulate: install ## all services in virtual time under faults, from seeds (ARGS="--seed 7")
 	@$(BIN)/python -m tests.simulation.simulate $(ARGS)
+
+oracles: install ## thousands of random merges beside libgit2, git merge-file and DoltLite (ARGS="--seeds 2000")
+	@$(BIN)/python -m tests.oracles $(ARGS)
 
 format: install ## ruff's formatting and its safe fixes
 	@$(BIN)/ruff check --fix --quiet .

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_repository.core.text_merge import EDITS_MAX, matches, merge_text
+from memory_repository.core.alignment import EDITS_MAX, matches
+from memory_repository.core.text_merge import MergedText, merge_text
 
 LINES = st.lists(st.sampled_from("abcde"), max_size=12)
 
@@ -43,6 +44,28 @@ def test_a_region_that_both_changed_takes_the_favoured_lines_and_is_counted() ->
     assert merge_text(*sides, favour="ours").conflicts == 2
     assert merge_text("a\nb\nc", "a\nX\nc", "a\nY\nc", favour="ours").text == "a\nX\nc"
     assert merge_text("a\nb\nc", "a\nX\nc", "a\nY\nc", favour="theirs").text == "a\nY\nc"
+
+
+def test_what_repeats_is_changed_as_far_down_as_it_goes() -> None:
+    assert matches(["a", "b", "a", "b"], ["a", "b"]) == [(0, 0), (1, 1)]
+    assert matches(["x", "a"], ["x", "a", "a"]) == [(0, 0), (1, 1)]
+
+
+def test_a_change_stands_beside_one_of_the_other_text_if_it_can() -> None:
+    """The first `b` became `c`; without that, the `b` that went would be the last of them."""
+    assert matches(["a", "b", "b", "d"], ["a", "c", "b", "d"]) == [(0, 0), (2, 2), (3, 3)]
+
+
+def test_newlines_end_lines_only_where_all_three_texts_end_with_one() -> None:
+    assert merge_text("a\nb", "A\nb", "a\nb\nc") == MergedText("A\nb\nc", 0)
+    assert merge_text("a\n", "", "a\n\n").conflicts == 1
+    assert merge_text("a\n", "", "b\n", favour="ours").text == ""
+
+
+def test_lines_that_only_one_text_has_are_no_edits_to_look_for() -> None:
+    lines = [f"line {n}" for n in range(EDITS_MAX)]
+    rewritten = [part for line in lines for part in (line, f"new {line}", f"newer {line}")]
+    assert len(matches(lines, rewritten)) == len(lines)
 
 
 def test_the_same_change_on_both_sides_is_no_conflict() -> None:
