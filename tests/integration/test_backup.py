@@ -21,7 +21,7 @@ import pytest_asyncio
 from thymos import events, nats_bus, requests, subjects
 from thymos.background import running
 from thymos.backup import manifest
-from thymos.backup.restoring import restore
+from thymos.backup.restoring import check, restore
 from thymos.backup.taking import Progress, take
 from thymos.bus import Stored
 from thymos.cli import run
@@ -330,6 +330,22 @@ async def test_a_folder_that_holds_something_is_left_alone(suite: Suite, tmp_pat
     with pytest.raises(Refusal, match="is there already and is not empty") as caught:
         await take(suite.bus, tmp_path / "backup")
     assert caught.value.code == "conflict"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_backup_is_not_restored_into_itself(suite: Suite, tmp_path: Path) -> None:
+    await take(suite.bus, tmp_path / "backup")
+    before = names(tmp_path / "backup")
+    with pytest.raises(Refusal, match="lies within the backup"):
+        await restore(tmp_path / "backup", tmp_path / "backup" / "data")
+    assert names(tmp_path / "backup") == before
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_manifest_that_nests_for_ever_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(Refusal, match="not JSON"):
+        await check(tmp_path)
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from nats.aio.msg import Msg
 
-from thymos import subjects
+from thymos import nats_room, subjects
 from thymos.cli.backlog import Look, standstill
 from thymos.cli.findings import skew
 from thymos.embedded import free_port
@@ -186,24 +186,33 @@ async def test_the_clock_of_a_service_is_skewed(suite: Suite) -> None:
     await is_well(suite)
 
 
-async def test_a_store_is_locked(suite: Suite) -> None:
+async def test_a_store_is_locked_though_nothing_is_written(suite: Suite) -> None:
     with closing(sqlite3.connect(suite.data_dir / f"{COLLECTOR}.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        await suite.bus.publish(TELEMETRY, TASK, "t3")
         found = await finds(suite, "another process holds it")
         assert COLLECTOR in found["what"]
         assert f"fuser {COLLECTOR}.db" in found["mend"]
     await is_well(suite)
 
 
-async def test_a_store_is_full(suite: Suite) -> None:
+async def test_a_store_is_full_though_nothing_is_written(suite: Suite) -> None:
     limit_files(suite, COLLECTOR, 1)
     try:
-        await suite.bus.publish(TELEMETRY, TASK, "t4")
         found = await finds(suite, f"the store {COLLECTOR}.db cannot be used")
         assert "disk" in found["mend"]
     finally:
         limit_files(suite, COLLECTOR, resource.RLIM_INFINITY)
+    await is_well(suite)
+
+
+async def test_the_event_log_is_full_though_nothing_is_published(suite: Suite) -> None:
+    config = (await suite.bus.jetstream.stream_info(subjects.EVENTS.name)).config
+    await suite.bus.jetstream.update_stream(config.evolve(max_bytes=nats_room.ROOM_BYTES_MIN - 1))
+    found = await finds(suite, f"{ENGINE} is not ready: the stream THYMOS_EVENTS is full")
+    assert "nats stream edit" in found["mend"]
+    _, findings = await doctor(suite.url)
+    assert [each for each in findings if each["what"].startswith("the stream THYMOS_EVENTS is full")]
+    await suite.bus.jetstream.update_stream(config)
     await is_well(suite)
 
 

@@ -2,6 +2,7 @@
 double.
 """
 
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -41,6 +42,11 @@ def are_ready(count: int) -> Any:
         return phases == ["ready"] * count and len(data["worktrees"]) == count
 
     return holds
+
+
+def pids(data: dict[str, Any]) -> set[int]:
+    """The processes of the listed worktrees that are ready."""
+    return {one["pid"] for one in data["worktrees"] if one["pid"] and one["phase"] == "ready"}
 
 
 def edit(scaler: ScalerProcess, sql: str, *values: object) -> None:
@@ -104,6 +110,25 @@ async def test_an_agent_that_died_meanwhile_is_started_again_and_a_surplus_one_i
     assert surplus not in now.values()
     assert not {dead_pid, surplus_pid} & set(now)
     assert {one["worktree_id"] for one in listed["worktrees"]} == set(now.values())
+
+
+async def test_a_copy_of_the_folder_starts_agents_of_its_own_and_leaves_those_of_the_first_alone(
+    bench: Bench, scaler: ScalerProcess, tmp_path: Path, nats_server: NatsServer
+) -> None:
+    scaler.start()
+    await bench.ask_until("worktrees", are_ready(2))
+    scaler.kill9()
+    first = scaler.agents()
+    shutil.copytree(scaler.data_dir, tmp_path / "restored" / "data")
+    restored = ScalerProcess(tmp_path / "restored", nats_server.url, min_worktrees=2)
+    try:
+        restored.start()
+        await bench.ask_until("worktrees", lambda data: len(pids(data) - set(first)) == 2)
+
+        assert scaler.agents() == first
+        assert len(restored.agents()) == 2
+    finally:
+        restored.end_all()
 
 
 @pytest.mark.parametrize("events_before_the_kill", [1, 2, 3])

@@ -74,8 +74,10 @@ def plan(letter: DeadLetter, tenant: str) -> Retry:
     return Retry(service, what, "" if known else f"its handler {letter.handler!r} is none of today's")
 
 
-async def retry(client: Client, letter: DeadLetter, letter_id: str) -> None:
+async def retry(client: Client, letter: DeadLetter, letter_id: str) -> bool:
     """Give a dead letter's original to its handler again. Doing so twice has one effect.
+
+    True when it has been handled; False when it was put into its stream again, where its reader may yet give it up.
 
     Raises:
         Refusal: `refused`: it cannot be tried, or failed again; the text says why.
@@ -86,10 +88,10 @@ async def retry(client: Client, letter: DeadLetter, letter_id: str) -> None:
         raise Refusal(RefusalCode.REFUSED, planned.refused, "`thymos dead drop` forgets it")
     if planned.what == subjects.TASKS.name:
         await _queued_again(client.bus, letter, letter_id)
-        return
+        return False
     if planned.what == OUTBOX:
         await _published(client.bus, letter)
-        return
+        return False
     request = RetryMessage(
         stream=planned.what,
         subject=letter.subject,
@@ -97,6 +99,7 @@ async def retry(client: Client, letter: DeadLetter, letter_id: str) -> None:
         content_type=letter.content_type or _batch_type(letter.kept),
     )
     await client.ask(planned.service, subjects.WHOLE_SERVICE, "retry", request)
+    return True
 
 
 async def _queued_again(bus: Bus, letter: DeadLetter, letter_id: str) -> None:

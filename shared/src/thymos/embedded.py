@@ -69,7 +69,7 @@ def check_port_free(port: int) -> None:
         raise Refusal(
             RefusalCode.CONFLICT,
             f"port {port} is taken ({error.strerror})",
-            f"choose another with --port, or use what runs there with --nats nats://127.0.0.1:{port}",
+            "choose another with --port, or end what listens there",
         ) from error
 
 

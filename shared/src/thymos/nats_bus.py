@@ -28,12 +28,12 @@ from nats.js.errors import APIError, NotFoundError
 from nats.micro.request import Request as MicroRequest
 from nats.micro.service import EndpointConfig, ServiceConfig
 
-from thymos import bus
+from thymos import bus, nats_room
 from thymos.bus import ConsumerMissingError, PublishAck, QueueDepth, RequestHandler, Stored
 from thymos.errors import PoisonError, TransientError, UnavailableError
 from thymos.nats_follow import follow
 from thymos.nats_stored import stored_at, stored_message
-from thymos.subjects import Consumer, Stream
+from thymos.subjects import EVENTS, Consumer, Stream
 
 log = logging.getLogger(__name__)
 
@@ -242,7 +242,7 @@ class NatsBus:
                 await self._info(consumer)
             except TransientError as error:
                 found.append(str(error))
-        return found
+        return found + await nats_room.full(self.jetstream, {EVENTS, *(each.stream for each in consumers)})
 
     async def ensure_consumer(self, consumer: Consumer) -> None:
         try:

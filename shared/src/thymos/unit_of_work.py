@@ -49,6 +49,8 @@ REPLIES_MAX = 100_000
 RELAY_BATCH = 64
 RELAY_FORGET_EVERY = 8
 """Published messages that may be published again after a kill; their ids are known to the stream for an hour."""
+PROVE_EVERY = timedelta(seconds=10)
+"""How often a store is tried, so that an idle service knows whether it could write."""
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://thymos.invalid/outbox")
 
 SCHEMA = f"""
@@ -225,6 +227,7 @@ class ServiceStore:
         self.problem = ""
         """Why the file cannot be used, in words; empty while it can."""
         self._thread.submit(self._translated, partial(self._open, schema)).result()
+        self._proven_at = clock()
         self.outbox_filled = asyncio.Event()
         self._relaying = asyncio.Lock()
         self._remembered = 0
@@ -258,11 +261,12 @@ class ServiceStore:
 
     async def findings(self) -> list[str]:
         """What keeps the service from its work, in words: the file cannot be written, or the bus takes nothing. A file
-        that failed counts as mended once it takes a write again."""
-        if self.problem:
+        that failed counts as mended once it takes a write again; one that seems well is tried now and then."""
+        if self.problem or abs(self._clock() - self._proven_at) >= PROVE_EVERY:
             with contextlib.suppress(StoreUnavailableError):
                 await self.run(lambda: store_health.probe(self._connection))
                 self.problem = ""
+                self._proven_at = self._clock()
         disk = self.problem or store_health.disk_finding(self.path)
         waiting = self._relay_said and f"what it has to publish waits for the bus: {self._relay_said}"
         return [words for words in (disk, waiting) if words]

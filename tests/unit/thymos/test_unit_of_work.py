@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -416,6 +417,21 @@ class PickyBus(MemoryBus):
         if subject.startswith("thymos.task."):
             raise TransientError("maximum bytes exceeded")
         return await super().publish(subject, body, message_id, headers)
+
+
+async def test_an_idle_store_is_tried_now_and_then(tmp_path: Path) -> None:
+    now = [NOW]
+    store = ServiceStore(tmp_path / "store.db", "memory-repository", SCHEMA, clock=lambda: now[0])
+    await store.run(lambda: store._connection.execute("PRAGMA busy_timeout = 0"))
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert await store.findings() == []
+        now[0] += unit_of_work.PROVE_EVERY
+        (held,) = await store.findings()
+        assert "another process holds it" in held
+        other.execute("ROLLBACK")
+    assert await store.findings() == []
+    await store.close()
 
 
 async def test_a_stream_that_takes_nothing_holds_up_no_other(store: ServiceStore) -> None:

@@ -29,6 +29,14 @@ class Ownership:
         """Whether it is ours now."""
         return self._descriptor is not None
 
+    @property
+    def place(self) -> str:
+        """Which folder this is, on this machine: another one for every copy of it. Only while it is ours."""
+        if self._descriptor is None:
+            raise RuntimeError("the folder is not ours")
+        status = os.fstat(self._descriptor)
+        return f"{status.st_dev:x}-{status.st_ino:x}"
+
     def try_acquire(self) -> bool:
         """Take it if nobody has it. Raises OSError when the file cannot be opened."""
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -120,7 +120,9 @@ class Supervision:
     async def _recover(self) -> Backend:
         """Find what an earlier scaler of this folder has started: take it over, or end it."""
         mark = str(uuid.uuid4())
-        scaler_id = await self._store.tick("identity", lambda tx: store.identity(tx.connection, mark))
+        identity = await self._store.tick("identity", lambda tx: store.identity(tx.connection, mark))
+        # A store that was restored or copied is another scaler: the agents of the first one are none of its business.
+        scaler_id = f"{identity}@{self._ownership.place}"
         backend = self._open_backend(
             scaler_id, self._settings.data_dir / "agents", self._settings.log_bytes_max, self._wakeup.event
         )

@@ -97,7 +97,7 @@ def read(folder: Path) -> Manifest:
         raise Refusal(RefusalCode.NOT_FOUND, f"{folder} holds no backup", hint) from error
     except OSError as error:
         raise ThymosError(f"{folder / NAME} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(f"{NAME} is not JSON") from error
     if not isinstance(written, dict) or written.get("format") != FORMAT:
         found = written.get("format") if isinstance(written, dict) else None

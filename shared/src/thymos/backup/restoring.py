@@ -61,6 +61,7 @@ async def restore(backup: Path, data: Path, nats_url: str | None = None, progres
         ThymosError: the folder cannot be written, or what was restored does not verify.
     """
     found = await asyncio.to_thread(manifest.read, backup)
+    await asyncio.to_thread(_check_outside, backup, data)
     with DataFolder(data, restoring=True) as folder:
         _check_empty(data)
         place = data / RESTORING
@@ -86,6 +87,11 @@ async def restore(backup: Path, data: Path, nats_url: str | None = None, progres
 def _begin(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
+
+
+def _check_outside(backup: Path, data: Path) -> None:
+    if data.resolve().is_relative_to(backup.resolve()):
+        raise Refusal(RefusalCode.CONFLICT, f"{data} lies within the backup", "name a folder elsewhere with --data")
 
 
 def _check_empty(data: Path) -> None:

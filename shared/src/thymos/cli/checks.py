@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from thymos import nats_bus, subjects
+from thymos import nats_bus, nats_room, subjects
 from thymos.cli.backlog import BACKLOG_MAX, Look, standstill
 from thymos.cli.findings import Check, Finding, crash_finding, mend_of_standstill, of_refusal, of_service, skew_findings
 from thymos.cli.fleet import crashing, read_worktrees
@@ -76,12 +76,15 @@ async def _streams(bus: NatsBus) -> Check:
     except ThymosError as error:
         return Check("streams", (of_refusal(str(error)),))
     words = {"created": "is missing", "updated": "has other settings than this version's"}
-    findings = tuple(
+    findings = [
         Finding(f"{change.what} {change.name} {words[change.action]}", mend)
         for change in changes
         if change.action in words
-    )
-    return Check("streams", findings, f"{len(changes)} streams, consumers and buckets are as they should be")
+    ]
+    for full in await nats_room.full(bus.jetstream, subjects.STREAMS):
+        problem, _, mend = full.rpartition(": ")
+        findings.append(Finding(problem, mend))
+    return Check("streams", tuple(findings), f"{len(changes)} streams, consumers and buckets are as they should be")
 
 
 async def _replicas(bus: NatsBus) -> int:

@@ -138,30 +138,42 @@ async def retry(
     async with where.client() as client:
         if letter_id is not None:
             copies = await named(client, letter_id)
-            await retried(client, copies[0].letter, copies[0].id)
+            tried.note(copies[0].id, await retried(client, copies[0].letter, copies[0].id))
             for kept in copies:
                 await dropped(client, kept)
-            tried.done.append(copies[0].id)
         else:
             async with aclosing(_kept(client, service)) as letters:
                 async for kept in letters:
                     await _try(client, kept, tried)
     if json:
-        emit({"handled": tried.done, "refused": tried.left})
+        emit({"handled": tried.done, "queued": tried.queued, "refused": tried.left})
     else:
-        say(f"{count(len(tried.done), 'message')} handled" + (f", {len(tried.left)} not" if tried.left else ""))
+        say(tried.summary())
     return tried.code
 
 
 @dataclass
 class _Tried:
-    """What became of many letters: the ids of those that were handled, those that stay with the reason, and which
-    handlers could not be asked."""
+    """What became of many letters: the ids of those that were handled, of those that wait in their queue again, those
+    that stay with the reason, and which handlers could not be asked."""
 
     done: list[str] = field(default_factory=list)
+    queued: list[str] = field(default_factory=list)
     left: list[dict[str, str]] = field(default_factory=list)
     away: dict[str, str] = field(default_factory=dict)
     code: int = DONE
+
+    def note(self, letter_id: str, handled: bool) -> None:
+        """It was taken."""
+        (self.done if handled else self.queued).append(letter_id)
+
+    def summary(self) -> str:
+        """For people: `2 messages handled, 1 put into its queue again, 1 not`."""
+        said = [f"{count(len(self.done), 'message')} handled"] if self.done or not self.queued else []
+        if self.queued:
+            what = f"{len(self.queued)}" if self.done else count(len(self.queued), "message")
+            said.append(f"{what} put into the queue again: `thymos dead list` shows what is given up once more")
+        return ", ".join([*said, *([f"{len(self.left)} not"] if self.left else [])])
 
 
 async def _try(client: Client, kept: KeptLetter, tried: _Tried) -> None:
@@ -173,9 +185,8 @@ async def _try(client: Client, kept: KeptLetter, tried: _Tried) -> None:
     handler = kept.letter.handler
     try:
         if handler not in tried.away:
-            await retried(client, kept.letter, kept.id)
+            tried.note(kept.id, await retried(client, kept.letter, kept.id))
             await dropped(client, kept)
-            tried.done.append(kept.id)
             return
     except Refusal as refusal:
         reason, tried.code = str(refusal), REFUSED

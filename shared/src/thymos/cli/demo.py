@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from thymos.cli import exit_codes
 from thymos.cli.options import Json
 from thymos.cli.output import emit, say
+from thymos.embedded import check_port_free
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -40,6 +41,8 @@ async def demo(
     port: Annotated[int | None, Parameter(help="NATS listens here [default: a free port].")] = None,
 ) -> int:
     """An agent gets worse, is made better, is damaged, is restored, and is scaled: in under 90 seconds."""
+    if port is not None:
+        check_port_free(port)  # before a folder is begun
     with ExitStack() as stack:
         folder = _fresh(data) if data else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thymos-demo-")))
         screen = _screen(json)

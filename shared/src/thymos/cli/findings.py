@@ -46,6 +46,8 @@ def _of_service(name: str, words: str) -> Finding:
     """One of its findings. Those about its store or the bus end with what to do, behind the last colon; those about
     consumers begin with the consumer."""
     problem, _, mend = words.rpartition(": ")
+    if words.startswith("the stream "):
+        return Finding(f"{name} is not ready: {problem}", mend)
     if words.startswith(("the store ", "the disk ")):
         if HELD in mend:
             problem, mend = f"{problem}: {HELD}", f"`fuser {name}.db` in the data folder names it: end it; {GOES_ON}"

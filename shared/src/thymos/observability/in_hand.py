@@ -1,15 +1,17 @@
 """What surrounds the handling of messages: the clock of the metrics, the ids in the logs, the spans of the traces."""
 
 import json
+import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from thymos.bus import MESSAGE_ID_HEADER, Delivery, RequestHandler
+from thymos.bus import MESSAGE_ID_HEADER, Delivery, RequestHandler, Stored
 from thymos.envelope import Envelope
 from thymos.errors import RefusalCode
 from thymos.logs import about
-from thymos.message import Message
+from thymos.message import Kind, Message
 from thymos.observability.catalogue import OTHER
 from thymos.observability.instruments import Instruments
 from thymos.observability.tracing import Export, Span, attributes_of, now_ns, published
@@ -17,7 +19,14 @@ from thymos.store_watch import Sent
 from thymos.subjects import Consumer
 from thymos.trace_context import TraceContext, handled_as
 
+log = logging.getLogger(__name__)
 _CODES = frozenset(code.value for code in RefusalCode)
+_CORRELATION = re.compile(rb'"correlationid"\s*:\s*"([!-~]{1,200}?)"')
+_TRACEPARENT = re.compile(rb'"traceparent"\s*:\s*"([!-~]{1,200}?)"')
+_WHAT = ("decision_id", "experiment_id", "worktree_id", "branch", "commit")
+"""What an event may be about, beside its own ids."""
+REASON_CHARACTERS_MAX = 500
+"""How much of an event's reason is logged."""
 
 
 class Observer:
@@ -61,6 +70,9 @@ class Observer:
         if not sent:
             return
         self.instruments.wrote([each.envelope.data.NAME for each in sent])
+        for each in sent:
+            if each.envelope.data.KIND is Kind.EVENT:
+                _log_event(each.envelope)
         if self.export is not None:
             at_ns = now_ns()
             self.export(span for span in (_published(each, at_ns) for each in sent) if span is not None)
@@ -90,12 +102,33 @@ def _code(reply: bytes) -> str:
     return code if code in _CODES else OTHER
 
 
-def observed_ids(delivery: Delivery) -> dict[str, str | None]:
-    """What is known of a delivery before it is read."""
+def observed_ids(delivery: Delivery | Stored) -> dict[str, str | None]:
+    """What is known of a delivery before it is read, and though it may be unreadable."""
     return {
         "stream_sequence": str(delivery.sequence),
         "delivery_id": (delivery.headers.get(MESSAGE_ID_HEADER) or "")[:200],
+        "correlation_id": _found(_CORRELATION, delivery.body),
+        "trace_id": _trace_id(_found(_TRACEPARENT, delivery.body)),
     }
+
+
+def _found(pattern: re.Pattern[bytes], body: bytes) -> str | None:
+    match = pattern.search(body)
+    return match[1].decode("ascii") if match else None
+
+
+def _trace_id(traceparent: str | None) -> str | None:
+    context = TraceContext.parse(traceparent)
+    return context.trace_id if context else None
+
+
+def _log_event(envelope: Envelope[Message]) -> None:
+    """One line for what was done: its ids and its reason, never what it carries."""
+    event = envelope.data
+    what = {name: getattr(event, name, None) for name in _WHAT}
+    with about(event_id=envelope.id, **(_ids([envelope]) | {"message_id": None}), **what):
+        reason = str(getattr(event, "reason", ""))[:REASON_CHARACTERS_MAX]
+        log.info("%s: %s", event.NAME, reason) if reason else log.info("%s", event.NAME)
 
 
 def _ids(envelopes: Sequence[Envelope[Message]]) -> dict[str, str | None]:
@@ -103,13 +136,12 @@ def _ids(envelopes: Sequence[Envelope[Message]]) -> dict[str, str | None]:
     if len(envelopes) != 1:
         return {"messages": str(len(envelopes))}
     (envelope,) = envelopes
-    context = TraceContext.parse(envelope.traceparent)
     return {
         "message_id": envelope.id,
         "correlation_id": envelope.correlation_id,
         "tenant": envelope.tenant,
         "agent": envelope.agent,
-        "trace_id": context.trace_id if context else None,
+        "trace_id": _trace_id(envelope.traceparent),
     }
 
 
