@@ -37,6 +37,10 @@ ANCESTOR_STEPS_MAX = 10_000
 WORKTREES_MAX = 1_000
 """Open worktrees of one repository."""
 BRANCHES_MAX = 10_000
+CHECKPOINT_VALUE_BYTES_MAX = 64 * 1024 * 1024
+"""One channel's value, one write, or the rest of one checkpoint."""
+CHECKPOINT_NAME_BYTES_MAX = 1024
+"""Ids of threads, checkpoints and tasks, and names of channels: what fits an index of PostgreSQL."""
 PREFIX_MIN = 8
 """Characters of a commit id that are enough to name it, if they are unique."""
 
@@ -112,6 +116,17 @@ def check_changes_count(count: int) -> None:
     """Refuse (too_large) more than 10,000 changes at once."""
     if count > CHANGES_MAX:
         raise too_large("the batch", count, CHANGES_MAX, "changes")
+
+
+def check_checkpoint_value(data: bytes) -> None:
+    """Refuse (too_large) a value of a checkpoint over 64 MiB."""
+    if len(data) > CHECKPOINT_VALUE_BYTES_MAX:
+        raise too_large("the value", len(data), CHECKPOINT_VALUE_BYTES_MAX)
+
+
+def check_checkpoint_name(what: str, name: str) -> str:
+    """Return the name of a thread, checkpoint, task or channel if it is text of at most 1 KiB. Raises Refusal."""
+    return _check_text(what, name, CHECKPOINT_NAME_BYTES_MAX)
 
 
 def check_page(limit: int, most: int = PAGE_MAX) -> int:

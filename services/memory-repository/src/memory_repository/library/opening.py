@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import unquote
 
 from memory_repository.core.limits import invalid
@@ -18,6 +18,7 @@ from memory_repository.storage.store import Repository
 from thymos.database import Connection, open_postgresql
 from thymos.sqlite_file import SqliteFile
 
+T = TypeVar("T")
 Clock = Callable[[], datetime]
 BUSY_SECONDS = 5.0
 """How long a call waits for another process that is writing to the same file."""
@@ -89,6 +90,25 @@ class OpenRepository:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def now(self) -> datetime:
+        """The time by the repository's clock."""
+        return self._clock()
+
+    def read(self, work: Callable[[Repository], T]) -> T:
+        """What `work` makes of the repository, of one state of it however many operations it calls.
+
+        For what is built on the operations (memory_repository.adapters). `work` changes nothing and keeps nothing of
+        the repository that it is given.
+        """
+        with self._reading() as repo:
+            return work(repo)
+
+    def write(self, work: Callable[[Repository, datetime], T]) -> T:
+        """What `work` does to the repository at the time that it is given, as one transaction: all of it or nothing,
+        and nobody's write in between. When `work` raises, nothing was changed."""
+        with self._writing() as (repo, now):
+            return work(repo, now)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ rank picks the 1,000, and a word's frequency counts within them. A search for on
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,8 @@ from memory_repository.storage.timeline import View
 
 CANDIDATES_MAX: Final = 1_000
 """Visible candidates that are ranked."""
+IdRange = tuple[str, str]
+"""Ids from the first up to, and not with, the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +51,59 @@ def search(repo: Repository, query: str, ref: str = MAIN, limit: int = 10, kind:
     limits.check_query(query)
     limits.check_page(limit, limits.RESULTS_MAX)
     commit = refs.resolve(repo.db, repo.id, ref)
+    view = timeline.view_of(repo.db, commit.place)
+    found = ranked(repo, commit, query, kind)[:limit]
+    return Hits(commit, tuple(Hit(memory, _writer(repo, view, memory.id), score) for memory, score in found))
+
+
+def ranked(
+    repo: Repository,
+    commit: CommitRow,
+    query: str,
+    kind: str | None = None,
+    ids: Sequence[IdRange] | None = None,
+    accept: Callable[[Memory], bool] | None = None,
+) -> list[tuple[Memory, float]]:
+    """What `query` finds as of a commit with its scores, best first, at most 1,000.
+
+    Args:
+        repo: the repository.
+        commit: as of when.
+        query: plain words.
+        kind: only memories of this kind.
+        ids: only memories whose id lies in one of these.
+        accept: only memories that it accepts; the others take nobody's place among the 1,000.
+
+    Raises:
+        Refusal: invalid, too_large.
+    """
+    limits.check_query(query)
     terms = query_terms(query, limits.QUERY_TERMS_MAX)
     if not terms:
-        return Hits(commit, ())
+        return []
     view = timeline.view_of(repo.db, commit.place)
-    found = {memory.id: memory for memory in _candidates(repo, view, terms, kind)}
+    found = {memory.id: memory for memory in _candidates(repo, view, terms, kind, ids, accept)}
     documents = {name: memory_words(memory.content, memory.fields) for name, memory in found.items()}
     scores = bm25(terms, documents, commit.memories, commit.words / max(1, commit.memories))
-    ranked = sorted(scores, key=lambda name: (-scores[name], name))
-    return Hits(commit, tuple(Hit(found[name], _writer(repo, view, name), scores[name]) for name in ranked[:limit]))
+    return [(found[name], scores[name]) for name in sorted(scores, key=lambda name: (-scores[name], name))]
 
 
-def _candidates(repo: Repository, view: View, terms: list[str], kind: str | None) -> list[Memory]:
+def _candidates(
+    repo: Repository,
+    view: View,
+    terms: list[str],
+    kind: str | None,
+    ids: Sequence[IdRange] | None,
+    accept: Callable[[Memory], bool] | None,
+) -> list[Memory]:
     found: list[Memory] = []
     for version, memory_id in word_index.holding(repo.db, repo.id, terms, kind):
+        if ids is not None and not any(first <= memory_id < end for first, end in ids):
+            continue
         if timeline.visible_version(repo.db, view, memory_id) == version:
-            found.append(versions.load_memory(repo.db, version))
+            memory = versions.load_memory(repo.db, version)
+            if accept is None or accept(memory):
+                found.append(memory)
             if len(found) == CANDIDATES_MAX:
                 break
     return found

@@ -136,3 +136,94 @@ CREATE TABLE IF NOT EXISTS staged (
     PRIMARY KEY (repo_id, worktree_id, memory_id),
     FOREIGN KEY (repo_id, worktree_id) REFERENCES worktree ON DELETE CASCADE
 ) WITHOUT ROWID;
+
+-- Checkpoints of an agent's graph (operations/checkpointing.py): rows beside the memory, not memories, so that pruning
+-- one takes its bytes back at once (docs/adr/0011).
+CREATE TABLE IF NOT EXISTS checkpoint_thread (
+    thread_no  INTEGER PRIMARY KEY,
+    repo_id    INTEGER NOT NULL REFERENCES repository,
+    thread     TEXT NOT NULL,
+    namespace  TEXT NOT NULL,               -- of a subgraph; '' for the graph itself
+    UNIQUE (repo_id, thread, namespace)
+);
+
+CREATE TABLE IF NOT EXISTS checkpoint (
+    checkpoint_no  INTEGER PRIMARY KEY,     -- the order in which they were stored: ids need not grow
+    thread_no      INTEGER NOT NULL REFERENCES checkpoint_thread,
+    checkpoint_id  TEXT NOT NULL,
+    parent_id      TEXT,
+    generation     INTEGER NOT NULL,        -- which writes at its parent led to it: 0 for the parent's first child
+    run            TEXT,
+    unsettled      TEXT NOT NULL,           -- channels whose value has to be replayed from ancestors: a JSON list
+    body_type      TEXT NOT NULL,
+    body           BLOB NOT NULL,           -- everything but the values of the channels
+    metadata_type  TEXT NOT NULL,
+    metadata       BLOB NOT NULL,
+    UNIQUE (thread_no, checkpoint_id)
+);
+
+CREATE INDEX IF NOT EXISTS checkpoint_in_order ON checkpoint (thread_no, checkpoint_no);
+CREATE INDEX IF NOT EXISTS checkpoint_by_parent ON checkpoint (thread_no, parent_id);
+CREATE INDEX IF NOT EXISTS checkpoint_by_run ON checkpoint (run);
+
+-- A value once per repository, whoever holds it. Its first bytes and what is left over stand in `ends`, whole blocks
+-- between them apart: a list that grows at its end shares the blocks of its beginning.
+CREATE TABLE IF NOT EXISTS checkpoint_value (
+    value_no  INTEGER PRIMARY KEY,
+    repo_id   INTEGER NOT NULL REFERENCES repository,
+    digest    BLOB NOT NULL,
+    type      TEXT NOT NULL,
+    blocks    INTEGER NOT NULL,
+    ends      BLOB NOT NULL,
+    UNIQUE (repo_id, digest)
+);
+
+CREATE TABLE IF NOT EXISTS checkpoint_block (
+    block_no  INTEGER PRIMARY KEY,
+    repo_id   INTEGER NOT NULL REFERENCES repository,
+    digest    BLOB NOT NULL,
+    data      BLOB NOT NULL,
+    UNIQUE (repo_id, digest)
+);
+
+CREATE TABLE IF NOT EXISTS checkpoint_value_block (
+    value_no  INTEGER NOT NULL REFERENCES checkpoint_value,
+    position  INTEGER NOT NULL,
+    block_no  INTEGER NOT NULL REFERENCES checkpoint_block,
+    PRIMARY KEY (value_no, position)
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS checkpoint_value_block_by_block ON checkpoint_value_block (block_no);
+
+CREATE TABLE IF NOT EXISTS checkpoint_channel (
+    checkpoint_no  INTEGER NOT NULL REFERENCES checkpoint,
+    channel        TEXT NOT NULL,
+    version        TEXT NOT NULL,
+    value_no       INTEGER NOT NULL REFERENCES checkpoint_value,
+    PRIMARY KEY (checkpoint_no, channel)
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS checkpoint_channel_by_value ON checkpoint_channel (value_no);
+
+CREATE TABLE IF NOT EXISTS checkpoint_write (
+    thread_no      INTEGER NOT NULL REFERENCES checkpoint_thread,
+    checkpoint_id  TEXT NOT NULL,           -- may come before the checkpoint does
+    generation     INTEGER NOT NULL,        -- which child of the checkpoint it leads to
+    task           TEXT NOT NULL,
+    position       INTEGER NOT NULL,
+    task_path      TEXT NOT NULL,
+    channel        TEXT NOT NULL,
+    value_no       INTEGER NOT NULL REFERENCES checkpoint_value,
+    PRIMARY KEY (thread_no, checkpoint_id, generation, task, position)
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS checkpoint_write_by_value ON checkpoint_write (value_no);
+
+-- How long a version that expires is kept beyond what it says itself, because somebody read it: no part of the history.
+CREATE TABLE IF NOT EXISTS memory_expiry (
+    repo_id     INTEGER NOT NULL REFERENCES repository,
+    memory_id   TEXT NOT NULL,
+    commit_id   TEXT NOT NULL,              -- the commit that wrote the version
+    expires_us  INTEGER NOT NULL,           -- microseconds since 1970, UTC
+    PRIMARY KEY (repo_id, memory_id, commit_id)
+) WITHOUT ROWID;
