@@ -6,15 +6,35 @@ The model keeps a whole copy of the state per commit and merges record by record
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from tests.histories.git_trees import GitCopy
 
+from memory_repository import MemoryRepository
 from memory_repository.core.memory import Delete, Memory, Modify, Put
 from memory_repository.core.merge import Strategy
-from memory_repository.operations import branching, committing, merging, reading, searching, verify, worktrees
+from memory_repository.core.transfer.fast_export import fast_export
+from memory_repository.core.transfer.files import put_of
+from memory_repository.core.transfer.lines import decode
+from memory_repository.core.transfer.paths import memory_id_of
+from memory_repository.operations import (
+    branching,
+    committing,
+    exporting,
+    merging,
+    reading,
+    searching,
+    verify,
+    worktrees,
+)
+from memory_repository.operations.exporting import Cursor, Options
 from memory_repository.storage import store
 from thymos.database import Connection
 from thymos.errors import Refusal
@@ -237,3 +257,69 @@ Histories.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 test_random_histories_read_as_the_model_says = pytest.mark.usefixtures("connected")(Histories.TestCase)
+
+
+class ExportedHistories(Histories):
+    """The same histories, taken out in each format and in again: every commit must read as the model says there too."""
+
+    def teardown(self) -> None:
+        reached = set().union(*map(self.reachable, self.heads.values()))
+        self.with_the_key(reached)
+        self.through_git(reached)
+        super().teardown()
+
+    def exported(self, options: Options) -> list[bytes]:
+        among = exporting.order(self.repo)
+        lines: list[bytes] = []
+        cursor: Cursor | None = None
+        while True:
+            page = exporting.page(self.repo, among, cursor, options, bytes_max=900)
+            lines += page.lines
+            if page.next_after is None:
+                return lines
+            cursor = Cursor.read(str(page.next_after))
+
+    def with_the_key(self, reached: set[str]) -> None:
+        lines = self.exported(Options(with_key=True))
+        with MemoryRepository.open("sqlite://", agent="copy") as copy:
+            copy.import_lines(BytesIO(b"\n".join(lines)))
+            assert {branch.name: branch.head.id for branch in copy.branches()} == self.heads
+            for commit in reached:
+                assert {found.id: found.content for found in copy.memories(commit)} == self.states[commit]
+                writers = {found.memory.id: found.commit for found in copy.page(commit).memories}
+                assert writers == {found.memory.id: found.commit for found in reading.page(self.repo, commit).memories}
+            assert copy.verify().problems == ()
+            assert list(copy.export_lines(with_key=True))[1:-1] == [line + b"\n" for line in lines[1:-1]]
+
+    def through_git(self, reached: set[str]) -> None:
+        stream = fast_export(decode(line) for line in self.exported(Options(whole=True)))
+        with TemporaryDirectory() as folder, MemoryRepository.open("sqlite://", agent="copy") as copy:
+            git = GitCopy(Path(folder) / "git")
+            git.take_in(stream)
+            found = git.commits()
+            assert {commit: parents for commit, (_, parents) in found.items()} == {c: self.parents[c] for c in reached}
+            assert git.refs() == {f"refs/heads/{name}": head for name, head in self.heads.items()}
+            files = git.files(there for there, _ in found.values())
+            for commit, (there, _) in found.items():
+                puts = {path: put_of(memory_id_of(path), data) for path, data in files[there].items()}
+                assert {put.id: put.memory and put.memory.content for put in puts.values()} == self.states[commit]
+            for one, other in combinations(sorted(self.heads.values()), 2):
+                bases = git.run("merge-base", "--all", found[one][0], found[other][0]).split()
+                assert set(bases) == {found[base][0] for base in self.best_common(one, other)}
+            copy.import_git(BytesIO(git.stream()))
+            again = {str(row.meta["original_commit"]): row for name in self.heads for row in copy.log(name, 1000)}
+            assert again.keys() == reached
+            for commit, row in again.items():
+                assert {found.id: found.content for found in copy.memories(row.id)} == self.states[commit]
+            assert copy.verify().problems == ()
+
+
+ExportedHistories.TestCase.settings = settings(
+    max_examples=15 if os.environ.get("THYMOS_TEST_ENGINE", "sqlite") == "sqlite" else 2,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+test_random_histories_are_the_same_after_an_export_and_an_import = pytest.mark.usefixtures("connected")(
+    ExportedHistories.TestCase
+)

@@ -41,6 +41,15 @@ CHECKPOINT_VALUE_BYTES_MAX = 64 * 1024 * 1024
 """One channel's value, one write, or the rest of one checkpoint."""
 CHECKPOINT_NAME_BYTES_MAX = 1024
 """Ids of threads, checkpoints and tasks, and names of channels: what fits an index of PostgreSQL."""
+LINE_BYTES_MAX = 512 * 1024
+"""One line of an exported history, and one piece of data in a git stream: more than the largest memory or commit."""
+PARENTS_MAX = 16
+"""Parents of one commit that is imported."""
+IMPORTED_CHANGES_MAX = 1_000_000
+"""Changes of one commit that is imported: merges and rollbacks have no other limit. They are held in memory at once."""
+IMPORTED_REFS_MAX = 100_000
+BATCH_LINES_MAX = 10_000
+"""Lines of a history that are imported in one transaction."""
 PREFIX_MIN = 8
 """Characters of a commit id that are enough to name it, if they are unique."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,6 +74,24 @@ Delta = Mapping[str, tuple[Slot | None, Slot | None]]
 def by_no(db: Connection, commit_no: int) -> CommitRow:
     """The commit with a row number."""
     return _row(db.execute(f"SELECT {_COLUMNS} FROM commits WHERE commit_no = ?", (commit_no,)).fetchone())
+
+
+def find(db: Connection, commit_no: int) -> CommitRow | None:
+    """The commit with a row number; None when it is gone."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM commits WHERE commit_no = ?", (commit_no,)).fetchone()
+    return None if row is None else _row(row)
+
+
+def reachable(db: Connection, repo_id: int) -> array[int]:
+    """Row numbers of all commits that a branch, tag or snapshot reaches, ascending: every commit after its parents,
+    which were there when it was written. Eight bytes each. O(history)."""
+    rows = db.execute(
+        "WITH RECURSIVE reached (commit_no) AS (SELECT commit_no FROM ref WHERE repo_id = ?"
+        " UNION SELECT p.parent_no FROM reached r JOIN commit_parent p ON p.commit_no = r.commit_no)"
+        " SELECT commit_no FROM reached ORDER BY commit_no",
+        (repo_id,),
+    )
+    return array("q", (number for (number,) in rows))
 
 
 def by_prefix(db: Connection, repo_id: int, prefix: str) -> list[CommitRow]:

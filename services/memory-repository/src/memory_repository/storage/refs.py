@@ -63,6 +63,16 @@ def every(db: Connection, repo_id: int, type_: RefType) -> list[Ref]:
     return [_ref(row) for row in rows]
 
 
+def creator(db: Connection, repo_id: int, ref: Ref) -> str | None:
+    """Who made a ref, as far as the reflog knows."""
+    row = db.execute(
+        "SELECT actor FROM reflog WHERE repo_id = ? AND type = ? AND name = ? AND operation = 'create'"
+        " ORDER BY at DESC LIMIT 1",
+        (repo_id, ref.type, ref.name),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def create(
     db: Connection,
     repo_id: int,

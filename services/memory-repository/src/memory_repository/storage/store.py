@@ -21,7 +21,9 @@ from thymos.names import check_agent, check_tenant
 
 MAIN = "main"
 """The branch that every repository begins with and that cannot be deleted."""
-SCHEMA = files("memory_repository.storage").joinpath("schema.sql").read_text("utf-8")
+SCHEMA = "".join(
+    files("memory_repository.storage").joinpath(name).read_text("utf-8") for name in ("schema.sql", "imports.sql")
+)
 """SQL that creates the tables; running it again changes nothing."""
 KEY_BYTES = 32
 """How long a new repository's key should be."""

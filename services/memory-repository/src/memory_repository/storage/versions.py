@@ -52,6 +52,37 @@ def store_version(db: Connection, repo_id: int, key: bytes, memory: Memory) -> S
     return StoredVersion(version, digest, len(found))
 
 
+def store_redacted(db: Connection, repo_id: int, memory_id: str, digest: str) -> StoredVersion:
+    """Keep a version of which only the hash is known, as redaction leaves it; one that is there is used again."""
+    row = db.execute(
+        "SELECT version_id, hash, words FROM version WHERE repo_id = ? AND memory_id = ? AND hash = ?",
+        (repo_id, memory_id, digest),
+    ).fetchone()
+    if row is None:
+        row = db.execute(
+            "INSERT INTO version (repo_id, memory_id, hash, words) VALUES (?, ?, ?, 0)"
+            " RETURNING version_id, hash, words",
+            (repo_id, memory_id, digest),
+        ).fetchone()
+    return StoredVersion(*row)
+
+
+def load_sealed(db: Connection, version: int) -> tuple[str, bytes | None, Memory | None]:
+    """A version's hash, and its salt and memory; None for both once it is redacted."""
+    memory_id, digest, salt, content, kind, fields = db.execute(
+        "SELECT memory_id, hash, salt, content, kind, fields FROM version WHERE version_id = ?", (version,)
+    ).fetchone()
+    if salt is None:
+        return digest, None, None
+    return digest, bytes(salt), Memory(memory_id, content, kind, json.loads(fields))
+
+
+def unindex(db: Connection, repo_id: int, version: int) -> None:
+    """Take a version out of the index of words, while its body is still there."""
+    memory = load_memory(db, version)
+    word_index.remove(db, repo_id, version, memory_words(memory.content, memory.fields))
+
+
 def load_memory(db: Connection, version: int) -> Memory:
     """The memory that a version holds; empty content and kind "redacted" once it is redacted."""
     memory_id, content, kind, fields = db.execute(

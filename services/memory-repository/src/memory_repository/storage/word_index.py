@@ -32,6 +32,17 @@ def add(db: Connection, repo_id: int, version: int, words: Sequence[str]) -> Non
     )
 
 
+def remove(db: Connection, repo_id: int, version: int, words: Sequence[str]) -> None:
+    """Take a version out of the index; `words` are those that it was indexed with, which FTS5 does not keep."""
+    if db.engine == "sqlite":
+        db.execute(
+            "INSERT INTO version_words (version_words, rowid, repo, words) VALUES ('delete', ?, ?, ?)",
+            (version, _repository(repo_id), " ".join(words)),
+        )
+        return
+    db.execute("DELETE FROM version_words WHERE version_id = ?", (version,))
+
+
 def holding(db: Connection, repo_id: int, terms: Sequence[str], kind: str | None) -> Iterator[tuple[int, str]]:
     """The versions of a repository that hold any of the terms, with their memory's id; of one kind if it is given.
 

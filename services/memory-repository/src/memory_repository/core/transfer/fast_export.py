@@ -1,0 +1,77 @@
+"""A history as a stream for `git fast-import`: one file per memory, branches, and annotated tags. Values to bytes.
+
+Every commit is written on the first branch, with its parents named, and the branches are set at the end. The stream
+begins with `feature done` and ends with `done`, so that git refuses one that breaks off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from memory_repository.core.transfer import messages
+from memory_repository.core.transfer.files import file_of
+from memory_repository.core.transfer.messages import Said
+from memory_repository.core.transfer.paths import git_ref_of, path_of
+from memory_repository.core.transfer.values import CommitLine, DeleteLine, EndLine, Header, Line, PutLine, RefLine
+
+TAGGER: Final = "memory-repository"
+"""Who has made a tag or snapshot of which nobody knows it."""
+
+
+def fast_export(lines: Iterable[Line]) -> Iterator[bytes]:
+    """The stream, in pieces of about a commit's file each.
+
+    Holds a number per commit, and of the refs nothing. The lines are those of a whole history, and every put has its
+    memory. Raises ValueError when they are not.
+    """
+    marks: dict[str, int] = {}
+    yield b"feature done\n"
+    for line in lines:
+        match line:
+            case CommitLine():
+                yield _commit(line, marks)
+            case PutLine():
+                data = file_of(line)
+                yield b"M 100644 inline %s\ndata %d\n%s\n" % (path_of(line.id).encode(), len(data), data)
+            case DeleteLine():
+                yield b"D %s\n" % path_of(line.id).encode()
+            case RefLine():
+                yield _ref(line, marks)
+            case Header():
+                pass
+            case EndLine():
+                yield b"done\n"
+                return
+    raise ValueError("the history breaks off")
+
+
+def _commit(line: CommitLine, marks: dict[str, int]) -> bytes:
+    parents = [_mark(parent, marks) for parent in line.parents]
+    marks[line.label] = mark = len(marks) + 1
+    trailers = {"Commit": line.label, "Kind": line.kind}
+    if line.meta:
+        trailers["Meta"] = messages.meta_text(line.meta)
+    ident, text = messages.written(Said(line.author, line.at, line.message, trailers))
+    head = f"commit refs/heads/main\nmark :{mark}\nauthor {ident}\ncommitter {ident}\ndata {len(text)}\n".encode()
+    above = "".join(f"{'merge' if position else 'from'} :{parent}\n" for position, parent in enumerate(parents))
+    return b"".join((b"reset refs/heads/main\n" if not parents else b"", head, text, above.encode()))
+
+
+def _ref(line: RefLine, marks: dict[str, int]) -> bytes:
+    name, mark = git_ref_of(line.type, line.name), _mark(line.commit, marks)
+    if line.type == "branch":
+        return f"reset {name}\nfrom :{mark}\n\n".encode()
+    trailers = {"Ref": line.type}
+    if line.meta:
+        trailers["Meta"] = messages.meta_text(line.meta)
+    at = line.created_at or messages.EPOCH
+    ident, text = messages.written(Said(line.actor or TAGGER, at, line.reason, trailers))
+    head = f"tag {name.removeprefix('refs/tags/')}\nfrom :{mark}\ntagger {ident}\ndata {len(text)}\n"
+    return head.encode() + text + b"\n"
+
+
+def _mark(label: str, marks: dict[str, int]) -> int:
+    if label not in marks:
+        raise ValueError(f"{label:.12} is named before it is there")
+    return marks[label]

@@ -1,0 +1,205 @@
+"""A repository's history as lines, page by page: what is reachable from its refs, every commit after its parents.
+
+Commits never change, so that an export need not hold a transaction: what is exported is fixed when it begins, and
+each page is read as of its own moment. Commits that come meanwhile are left out. A ref that moves meanwhile is written
+where it stood in what is exported, by the way of first parents.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from memory_repository.core import limits
+from memory_repository.core.transfer.lines import NO_LINES, digest_after, encode
+from memory_repository.core.transfer.values import CommitLine, DeleteLine, EndLine, Header, Line, PutLine, RefLine
+from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.refs import Ref, RefType
+from memory_repository.storage.store import Repository
+from memory_repository.storage.timeline import Slot
+from thymos.errors import Refusal, RefusalCode
+
+REF_TYPES: Final[tuple[RefType, ...]] = ("branch", "snapshot", "tag")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an export holds.
+
+    Attributes:
+        with_key: whether the repository's key is in it, so that an import gives the same commit ids.
+        whole: whether every put has its memory, instead of referring to an earlier line.
+    """
+
+    with_key: bool = False
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where an export goes on: `last` is the newest commit in it, `position` counts commits that are through, `after`
+    is the last memory or ref of the next one; then the lines so far, and their digest."""
+
+    last: int
+    position: int = 0
+    after: str | None = None
+    lines: int = 0
+    digest: str = NO_LINES
+
+    def __str__(self) -> str:
+        values = [self.last, self.position, self.after, self.lines, self.digest]
+        return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode()
+
+    @classmethod
+    def read(cls, text: str) -> Cursor:
+        """The cursor that a text stands for. Raises Refusal (invalid)."""
+        try:
+            last, position, after, lines, digest = json.loads(base64.urlsafe_b64decode(text))
+        except (ValueError, TypeError, RecursionError, binascii.Error):
+            last = None
+        numbers = last is not None and all(type(n) is int and 0 <= n < 2**63 for n in (last, position, lines))
+        if not numbers or not isinstance(after, str | None) or not isinstance(digest, str) or len(digest) != 64:
+            raise limits.invalid(f"{text!r:.60} is no place in an export", "give what the page before said")
+        return cls(last, position, after, lines, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPage:
+    """Lines of an export; `next_after` is None after the last one. `commits` is how many the whole export has."""
+
+    lines: tuple[bytes, ...]
+    next_after: Cursor | None
+    commits: int
+
+
+def order(repo: Repository, last: int | None = None) -> array[int]:
+    """The commits of an export, in order: all that are reachable, or those up to commit number `last`. O(history)."""
+    reached = commits.reachable(repo.db, repo.id)
+    return reached if last is None else reached[: bisect_left(reached, last + 1)]
+
+
+def page(repo: Repository, among: array[int], at: Cursor | None, options: Options, bytes_max: int) -> ExportPage:
+    """The next lines, about `bytes_max` of them together and at least one. `among` is the `order` of the export."""
+    spot = at or Cursor(among[-1])
+    taken: list[bytes] = []
+    size, count, digest = 0, spot.lines, spot.digest
+    for line, position, after in _Export(repo, among, options).lines(at):
+        text = encode(line)
+        taken.append(text)
+        size, count, digest = size + len(text), count + 1, digest_after(digest, text)
+        if size >= bytes_max:
+            return ExportPage(tuple(taken), Cursor(spot.last, position, after, count, digest), len(among))
+    taken.append(encode(EndLine(count, digest)))
+    return ExportPage(tuple(taken), None, len(among))
+
+
+Spotted = tuple[Line, int, str | None]
+"""A line, and the position and `after` of the cursor behind it."""
+
+
+class _Export:
+    def __init__(self, repo: Repository, among: array[int], options: Options) -> None:
+        self._repo = repo
+        self._among = among
+        self._options = options
+
+    def lines(self, at: Cursor | None) -> Iterator[Spotted]:
+        if at is None:
+            yield self._header(), 0, None
+        position, after = (0, None) if at is None else (at.position, at.after)
+        while position < len(self._among):
+            commit = self._commit(self._among[position])
+            yield from self._commit_lines(commit, position, after)
+            position, after = position + 1, None
+        yield from self._refs(position, after or "")
+
+    def _header(self) -> Header:
+        key = self._repo.key if self._options.with_key else None
+        return Header(self._repo.tenant, self._repo.agent, hashed=True, key=key, commits=len(self._among))
+
+    def _commit(self, number: int) -> CommitRow:
+        commit = commits.find(self._repo.db, number)
+        if commit is None:
+            raise Refusal(RefusalCode.CONFLICT, "a commit was removed while it was exported", "begin again")
+        return commit
+
+    def _commit_lines(self, commit: CommitRow, position: int, after: str | None) -> Iterator[Spotted]:
+        db = self._repo.db
+        above = commits.parents_of(db, commit.no)
+        if after is None:
+            yield self._described(commit, above), position, ""
+        if not above:
+            return
+        before = timeline.view_of(db, self._commit(above[0]).place)
+        view = timeline.view_of(db, commit.place)
+        for memory_id in sorted(set(timeline.entries_between(db, before, view))):
+            if after and memory_id <= after:
+                continue
+            old, new = timeline.visible(db, before, memory_id), timeline.visible(db, view, memory_id)
+            if (old and old.version) != (new and new.version):
+                yield self._change(memory_id, new, commit.no, position), position, memory_id
+
+    def _described(self, commit: CommitRow, parents: list[int]) -> CommitLine:
+        return CommitLine(
+            label=commit.id,
+            parents=tuple(commits.ids_of(self._repo.db, parents)),
+            author=commit.author,
+            at=commit.at,
+            message=commit.message,
+            kind=commit.kind,
+            meta=commit.meta,
+            state=commit.state_id,
+        )
+
+    def _change(self, memory_id: str, slot: Slot | None, commit_no: int, position: int) -> Line:
+        if slot is None:
+            return DeleteLine(memory_id)
+        # A version that an ancestor wrote stands there already.
+        known = slot.commit_no != commit_no and self._position(slot.commit_no, position) is not None
+        writer = commits.ids_of(self._repo.db, [slot.commit_no])[0] if known else None
+        digest, salt, memory = versions.load_sealed(self._repo.db, slot.version)
+        if memory is None:
+            return PutLine(memory_id, digest, redacted=True, writer=writer)
+        if known and not self._options.whole:
+            return PutLine(memory_id, digest, writer=writer)
+        return PutLine(memory_id, digest, memory, salt, writer=writer)
+
+    def _position(self, commit_no: int, end: int) -> int | None:
+        found = bisect_left(self._among, commit_no, 0, end)
+        return found if found < end and self._among[found] == commit_no else None
+
+    def _refs(self, position: int, after: str) -> Iterator[Spotted]:
+        for type_ in REF_TYPES:
+            for ref in refs.every(self._repo.db, self._repo.id, type_):
+                spot = f"{type_}/{ref.name}"
+                if spot <= after or (commit := self._exported(ref)) is None:
+                    continue
+                yield self._ref_line(ref, commit), position, spot
+
+    def _exported(self, ref: Ref) -> int | None:
+        """The newest commit of a ref that is in the export."""
+        number = ref.commit_no
+        while self._position(number, len(self._among)) is None:
+            above = commits.parents_of(self._repo.db, number)
+            if not above:
+                return None
+            number = above[0]
+        return number
+
+    def _ref_line(self, ref: Ref, commit_no: int) -> RefLine:
+        return RefLine(
+            type=ref.type,
+            name=ref.name,
+            commit=commits.ids_of(self._repo.db, [commit_no])[0],
+            reason=ref.reason,
+            meta=ref.meta,
+            created_at=ref.created_at,
+            actor=refs.creator(self._repo.db, self._repo.id, ref),
+        )
