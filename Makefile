@@ -1,18 +1,19 @@
 # Every command of the repository. `make` lists them; each installs what it needs first.
 PYTHON ?= python3
 VENV := .venv
+BENCH := .venv-bench
 BIN := $(VENV)/bin
 MANIFESTS := shared/pyproject.toml $(wildcard services/*/pyproject.toml)
 EDITABLES := $(patsubst %/pyproject.toml,--editable %,$(MANIFESTS))
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # One run of mypy per folder: `tests/unit/<service>` is no package, so the same file name may stand in two of them.
-TYPED := $(sort $(dir $(wildcard tests/*/*.py tests/unit/*/*.py benchmarks/*.py examples/*/*.py .ci/*.py)))
+TYPED := $(sort $(dir $(wildcard tests/*/*.py tests/unit/*/*.py benchmarks/*.py benchmarks/*/*.py examples/*/*.py .ci/*.py)))
 RESOLVE := $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulate format lint types generate verify promise lock test-compose up down chaos chaos-kills chaos-cluster oracles
+.PHONY: help install demo test simulate format lint types generate verify promise lock test-compose up down chaos chaos-kills chaos-cluster oracles bench-memory
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,15 @@ simulate: install ## all services in virtual time under faults, from seeds (ARGS
 oracles: install ## thousands of random merges beside libgit2, git merge-file and DoltLite (ARGS="--seeds 2000")
 	@$(BIN)/python -m tests.oracles $(ARGS)
 
+bench-memory: install $(BENCH)/.installed ## the memory beside libgit2, DoltLite and prollytree, an hour (ARGS="--quick", docs/benchmarks.md)
+	@$(BIN)/python -m benchmarks.memory $(ARGS)
+
+$(BENCH)/.installed: benchmarks/peers.lock
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@echo "installing into $(BENCH)" >&2
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement benchmarks/peers.lock
+	@touch $@
+
 format: install ## ruff's formatting and its safe fixes
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
@@ -77,6 +87,7 @@ verify: install ## generated files and the lock are current, and the contract ke
 	@$(BIN)/python .ci/dependencies.py --check requirements.lock
 	@$(BIN)/python .ci/dependencies.py --run --check deploy/run.lock
 	@$(BIN)/python .ci/dependencies.py --build --check deploy/build.lock
+	@$(BIN)/python .ci/dependencies.py --bench --check benchmarks/peers.lock
 
 promise: verify ## at a release: add the contract of today to proto/released/, which is kept for ever
 	@$(BIN)/python -m thymos.contract.released $(ARGS)
@@ -91,6 +102,8 @@ lock: ## resolve the dependencies anew into requirements.lock, and the images' f
 		$(BIN)/python .ci/dependencies.py --$$part | $(RESOLVE) --constraint requirements.lock --output-file deploy/$$part.lock && \
 		$(BIN)/python .ci/dependencies.py --$$part --stamp deploy/$$part.lock || exit 1; \
 	done
+	@$(BIN)/python .ci/dependencies.py --bench | $(RESOLVE) --output-file benchmarks/peers.lock $(if $(UPGRADE),--upgrade)
+	@$(BIN)/python .ci/dependencies.py --bench --stamp benchmarks/peers.lock
 
 test-compose: install ## docker-compose.yml as users start it: built, killed, mended, taken down (needs Docker)
 	@$(BIN)/python -m tests.compose $(ARGS)

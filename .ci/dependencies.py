@@ -5,7 +5,8 @@
 .ci/dependencies.py --check requirements.lock  fails when they have changed since; needs no network
 
 With --run or --build first: what the images of deploy/ run on, and what builds our packages in them. Their locks,
-deploy/run.lock and deploy/build.lock, hold nothing that requirements.lock does not: --check compares.
+deploy/run.lock and deploy/build.lock, hold nothing that requirements.lock does not: --check compares. With --bench
+first: what `make bench-memory` compares with and `make install` leaves out; its lock is benchmarks/peers.lock.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 MARK = "# resolved from dependencies "
 LOCK = ROOT / "requirements.lock"
+BENCH_GROUP = "bench"
 RUN_EXTRAS = ("cli", "service", "otel", "postgresql")
 ADDRESS = re.compile(r"\w+://|^\s*-(-index|-find|-extra|i |f )", re.MULTILINE)
 
@@ -31,8 +33,8 @@ def dependencies() -> list[str]:
         found.update(project.get("dependencies", []))
         for extra in project.get("optional-dependencies", {}).values():
             found.update(extra)
-        for group in manifest.get("dependency-groups", {}).values():
-            found.update(group)
+        for name, group in manifest.get("dependency-groups", {}).items():
+            found.update(group if name != BENCH_GROUP else [])
     return sorted(line for line in found if not re.match(r"thymos\b", line))
 
 
@@ -54,7 +56,13 @@ def build_dependencies() -> list[str]:
     return sorted({line for requires in builds for line in requires})
 
 
-WHICH = {"--run": run_dependencies, "--build": build_dependencies}
+def bench_dependencies() -> list[str]:
+    """Sorted requirement lines of the peers that only a benchmark needs."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    return sorted(groups[BENCH_GROUP])
+
+
+WHICH = {"--run": run_dependencies, "--build": build_dependencies, "--bench": bench_dependencies}
 
 
 def blocks(lock: Path) -> set[str]:
@@ -68,14 +76,14 @@ def mark(wanted: list[str]) -> str:
     return MARK + hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:16]
 
 
-def problem(lock: Path, wanted: list[str]) -> str:
-    """Why a lock is not current; empty when it is."""
+def problem(lock: Path, wanted: list[str], *, alone: bool = False) -> str:
+    """Why a lock is not current; empty when it is. A lock that is not `alone` holds what requirements.lock holds."""
     text = lock.read_text(encoding="utf-8")
     if found := ADDRESS.search(text):
         return f"{lock} names an address ({found[0].strip()}…): it must install from any package index"
     if not text.startswith(mark(wanted) + "\n"):
         return f"{lock} was resolved from other dependencies than the pyproject.toml files name: run `make lock`"
-    if strange := sorted(blocks(lock) - blocks(LOCK)):
+    if not alone and (strange := sorted(blocks(lock) - blocks(LOCK))):
         return f"{lock} has {strange[0].split()[0]}, which {LOCK.name} has not in this form: run `make lock`"
     return ""
 
@@ -97,7 +105,7 @@ def main(arguments: list[str]) -> str:
         case ["--stamp", lock]:
             stamp(Path(lock), wanted)
         case ["--check", lock]:
-            return problem(Path(lock), wanted)
+            return problem(Path(lock), wanted, alone=which is bench_dependencies)
         case _:
             return str(__doc__)
     return ""
