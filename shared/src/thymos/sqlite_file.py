@@ -5,6 +5,14 @@ from pathlib import Path
 
 from thymos.database import SqliteConnection, open_sqlite
 
+PRAGMAS = """
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=FULL;
+PRAGMA foreign_keys=ON;
+PRAGMA secure_delete=ON;
+"""
+"""Commits are on the disk when they return, and what is deleted is overwritten: what a memory held can be erased."""
+
 
 @dataclass(frozen=True)
 class SqliteFile:
@@ -16,7 +24,7 @@ class SqliteFile:
         """A connection whose commits are on the disk when they return. Raises sqlite3.Error."""
         connection = open_sqlite(self.path, busy_seconds=busy_seconds, any_thread=any_thread)
         try:
-            connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
+            connection.executescript(PRAGMAS)
         except BaseException:
             connection.close()
             raise

@@ -29,6 +29,7 @@ from thymos.envelope import CONTENT_TYPE, Envelope, subject_of
 from thymos.errors import PoisonError, StoreUnavailableError, TransientError
 from thymos.message import Kind, Message
 from thymos.settlement import publish_dead_letter
+from thymos.sqlite_file import PRAGMAS
 from thymos.store_watch import Nobody, Sent, StoreWatch
 from thymos.trace_context import handled_as, step_after
 
@@ -239,7 +240,7 @@ class ServiceStore:
         except OSError as error:
             raise store_health.unavailable(self.path, error) or error from error
         self._connection = open_sqlite(self.path)
-        self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
+        self._connection.executescript(PRAGMAS)
         self._connection.executescript(SCHEMA)
         self._connection.executescript(schema)
 

@@ -64,6 +64,8 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[], Connection]
                 request.getfixturevalue("postgresql_wiped")()
                 db = open_postgresql(str(request.getfixturevalue("postgresql_url")))
             opened.callback(db.close)
+            if ENGINE == "sqlite":
+                db.executescript("PRAGMA foreign_keys = ON;")
             db.executescript(store.SCHEMA)
             return db
 

@@ -9,9 +9,8 @@ from thymos.observability.instruments import Figure
 
 
 def figures(connection: Connection) -> Iterator[Figure]:
-    """Repositories, branches, commits and checkouts, of all agents together. Commits are never deleted: the newest
-    number is their count."""
-    commits = connection.execute("SELECT coalesce(max(commit_no), 0) FROM commits").fetchone()[0]
+    """Repositories, branches, commits and checkouts, of all agents together."""
+    commits = connection.execute("SELECT count(*) FROM commits").fetchone()[0]
     repositories = connection.execute("SELECT count(*) FROM repository").fetchone()[0]
     branches = connection.execute("SELECT count(*) FROM ref WHERE type = 'branch'").fetchone()[0]
     worktrees = connection.execute("SELECT count(*) FROM worktree").fetchone()[0]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from memory_repository.core.memory import Memory
 from memory_repository.library.opening import OpenRepository
-from memory_repository.operations import reading, searching, verify
+from memory_repository.operations import reading, searching
 from memory_repository.operations.reading import Branch, Differences, Found, Page
 from memory_repository.operations.searching import Hits
-from memory_repository.operations.verify import Verification
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN
 
@@ -54,8 +53,3 @@ class Reading(OpenRepository):
         """All branches, by name."""
         with self._reading() as repo:
             return reading.branches(repo)
-
-    def verify(self) -> Verification:
-        """Recompute every hash of the history."""
-        with self._reading() as repo:
-            return verify.verify(repo)

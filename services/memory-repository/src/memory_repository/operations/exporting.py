@@ -19,7 +19,7 @@ from typing import Final
 from memory_repository.core import limits
 from memory_repository.core.transfer.lines import NO_LINES, digest_after, encode
 from memory_repository.core.transfer.values import CommitLine, DeleteLine, EndLine, Header, Line, PutLine, RefLine
-from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.storage import commits, dropping, refs, timeline, versions
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.refs import Ref, RefType
 from memory_repository.storage.store import Repository
@@ -81,6 +81,10 @@ class ExportPage:
 
 def order(repo: Repository, last: int | None = None) -> array[int]:
     """The commits of an export, in order: all that are reachable, or those up to commit number `last`. O(history)."""
+    if dropping.find_attic(repo.db, repo.id) is not None:
+        # A first commit is empty in a file: what the oldest commit left holds would have no place there.
+        hint = "back up the store, or read `list` at a commit"
+        raise Refusal(RefusalCode.REFUSED, "the beginning of the history was dropped by the retention", hint)
     reached = commits.reachable(repo.db, repo.id)
     return reached if last is None else reached[: bisect_left(reached, last + 1)]
 

@@ -123,7 +123,11 @@ def merge_bases(repo: Repository, one: CommitRow, other: CommitRow) -> list[int]
 
 
 def is_ancestor(repo: Repository, old: CommitRow, new: CommitRow) -> bool:
-    """Whether `old` is `new` or one of its ancestors."""
+    """Whether `old` is `new` or one of its ancestors. O(1) where `new` sees the line of `old`; else it came in by a
+    merge, if at all, and the commits since `old` are walked."""
+    view = timeline.view_of(repo.db, new.place)
+    if any(place.line == old.place.line and place.seq >= old.place.seq for place in view):
+        return True
     return history.is_ancestor(old.no, new.no, *_graph(repo.db))
 
 

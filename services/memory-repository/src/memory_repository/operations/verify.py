@@ -1,94 +1,151 @@
-"""Recomputes a repository's whole history: every version's hash, every delta, every state, every commit id."""
+"""Recomputes what is recorded: every version's hash, every delta, every state, every commit id.
+
+In parts of bounded size, each of which says where the next one begins, so that a history of any length can be checked
+over the bus and while others work. Commits are checked in an order in which parents come first; the first bad one is
+where the history was changed, and what comes after it may only be wrong because of it.
+
+Of a commit that lost a parent to the retention, the delta against that parent cannot be computed any more. Its id, its
+parents' ids and everything visible at it are still checked. Of a commit that was dropped but wrote what is still
+visible, the header is checked.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
-from memory_repository.core import fingerprint
-from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp, version_hash
-from memory_repository.core.memory import Memory
-from memory_repository.operations import reading
-from memory_repository.storage import commits, refs, timeline
-from memory_repository.storage.commits import CommitRow
+from memory_repository.core.limits import check_page
+from memory_repository.core.proof import Position, Problem
+from memory_repository.operations import verify_commits, verify_ends, verify_versions
 from memory_repository.storage.store import Repository
 
 PROBLEMS_MAX = 100
-"""Problems that a report lists; the rest is only counted by stopping there."""
+"""Problems that a report lists, the first in the order of commits; the others are only counted."""
+PART_ROWS = 500
+"""Rows that one part looks at: versions, commits with their changes, or memories."""
+PART_ROWS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one part found; `following` is where the next begins, None when this was the last."""
+
+    commits: int = 0
+    headers: int = 0
+    versions: int = 0
+    redacted: int = 0
+    problems: tuple[Problem, ...] = ()
+    following: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dependents:
+    """What rests on a commit: how many commits descend from it, and which branches, tags and snapshots do."""
+
+    commits: int
+    refs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was checked and what is wrong with it; at most 100 problems are listed."""
+    """What was checked and what is wrong with it.
 
-    commits: int
-    versions: int
-    redacted: int
-    problems: tuple[str, ...]
+    Attributes:
+        commits, headers, versions: how many were checked; of the headers' commits the rest is gone.
+        redacted: versions among them whose content was erased.
+        problems: the first hundred, in the order of commits; `problems_count` are all.
+        dependents: what rests on the first bad commit.
+    """
+
+    commits: int = 0
+    headers: int = 0
+    versions: int = 0
+    redacted: int = 0
+    problems: tuple[Problem, ...] = ()
+    problems_count: int = 0
+    dependents: Dependents | None = None
 
     @property
     def ok(self) -> bool:
         """Whether the history is what it was when it was written."""
-        return not self.problems
+        return not self.problems_count
 
+    @property
+    def first(self) -> Problem | None:
+        """The first problem that concerns a commit: where the history was changed."""
+        return next((problem for problem in self.problems if problem.commit is not None), None)
 
-def verify(repo: Repository) -> Verification:
-    """Recompute everything that is recorded. O(history). Writes nothing."""
-    versions, redacted, problems = _versions(repo)
-    numbers = [
-        number
-        for (number,) in repo.db.execute(
-            "SELECT commit_no FROM commits WHERE repo_id = ? ORDER BY generation, commit_no", (repo.id,)
+    def plus(self, part: Part) -> Verification:
+        """With a further part."""
+        problems = sorted({*self.problems, *part.problems}, key=lambda each: (each.commit is None, each.order))
+        return replace(
+            self,
+            commits=self.commits + part.commits,
+            headers=self.headers + part.headers,
+            versions=self.versions + part.versions,
+            redacted=self.redacted + part.redacted,
+            problems=tuple(problems[:PROBLEMS_MAX]),
+            problems_count=self.problems_count + len(part.problems),
         )
-    ]
-    for number in numbers:
-        problems += _commit_problems(repo, commits.by_no(repo.db, number))
-    for ref in refs.every(repo.db, repo.id, "branch"):
-        if ref.commit_no not in set(numbers):
-            problems.append(f"the branch {ref.name} names no commit")
-    return Verification(len(numbers), versions, redacted, tuple(problems[:PROBLEMS_MAX]))
 
 
-def _versions(repo: Repository) -> tuple[int, int, list[str]]:
-    count = redacted = 0
-    problems = []
-    rows = repo.db.execute(
-        "SELECT memory_id, hash, salt, content, kind, fields FROM version WHERE repo_id = ?", (repo.id,)
+def verify(
+    repo: Repository, *, known: Iterable[str] = (), progress: Callable[[Verification], None] | None = None
+) -> Verification:
+    """Recompute everything. O(history), in little memory. Writes nothing.
+
+    Args:
+        repo: the repository.
+        known: ids of commits that were noted elsewhere: the history must have them.
+        progress: is told after each part what was found so far.
+    """
+    found = Verification()
+    at: Position | None = Position()
+    while at is not None:
+        part = verify_part(repo, at, known=known)
+        found, at = found.plus(part), part.following
+        if progress is not None:
+            progress(found)
+    return concluded(repo, found)
+
+
+def concluded(repo: Repository, found: Verification) -> Verification:
+    """With what rests on the first bad commit."""
+    first = found.first
+    return found if first is None else replace(found, dependents=dependents_of(repo, first))
+
+
+def verify_part(repo: Repository, at: Position, *, most: int = PART_ROWS, known: Iterable[str] = ()) -> Part:
+    """Check one part, of about `most` rows. Raises Refusal: invalid, too_large (`most` is not from 1 to 10,000)."""
+    check_page(most, PART_ROWS_MAX)
+    match at.phase:
+        case "versions":
+            versions = verify_versions.check(repo, at, most)
+            return Part(
+                versions=versions.count,
+                redacted=versions.redacted,
+                problems=versions.problems,
+                following=versions.following,
+            )
+        case "commits":
+            checked = verify_commits.check(repo, at, most)
+            return Part(checked.commits, checked.headers, problems=checked.problems, following=checked.following)
+        case _:
+            return Part(problems=tuple(verify_ends.check(repo, known)))
+
+
+def dependents_of(repo: Repository, problem: Problem) -> Dependents:
+    """What rests on a bad commit. O(its descendants)."""
+    reached = (
+        "WITH RECURSIVE reached (commit_no) AS (SELECT commit_no FROM commits WHERE commit_no = ?"
+        " UNION SELECT p.commit_no FROM reached r JOIN commit_parent p ON p.parent_no = r.commit_no)"
     )
-    for memory_id, digest, salt, content, kind, fields in rows:
-        count += 1
-        if salt is None:
-            redacted += 1
-        elif version_hash(salt, Memory(memory_id, content, kind, json.loads(fields)).body()) != digest:
-            problems.append(f"a version of {memory_id} is not what was written ({digest[:12]})")
-    return count, redacted, problems
-
-
-def _commit_problems(repo: Repository, commit: CommitRow) -> Iterator[str]:
-    above = [commits.by_no(repo.db, number) for number in commits.parents_of(repo.db, commit.no)]
-    stored: bytes = repo.db.execute("SELECT state FROM commits WHERE commit_no = ?", (commit.no,)).fetchone()[0]
-    if above:
-        before: bytes = repo.db.execute("SELECT state FROM commits WHERE commit_no = ?", (above[0].no,)).fetchone()[0]
-        delta = reading.differing(repo, above[0], commit)
-    else:
-        before, delta = fingerprint.EMPTY, {}
-    added = [(memory_id, new.hash) for memory_id, (_, new) in delta.items() if new]
-    removed = [(memory_id, old.hash) for memory_id, (old, _) in delta.items() if old]
-    state = fingerprint.updated(before, added, removed)
-    if state != stored or fingerprint.state_id(state) != commit.state_id:
-        yield f"commit {commit.id[:12]}: its memories are not those that it recorded"
-    header = CommitHeader(
-        parents=[parent.id for parent in above],
-        delta=delta_hash((memory_id, new.hash if new else None) for memory_id, (_, new) in delta.items()),
-        state_id=fingerprint.state_id(state),
-        author=commit.author,
-        at=timestamp(commit.at),
-        message=commit.message,
-        kind=commit.kind,
-        meta=commit.meta,
+    (count,) = repo.db.execute(f"{reached} SELECT count(*) - 1 FROM reached", (problem.order,)).fetchone()
+    names = repo.db.execute(
+        f"{reached} SELECT type, name FROM ref WHERE repo_id = ? AND commit_no IN (SELECT commit_no FROM reached)"
+        " ORDER BY type, name LIMIT 100",
+        (problem.order, repo.id),
     )
-    if commit_id(header) != commit.id:
-        yield f"commit {commit.id[:12]}: its id does not follow from what it holds"
-    if not above and timeline.entries_between(repo.db, (), timeline.view_of(repo.db, commit.place)):
-        yield f"commit {commit.id[:12]}: the first commit is not empty"
+    return Dependents(
+        count, tuple(name if type_ == "branch" else f"{type_} {name}" for type_, name in names.fetchall())
+    )

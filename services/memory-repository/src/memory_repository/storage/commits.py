@@ -12,7 +12,7 @@ from typing import Any
 from memory_repository.core import fingerprint
 from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp
-from memory_repository.storage import timeline
+from memory_repository.storage import states, timeline
 from memory_repository.storage.timeline import Place, Slot
 from thymos.database import Connection
 
@@ -95,7 +95,8 @@ def reachable(db: Connection, repo_id: int) -> array[int]:
 
 
 def by_prefix(db: Connection, repo_id: int, prefix: str) -> list[CommitRow]:
-    """The commits of a repository whose id begins with `prefix`: at most two, which is enough to tell."""
+    """The commits of a repository whose id begins with `prefix`, also those of which only the header is kept: at most
+    two, which is enough to tell."""
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM commits WHERE repo_id = ? AND commit_id >= ? AND commit_id < ? LIMIT 2",
         (repo_id, prefix, prefix + "g"),
@@ -103,10 +104,39 @@ def by_prefix(db: Connection, repo_id: int, prefix: str) -> list[CommitRow]:
     return [_row(row) for row in rows]
 
 
+def is_header(db: Connection, repo_id: int, commit: CommitRow) -> bool:
+    """Whether only the header of a commit is kept, because it is older than the retention."""
+    row = db.execute("SELECT 1 FROM attic WHERE repo_id = ? AND line_id = ?", (repo_id, commit.place.line)).fetchone()
+    return row is not None
+
+
 def parents_of(db: Connection, commit_no: int) -> list[int]:
     """Row numbers of a commit's parents, the first parent first."""
     rows = db.execute("SELECT parent_no FROM commit_parent WHERE commit_no = ? ORDER BY position", (commit_no,))
     return [parent for (parent,) in rows]
+
+
+def first_ancestor(db: Connection, commit_no: int, steps: int) -> int | None:
+    """The row number of the `steps`-th first parent; None where history is shorter."""
+    row = db.execute(
+        "WITH RECURSIVE back (commit_no, steps) AS (SELECT commit_no, 0 FROM commits WHERE commit_no = ? UNION ALL"
+        " SELECT p.parent_no, b.steps + 1 FROM back b JOIN commit_parent p ON p.commit_no = b.commit_no"
+        " WHERE p.position = 0 AND b.steps < ?) SELECT commit_no FROM back WHERE steps = ?",
+        (commit_no, steps, steps),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def children_of(db: Connection, commit_no: int) -> list[tuple[int, int]]:
+    """Row numbers of a commit's children, each with the commit's position among the child's parents."""
+    rows = db.execute("SELECT commit_no, position FROM commit_parent WHERE parent_no = ?", (commit_no,))
+    return [(child, position) for child, position in rows.fetchall()]
+
+
+def place_of(db: Connection, commit_no: int) -> Place | None:
+    """Where a commit is stored; None when there is no such commit."""
+    row = db.execute("SELECT line_id, seq FROM commits WHERE commit_no = ?", (commit_no,)).fetchone()
+    return None if row is None else Place(*row)
 
 
 def generation_of(db: Connection, commit_no: int) -> int:
@@ -153,22 +183,37 @@ def write_commit(
         stored_on: the parent whose line the entries go on; the first one unless given.
         entries: the changes against `stored_on`, given with it.
     """
-    first = parents[0]
-    added = [(memory_id, new.hash) for memory_id, (_, new) in delta.items() if new]
-    removed = [(memory_id, old.hash) for memory_id, (old, _) in delta.items() if old]
-    before: bytes = db.execute("SELECT state FROM commits WHERE commit_no = ?", (first.no,)).fetchone()[0]
-    state = fingerprint.updated(before, added, removed)
+    first, below = parents[0], stored_on or parents[0]
+    state = states.after_changes(states.state_of(db, first.no, first.place), delta)
     header = _header(draft, parents, delta, state)
-    known = by_prefix(db, repo_id, commit_id(header))
-    if known:
-        return known[0]
-    place = timeline.next_place(db, repo_id, draft.branch, (stored_on or first).place)
+    known = next(iter(by_prefix(db, repo_id, commit_id(header))), None)
+    if known is not None and not is_header(db, repo_id, known):
+        return known
+    if known is not None:
+        db.execute("UPDATE commits SET commit_id = '' WHERE commit_no = ?", (known.no,))
+    place = timeline.next_place(db, repo_id, draft.branch, below.place)
+    if place.line == below.place.line:
+        states.passed(db, below.no, below.place, below.changes)
+    memories = sum((new is not None) - (old is not None) for old, new in delta.values())
     words = sum((new.words if new else 0) - (old.words if old else 0) for old, new in delta.values())
-    counts = _Counts(len(delta), first.memories + len(added) - len(removed), first.words + words)
+    counts = _Counts(len(delta), first.memories + memories, first.words + words)
     row = _insert(db, repo_id, header, parents, place, state, counts)
     slots = ((memory_id, new) for memory_id, (_, new) in (delta if entries is None else entries).items())
     timeline.write_entries(db, place, row.no, slots)
+    if known is not None:
+        _bring_back(db, known.no, row.no, {new.version if new else None for _, new in delta.values()})
     return row
+
+
+def _bring_back(db: Connection, header: int, commit: int, versions: Iterable[int | None]) -> None:
+    """A commit was made again of which only the header was kept: what it wrote is now the new row's."""
+    for version in versions:
+        test, given = ("IS NULL", ()) if version is None else ("= ?", (version,))
+        db.execute(
+            f"UPDATE entry SET commit_no = ? WHERE version_id {test} AND commit_no = ?", (commit, *given, header)
+        )
+    for table in ("header_only", "cut_parent", "commits"):
+        db.execute(f"DELETE FROM {table} WHERE commit_no = ?", (header,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,13 +178,15 @@ def remove_repository(repo: Repository) -> None:
     """Delete a repository with everything in it. O(its history)."""
     index = repo.db.execute("SELECT version_id FROM version WHERE repo_id = ? AND salt IS NOT NULL", (repo.id,))
     for (version,) in index.fetchall():
-        versions.unindex(repo.db, repo.id, version)
+        versions.forget_words(repo.db, repo.id, version)
     lines = "(SELECT line_id FROM line WHERE repo_id = ?)"
     for table in ("entry", "lineage"):
         repo.db.execute(f"DELETE FROM {table} WHERE line_id IN {lines}", (repo.id,))
     commits = "(SELECT commit_no FROM commits WHERE repo_id = ?)"
-    repo.db.execute(f"DELETE FROM commit_parent WHERE commit_no IN {commits}", (repo.id,))
-    for table in ("staged", "worktree", "ref", "reflog", "version", "commits", "line", "repository"):
+    for table in ("commit_parent", "cut_parent", "header_only"):
+        repo.db.execute(f"DELETE FROM {table} WHERE commit_no IN {commits}", (repo.id,))
+    kept = ("attic", "held", "left_behind", "redaction", "retention")
+    for table in (*kept, "staged", "worktree", "ref", "reflog", "version", "commits", "line", "repository"):
         repo.db.execute(f"DELETE FROM {table} WHERE repo_id = ?", (repo.id,))
 
 

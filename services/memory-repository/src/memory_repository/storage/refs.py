@@ -12,7 +12,7 @@ from typing import Any, Literal
 from memory_repository.core import limits
 from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import timestamp
-from memory_repository.storage import commits
+from memory_repository.storage import commits, pins
 from memory_repository.storage.commits import CommitRow
 from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
@@ -116,12 +116,15 @@ def move(
     )
     if moved.rowcount != 1:
         raise Refusal(RefusalCode.CONFLICT, f"{seen.name} has moved meanwhile", "read it again and try again")
+    if commit.no != seen.commit_no and seen.commit_no not in commits.parents_of(db, commit.no):
+        pins.note_left(db, repo_id, seen.commit_no, now)
     _log(db, repo_id, seen.type, seen.name, now, actor, operation, seen.commit_no, commit.no, reason)
 
 
 def delete(db: Connection, repo_id: int, seen: Ref, *, actor: str, now: datetime, reason: str = "") -> None:
     """Remove a name; the commits stay, reachable by their ids and through the reflog."""
     db.execute("DELETE FROM ref WHERE repo_id = ? AND type = ? AND name = ?", (repo_id, seen.type, seen.name))
+    pins.note_left(db, repo_id, seen.commit_no, now)
     _log(db, repo_id, seen.type, seen.name, now, actor, "delete", seen.commit_no, None, reason)
 
 
@@ -140,12 +143,12 @@ def resolve(db: Connection, repo_id: int, text: str) -> CommitRow:
     steps = sum(int(step or 1) for step in match["steps"].split("~")[1:])
     if steps > limits.ANCESTOR_STEPS_MAX:
         raise limits.too_large("the way back", steps, limits.ANCESTOR_STEPS_MAX, "commits")
-    for _ in range(steps):
-        parents = commits.parents_of(db, commit.no)
-        if not parents:
-            raise Refusal(RefusalCode.NOT_FOUND, f"{text} goes back beyond the first commit")
-        commit = commits.by_no(db, parents[0])
-    return commit
+    if not steps:
+        return commit
+    number = commits.first_ancestor(db, commit.no, steps)
+    if number is None:
+        raise Refusal(RefusalCode.NOT_FOUND, f"{text} goes back beyond the first commit")
+    return commits.by_no(db, number)
 
 
 def _named(db: Connection, repo_id: int, name: str) -> CommitRow:
@@ -158,6 +161,9 @@ def _named(db: Connection, repo_id: int, name: str) -> CommitRow:
         found = commits.by_prefix(db, repo_id, name)
         if len(found) > 1:
             raise limits.invalid(f"more than one commit begins with {name}", "give more of it")
+        if found and commits.is_header(db, repo_id, found[0]):
+            hint = "of what it wrote, what is still visible can be read at later commits"
+            raise Refusal(RefusalCode.NOT_FOUND, f"{name} is older than what the retention keeps", hint)
         if found:
             return found[0]
     hint = f"a commit id needs at least {limits.PREFIX_MIN} characters" if len(name) < limits.PREFIX_MIN else ""

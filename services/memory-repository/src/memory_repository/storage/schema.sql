@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS lineage (
     PRIMARY KEY (line_id, depth)
 ) WITHOUT ROWID;
 
+CREATE INDEX IF NOT EXISTS lineage_by_ancestor ON lineage (anc_line, max_seq);
+
 CREATE TABLE IF NOT EXISTS commits (
     commit_no   INTEGER PRIMARY KEY,
     commit_id   TEXT NOT NULL,
@@ -46,10 +48,12 @@ CREATE TABLE IF NOT EXISTS commits (
     changes     INTEGER NOT NULL,
     memories    INTEGER NOT NULL,           -- visible memories, and their words: what ranking needs
     words       INTEGER NOT NULL,
-    state       BLOB NOT NULL,              -- fingerprint of everything visible; last, because it is long
+    state       BLOB NOT NULL,              -- fingerprint of everything visible, or empty (storage/states.py); last: it is long
     UNIQUE (repo_id, commit_id),
     UNIQUE (line_id, seq)
 );
+
+CREATE INDEX IF NOT EXISTS commits_in_order ON commits (repo_id, commit_no);
 
 CREATE TABLE IF NOT EXISTS commit_parent (
     commit_no  INTEGER NOT NULL REFERENCES commits,
@@ -57,6 +61,8 @@ CREATE TABLE IF NOT EXISTS commit_parent (
     parent_no  INTEGER NOT NULL REFERENCES commits,
     PRIMARY KEY (commit_no, position)
 ) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS commit_parent_by_parent ON commit_parent (parent_no);
 
 CREATE TABLE IF NOT EXISTS version (
     version_id  INTEGER PRIMARY KEY,
@@ -76,11 +82,12 @@ CREATE TABLE IF NOT EXISTS entry (
     memory_id   TEXT NOT NULL,
     seq         INTEGER NOT NULL,
     version_id  INTEGER REFERENCES version, -- NULL = deleted
-    commit_no   INTEGER NOT NULL REFERENCES commits, -- who wrote this version first, through merges
+    commit_no   INTEGER NOT NULL,           -- who wrote this version first, through merges; in `commits`
     PRIMARY KEY (line_id, memory_id, seq)
 ) WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS entry_by_sequence ON entry (line_id, seq);
+CREATE INDEX IF NOT EXISTS entry_by_version ON entry (version_id, commit_no);
 
 -- One row per distinct version, rowid = version_id. The words are cut by ranking.words, so that what the index finds
 -- and what ranking counts are the same words; `ascii` then only has to split at the spaces.
@@ -111,8 +118,8 @@ CREATE TABLE IF NOT EXISTS reflog (
     at          TEXT NOT NULL,
     actor       TEXT NOT NULL,
     operation   TEXT NOT NULL,
-    old_commit  INTEGER REFERENCES commits,
-    new_commit  INTEGER REFERENCES commits,
+    old_commit  INTEGER,                    -- in `commits`
+    new_commit  INTEGER,
     reason      TEXT NOT NULL
 );
 
@@ -227,3 +234,69 @@ CREATE TABLE IF NOT EXISTS memory_expiry (
     expires_us  INTEGER NOT NULL,           -- microseconds since 1970, UTC
     PRIMARY KEY (repo_id, memory_id, commit_id)
 ) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS staged_by_version ON staged (version_id);
+
+-- Retention (operations/collecting.py, docs/memory-upkeep.md). A commit that goes leaves its line. If something that is
+-- still visible was written by it, its header stays: the row moves to the repository's attic, a line that holds no
+-- entries, so that who wrote a memory, when and why, stays known.
+CREATE TABLE IF NOT EXISTS attic (
+    repo_id  INTEGER PRIMARY KEY REFERENCES repository,
+    line_id  INTEGER NOT NULL REFERENCES line
+);
+
+CREATE TABLE IF NOT EXISTS header_only (
+    commit_no  INTEGER PRIMARY KEY REFERENCES commits,
+    versions   INTEGER NOT NULL             -- of those that it wrote, how many are still somewhere visible
+);
+
+-- Whoever lost a parent: the ids of all its parents, as they are part of its own id. `commit_parent` then has the
+-- nearest ancestors that are left.
+CREATE TABLE IF NOT EXISTS cut_parent (
+    commit_no  INTEGER NOT NULL REFERENCES commits,
+    position   INTEGER NOT NULL,
+    parent_id  TEXT NOT NULL,
+    PRIMARY KEY (commit_no, position)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS retention (
+    repo_id    INTEGER PRIMARY KEY REFERENCES repository,
+    cursor_no  INTEGER NOT NULL             -- commits before it have been looked at; those of them that stay are `held`
+);
+
+CREATE TABLE IF NOT EXISTS held (
+    repo_id    INTEGER NOT NULL REFERENCES repository,
+    commit_no  INTEGER NOT NULL,
+    PRIMARY KEY (repo_id, commit_no)
+) WITHOUT ROWID;
+
+-- Commits that a ref has named, and moved away from other than onwards: they count as named for a while.
+CREATE TABLE IF NOT EXISTS left_behind (
+    repo_id    INTEGER NOT NULL REFERENCES repository,
+    commit_no  INTEGER NOT NULL,
+    at         TEXT NOT NULL,
+    PRIMARY KEY (repo_id, commit_no)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS dropping (       -- the commits that one step drops; empty between transactions
+    commit_no  INTEGER PRIMARY KEY
+);
+
+-- What was erased, by whom and why (operations/redacting.py). The version's row stays: its hash is part of the chain.
+CREATE TABLE IF NOT EXISTS redaction (
+    redaction_id  INTEGER PRIMARY KEY,
+    repo_id       INTEGER NOT NULL REFERENCES repository,
+    memory_id     TEXT NOT NULL,
+    hash          TEXT NOT NULL,
+    at            TEXT NOT NULL,
+    actor         TEXT NOT NULL,
+    reason        TEXT NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS redaction_by_memory ON redaction (repo_id, memory_id);
+
+-- Bytes that were written may still lie in the word index's old segments: how far their merging has come.
+CREATE TABLE IF NOT EXISTS erasing (
+    singleton  INTEGER PRIMARY KEY,         -- 1
+    begun      INTEGER NOT NULL
+);

@@ -12,6 +12,9 @@ from memory_repository.core.ranking import memory_words
 from memory_repository.storage import word_index
 from thymos.database import Connection
 
+_NAMING = ("entry", "staged")
+"""The tables that name versions by `version_id`, each with an index that begins with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
@@ -77,10 +80,42 @@ def load_sealed(db: Connection, version: int) -> tuple[str, bytes | None, Memory
     return digest, bytes(salt), Memory(memory_id, content, kind, json.loads(fields))
 
 
-def unindex(db: Connection, repo_id: int, version: int) -> None:
-    """Take a version out of the index of words, while its body is still there."""
-    memory = load_memory(db, version)
-    word_index.remove(db, repo_id, version, memory_words(memory.content, memory.fields))
+def remove_unused(db: Connection, repo_id: int, version: int) -> int | None:
+    """Remove a version that nothing names any more, with its words; returns the bytes of its content and fields, or
+    None when something still names it."""
+    for table in _NAMING:
+        if db.execute(f"SELECT 1 FROM {table} WHERE version_id = ? LIMIT 1", (version,)).fetchone() is not None:
+            return None
+    content, fields = forget_words(db, repo_id, version)
+    db.execute("DELETE FROM version WHERE version_id = ?", (version,))
+    return len(content.encode()) + len(fields.encode())
+
+
+def versions_of(db: Connection, repo_id: int, memory_id: str) -> list[tuple[int, str, bool]]:
+    """All versions of a memory that are stored: row, hash, and whether it was redacted."""
+    rows = db.execute(
+        "SELECT version_id, hash, salt IS NULL FROM version WHERE repo_id = ? AND memory_id = ? ORDER BY version_id",
+        (repo_id, memory_id),
+    )
+    return [(version, digest, bool(redacted)) for version, digest, redacted in rows.fetchall()]
+
+
+def erase(db: Connection, repo_id: int, version: int) -> None:
+    """Remove a version's body, its salt and all that was derived from them. The row stays, with the hash."""
+    forget_words(db, repo_id, version)
+    db.execute(
+        "UPDATE version SET salt = NULL, content = NULL, kind = NULL, fields = NULL WHERE version_id = ?", (version,)
+    )
+
+
+def forget_words(db: Connection, repo_id: int, version: int) -> tuple[str, str]:
+    """Take what was derived from a version's body out of the indexes, while the body is still there. Returns its
+    content and its fields as they are stored; both are empty when it was redacted."""
+    content, fields = db.execute("SELECT content, fields FROM version WHERE version_id = ?", (version,)).fetchone()
+    if content is None:
+        return "", ""
+    word_index.remove(db, repo_id, version, memory_words(content, json.loads(fields)))
+    return content, fields
 
 
 def load_memory(db: Connection, version: int) -> Memory:
