@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -128,12 +129,13 @@ class OpenRepository:
     def _reading(self) -> Iterator[Repository]:
         # One snapshot for all statements of a read, while others write.
         with self._transaction("BEGIN"):
-            yield self._repo
+            yield replace(self._repo, now=self._clock())
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[Repository, datetime]]:
         with self._transaction("BEGIN IMMEDIATE"):
-            yield self._repo, self._clock()
+            now = self._clock()
+            yield replace(self._repo, now=now), now
 
 
 def _connected(url: str) -> Connection:

@@ -88,7 +88,7 @@ def _name(
     reason: str,
     meta: Mapping[str, Any],
 ) -> Named:
-    commit = refs.resolve(repo.db, repo.id, ref)
+    commit = repo.resolve(ref)
     known = refs.find(repo.db, repo.id, type_, name)
     if known is not None:
         if known.commit_no == commit.no:

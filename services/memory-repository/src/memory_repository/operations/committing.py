@@ -80,7 +80,7 @@ def commit(
     """
     ref = refs.branch(repo.db, repo.id, branch)
     head = commits.by_no(repo.db, ref.commit_no)
-    base = head if expected_head is None else refs.resolve(repo.db, repo.id, expected_head)
+    base = head if expected_head is None else repo.resolve(expected_head)
     limits.check_changes_count(len(changes))
     wanted = applied(repo, timeline.view_of(repo.db, base.place), changes)
     draft = checked_draft(branch, author, message, now, "commit", meta)
@@ -120,7 +120,7 @@ def rollback(
     """
     ref = refs.branch(repo.db, repo.id, branch)
     head = commits.by_no(repo.db, ref.commit_no)
-    restored = refs.resolve(repo.db, repo.id, target)
+    restored = repo.resolve(target)
     if not reading.is_ancestor(repo, restored, head):
         raise Refusal(RefusalCode.REFUSED, f"{restored.id[:12]} is not in the history of {branch}")
     limits.check_reason(reason)

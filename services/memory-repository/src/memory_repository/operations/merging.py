@@ -85,7 +85,7 @@ def merge(
     """
     ref = refs.branch(repo.db, repo.id, target)
     ours = commits.by_no(repo.db, ref.commit_no)
-    theirs = refs.resolve(repo.db, repo.id, source)
+    theirs = repo.resolve(source)
     bases = reading.merge_bases(repo, ours, theirs)
     base_ids = tuple(commits.ids_of(repo.db, bases))
     if theirs.no in bases:

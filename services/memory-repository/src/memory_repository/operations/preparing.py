@@ -81,7 +81,7 @@ def prepare(
     Raises:
         Refusal: not_found; conflict when the control branch exists (it was prepared before); invalid.
     """
-    base = refs.resolve(repo.db, repo.id, refs.branch(repo.db, repo.id, branch).name)
+    base = repo.resolve(refs.branch(repo.db, repo.id, branch).name)
     if refs.find(repo.db, repo.id, "branch", control_branch) is not None:
         raise Refusal(RefusalCode.CONFLICT, f"the branch {control_branch} exists already")
     branching.create_branch(repo, control_branch, base.id, actor=author, now=now, reason="control of an experiment")
@@ -124,7 +124,7 @@ def _variant(
 
 def _recalled(repo: Repository, branch: str, outcomes: Iterable[PastOutcome]) -> list[Memory]:
     """The memories of a branch that the outcomes recalled."""
-    view = timeline.view_of(repo.db, refs.resolve(repo.db, repo.id, branch).place)
+    view = timeline.view_of(repo.db, repo.resolve(branch).place)
     names = sorted({memory_id for outcome in outcomes for memory_id in outcome.recalled_ids})
     found = (timeline.visible_version(repo.db, view, name) for name in names)
     return [versions.load_memory(repo.db, version) for version in found if version is not None]

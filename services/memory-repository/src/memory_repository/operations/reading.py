@@ -54,7 +54,7 @@ class Branch:
 def get(repo: Repository, memory_id: str, ref: str = MAIN) -> Found:
     """One memory as it is at `ref`. Raises Refusal (not_found, invalid)."""
     limits.check_memory_id(memory_id)
-    commit = refs.resolve(repo.db, repo.id, ref)
+    commit = repo.resolve(ref)
     slot = timeline.visible(repo.db, timeline.view_of(repo.db, commit.place), memory_id)
     if slot is None:
         raise Refusal(RefusalCode.NOT_FOUND, f"there is no memory {memory_id} at {ref}")
@@ -64,7 +64,7 @@ def get(repo: Repository, memory_id: str, ref: str = MAIN) -> Found:
 def page(repo: Repository, ref: str = MAIN, limit: int = 100, after: str = "") -> Page:
     """A page of the memories at `ref`, beginning after the id `after`. Raises Refusal."""
     limits.check_page(limit)
-    commit = refs.resolve(repo.db, repo.id, ref)
+    commit = repo.resolve(ref)
     view = timeline.view_of(repo.db, commit.place)
     listed = list(islice(timeline.listed(repo.db, view, after), limit + 1))
     found = tuple(
@@ -76,7 +76,7 @@ def page(repo: Repository, ref: str = MAIN, limit: int = 100, after: str = "") -
 
 def memories(repo: Repository, ref: str = MAIN) -> list[Memory]:
     """All memories at `ref`, by id. Raises Refusal."""
-    commit = refs.resolve(repo.db, repo.id, ref)
+    commit = repo.resolve(ref)
     view = timeline.view_of(repo.db, commit.place)
     return [versions.load_memory(repo.db, version) for _, version, _ in timeline.listed(repo.db, view)]
 
@@ -89,7 +89,7 @@ def branches(repo: Repository) -> list[Branch]:
 def log(repo: Repository, ref: str = MAIN, limit: int = 50) -> list[CommitRow]:
     """The commits reachable from `ref`, every commit before its parents. Raises Refusal."""
     limits.check_page(limit)
-    start = refs.resolve(repo.db, repo.id, ref)
+    start = repo.resolve(ref)
     walk = history.ancestors(start.no, *_graph(repo.db))
     return [commits.by_no(repo.db, number) for number in islice(walk, limit)]
 
@@ -101,7 +101,7 @@ def parents(repo: Repository, commit: CommitRow) -> list[str]:
 
 def show(repo: Repository, ref: str = MAIN, limit: int = limits.PAGE_MAX) -> Differences:
     """A commit's changes against its first parent; the first commit has none. Raises Refusal."""
-    commit = refs.resolve(repo.db, repo.id, ref)
+    commit = repo.resolve(ref)
     above = commits.parents_of(repo.db, commit.no)
     return _differences(repo, commits.by_no(repo.db, above[0]) if above else commit, commit, limit)
 
@@ -111,7 +111,7 @@ def diff(repo: Repository, a: str, b: str, *, symmetric: bool = False, limit: in
 
     O(entries between the two). Raises Refusal.
     """
-    one, other = refs.resolve(repo.db, repo.id, a), refs.resolve(repo.db, repo.id, b)
+    one, other = repo.resolve(a), repo.resolve(b)
     if symmetric:
         one = commits.by_no(repo.db, merge_bases(repo, one, other)[0])
     return _differences(repo, one, other, limit)

@@ -14,7 +14,7 @@ from typing import Final
 from memory_repository.core import limits
 from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import bm25, memory_words, query_terms
-from memory_repository.storage import commits, refs, timeline, versions, word_index
+from memory_repository.storage import commits, timeline, versions, word_index
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import View

@@ -6,20 +6,20 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any, Literal
 
-from memory_repository.core import limits
+from memory_repository.core import limits, revisions
 from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import timestamp
-from memory_repository.storage import commits, pins
+from memory_repository.storage import commits, pins, reflog
 from memory_repository.storage.commits import CommitRow
 from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
 
 RefType = Literal["branch", "tag", "snapshot"]
 _HEX = re.compile(r"[0-9a-f]{8,64}")
-_TILDE = re.compile(r"(?P<name>[^~]+)(?P<steps>(?:~[0-9]{0,9})*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def create(
         " VALUES (?, ?, ?, ?, 1, ?, ?, ?)",
         (repo_id, type_, name, commit.no, limits.check_reason(reason), stored, timestamp(now)),
     )
-    _log(db, repo_id, type_, name, now, actor, "create", None, commit.no, reason)
+    reflog.note(db, repo_id, type_, name, now, actor, "create", None, commit.no, reason)
 
 
 def move(
@@ -118,37 +118,73 @@ def move(
         raise Refusal(RefusalCode.CONFLICT, f"{seen.name} has moved meanwhile", "read it again and try again")
     if commit.no != seen.commit_no and seen.commit_no not in commits.parents_of(db, commit.no):
         pins.note_left(db, repo_id, seen.commit_no, now)
-    _log(db, repo_id, seen.type, seen.name, now, actor, operation, seen.commit_no, commit.no, reason)
+    reflog.note(db, repo_id, seen.type, seen.name, now, actor, operation, seen.commit_no, commit.no, reason)
 
 
 def delete(db: Connection, repo_id: int, seen: Ref, *, actor: str, now: datetime, reason: str = "") -> None:
     """Remove a name; the commits stay, reachable by their ids and through the reflog."""
     db.execute("DELETE FROM ref WHERE repo_id = ? AND type = ? AND name = ?", (repo_id, seen.type, seen.name))
     pins.note_left(db, repo_id, seen.commit_no, now)
-    _log(db, repo_id, seen.type, seen.name, now, actor, "delete", seen.commit_no, None, reason)
+    reflog.note(db, repo_id, seen.type, seen.name, now, actor, "delete", seen.commit_no, None, reason)
 
 
-def resolve(db: Connection, repo_id: int, text: str) -> CommitRow:
-    """The commit that a text names: a branch, tag, snapshot, commit id or unique prefix of one, with `~n` behind it.
+def rename(db: Connection, repo_id: int, seen: Ref, name: str, *, actor: str, now: datetime, reason: str = "") -> None:
+    """Give a branch another name; its lines, its worktrees and its reflog go with it. The caller has made sure that the
+    name is free."""
+    columns = (("ref", "name", " AND type = 'branch'"), ("line", "owner", ""), ("worktree", "branch", ""))
+    for table, column, further in columns:
+        sql = f"UPDATE {table} SET {column} = ? WHERE repo_id = ? AND {column} = ?{further}"
+        db.execute(sql, (name, repo_id, seen.name))
+    # What an earlier branch of that name did stays its own: it is told under a name that no branch can have.
+    moved = "UPDATE reflog SET name = ? WHERE repo_id = ? AND type = 'branch' AND name = ?"
+    db.execute(moved, (f"{name} (until {timestamp(now)})", repo_id, name))
+    db.execute(moved, (name, repo_id, seen.name))
+    said = f"{seen.name} → {name}" + (f": {reason}" if reason else "")
+    reflog.note(db, repo_id, "branch", name, now, actor, "rename", seen.commit_no, seen.commit_no, said)
 
-    The first of these that exists wins. `~n` is the n-th first parent, `~` is `~1`.
+
+def resolve(db: Connection, repo_id: int, text: str, now: datetime | None = None) -> CommitRow:
+    """The commit that a text names (core/revisions.py). Of a branch, a tag, a snapshot and a commit of the same name,
+    the first one wins. `now` is what `@{2h}` counts from.
 
     Raises:
         Refusal: not_found, invalid (ambiguous prefix, malformed), too_large (more than 10,000 steps back).
     """
-    match = _TILDE.fullmatch(text) if isinstance(text, str) and len(text) <= 300 else None
-    if match is None:
-        raise limits.invalid(f"{text!r:.60} names no commit", "give a branch, a commit id, a tag or a snapshot")
-    commit = _named(db, repo_id, match["name"])
-    steps = sum(int(step or 1) for step in match["steps"].split("~")[1:])
-    if steps > limits.ANCESTOR_STEPS_MAX:
-        raise limits.too_large("the way back", steps, limits.ANCESTOR_STEPS_MAX, "commits")
-    if not steps:
-        return commit
-    number = commits.first_ancestor(db, commit.no, steps)
-    if number is None:
-        raise Refusal(RefusalCode.NOT_FOUND, f"{text} goes back beyond the first commit")
-    return commits.by_no(db, number)
+    revision = revisions.parse(text)
+    if revision.moment is None:
+        commit = _named(db, repo_id, revision.name)
+    else:
+        commit = _at_moment(db, repo_id, revision.name, revision.moment, now)
+    for parent, times in groupby(revision.steps):
+        commit = _up(db, text, commit, parent, sum(1 for _ in times))
+    return commit
+
+
+def _up(db: Connection, text: str, commit: CommitRow, parent: int, times: int) -> CommitRow:
+    """So many times to the parent of that number."""
+    if parent == 1:
+        number = commits.first_ancestor(db, commit.no, times)
+        if number is None:
+            raise Refusal(RefusalCode.NOT_FOUND, f"{text} goes back beyond the first commit")
+        return commits.by_no(db, number)
+    for _ in range(times):
+        parents = commits.parents_of(db, commit.no)
+        if len(parents) < parent:
+            raise Refusal(RefusalCode.NOT_FOUND, f"{text} has no parent number {parent}")
+        commit = commits.by_no(db, parents[parent - 1])
+    return commit
+
+
+def _at_moment(db: Connection, repo_id: int, name: str, moment: revisions.Moment, now: datetime | None) -> CommitRow:
+    """Where a branch stood. A branch that was deleted has a reflog still."""
+    if isinstance(moment, timedelta):
+        if now is None:
+            raise limits.invalid(f"{name}: nobody knows here what time it is", "give the time itself, such as @{…Z}")
+        moment = now - moment
+    found = reflog.at(db, repo_id, name, moment)
+    if found is None:
+        raise Refusal(RefusalCode.NOT_FOUND, f"{name} did not stand anywhere then", "see its reflog")
+    return commits.by_no(db, found)
 
 
 def _named(db: Connection, repo_id: int, name: str) -> CommitRow:
@@ -168,25 +204,6 @@ def _named(db: Connection, repo_id: int, name: str) -> CommitRow:
             return found[0]
     hint = f"a commit id needs at least {limits.PREFIX_MIN} characters" if len(name) < limits.PREFIX_MIN else ""
     raise Refusal(RefusalCode.NOT_FOUND, f"there is no branch, tag, snapshot or commit {name!r:.80}", hint)
-
-
-def _log(
-    db: Connection,
-    repo_id: int,
-    type_: str,
-    name: str,
-    now: datetime,
-    actor: str,
-    operation: str,
-    old: int | None,
-    new: int | None,
-    reason: str,
-) -> None:
-    db.execute(
-        "INSERT INTO reflog (repo_id, type, name, at, actor, operation, old_commit, new_commit, reason)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (repo_id, type_, name, timestamp(now), actor, operation, old, new, reason),
-    )
 
 
 def _ref(row: tuple[Any, ...]) -> Ref:

@@ -32,13 +32,18 @@ INITIAL_AUTHOR = "memory-repository"
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """One agent's memory on an open connection."""
+    """One agent's memory on an open connection; `now` is the time that `main@{2h}` counts from."""
 
     db: Connection
     id: int
     tenant: str
     agent: str
     key: bytes
+    now: datetime | None = None
+
+    def resolve(self, revision: str) -> CommitRow:
+        """The commit that a text names (core/revisions.py). Raises Refusal (not_found, invalid, too_large)."""
+        return refs.resolve(self.db, self.id, revision, self.now)
 
     def __repr__(self) -> str:
         return f"Repository({self.tenant}/{self.agent})"
