@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 C = TypeVar("C", bound=int | str)
@@ -64,6 +64,50 @@ def ancestors(commit: C, parents: Parents[C], generation: Generation[C]) -> Iter
             if parent not in seen:
                 seen.add(parent)
                 queue.push(parent)
+
+
+def ancestors_without(commit: C, others: Iterable[C], parents: Parents[C], generation: Generation[C]) -> Iterator[C]:
+    """`commit` and its ancestors that are neither one of `others` nor an ancestor of one, each before its parents.
+
+    Work: the commits that are found, and those of `others` above the lowest of them.
+    """
+    left = {other: True for other in others}
+    left.setdefault(commit, False)
+    queue = _Queue(generation, left)
+    wanted = sum(1 for stale in left.values() if not stale)
+    while wanted:
+        current = queue.pop()
+        stale = left[current]
+        if not stale:
+            wanted -= 1
+            yield current
+        for parent in parents(current):
+            before = left.get(parent)
+            if before is None:
+                queue.push(parent)
+                wanted += not stale
+            elif stale and not before:
+                wanted -= 1
+            left[parent] = stale or bool(before)
+
+
+def ancestor_counts(commits: Sequence[C], parents: Parents[C]) -> dict[C, int]:
+    """Of each of `commits`, in an order in which each stands before its parents: how many of them it descends from or
+    is. O(commits) while none has two parents among them, O(commits^2 / 64) else."""
+    inside = {commit: position for position, commit in enumerate(commits)}
+    above = {commit: [parent for parent in parents(commit) if parent in inside] for commit in commits}
+    if all(len(found) < 2 for found in above.values()):
+        counts: dict[C, int] = {}
+        for commit in reversed(commits):
+            counts[commit] = 1 + sum(counts[parent] for parent in above[commit])
+        return counts
+    reached: dict[C, int] = {}
+    for commit in reversed(commits):
+        bits = 1 << inside[commit]
+        for parent in above[commit]:
+            bits |= reached[parent]
+        reached[commit] = bits
+    return {commit: bits.bit_count() for commit, bits in reached.items()}
 
 
 def is_ancestor(old: C, new: C, parents: Parents[C], generation: Generation[C]) -> bool:

@@ -34,6 +34,10 @@ RESULTS_MAX = 100
 PAGE_MAX = 1_000
 ANCESTOR_STEPS_MAX = 10_000
 """How far `main~n` walks."""
+REBASE_COMMITS_MAX = 1_000
+"""Commits that one rebase makes anew."""
+BISECT_COMMITS_MAX = 20_000
+"""Commits between a good and a bad one that are searched for the first bad one."""
 WORKTREES_MAX = 1_000
 """Open worktrees of one repository."""
 BRANCHES_MAX = 10_000
@@ -50,6 +54,8 @@ IMPORTED_CHANGES_MAX = 1_000_000
 IMPORTED_REFS_MAX = 100_000
 BATCH_LINES_MAX = 10_000
 """Lines of a history that are imported in one transaction."""
+TAGS_MAX = 10_000
+SNAPSHOTS_MAX = 10_000
 PREFIX_MIN = 8
 """Characters of a commit id that are enough to name it, if they are unique."""
 

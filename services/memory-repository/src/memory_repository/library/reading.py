@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from memory_repository.core.memory import Memory
 from memory_repository.library.opening import OpenRepository
-from memory_repository.operations import reading, searching
-from memory_repository.operations.reading import Branch, Differences, Found, Page
+from memory_repository.operations import bisecting, reading, searching, tracing
+from memory_repository.operations.bisecting import Bisection
+from memory_repository.operations.reading import Branch, Differences, Found, Move, NamedCommit, Page
 from memory_repository.operations.searching import Hits
+from memory_repository.operations.tracing import Blame, MemoryChange
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN
 
@@ -15,7 +19,7 @@ class Reading(OpenRepository):
     """What reads; see MemoryRepository."""
 
     def get(self, memory_id: str, ref: str = MAIN) -> Found:
-        """One memory at a ref (a branch, commit id, unique prefix of 8, tag, snapshot, with `~n` behind it)."""
+        """One memory at a ref: a branch, tag, snapshot or commit, with `~n`, `^n` or `@{2h}` (core/revisions.py)."""
         with self._reading() as repo:
             return reading.get(repo, memory_id, ref)
 
@@ -48,6 +52,46 @@ class Reading(OpenRepository):
         """The changes from `a` to `b`; with `symmetric` from their merge base to `b`."""
         with self._reading() as repo:
             return reading.diff(repo, a, b, symmetric=symmetric)
+
+    def resolve(self, ref: str = MAIN) -> CommitRow:
+        """The commit that a ref names."""
+        with self._reading() as repo:
+            return repo.resolve(ref)
+
+    def merge_bases(self, a: str, b: str) -> list[CommitRow]:
+        """The best common ancestors: several after criss-cross merges."""
+        with self._reading() as repo:
+            return reading.common_ancestors(repo, a, b)
+
+    def history(self, memory_id: str, ref: str = MAIN, limit: int = 50) -> list[MemoryChange]:
+        """The commits that changed one memory, newest first, with what each made of it."""
+        with self._reading() as repo:
+            return tracing.history(repo, memory_id, ref, limit)
+
+    def blame(self, memory_id: str, ref: str = MAIN) -> Blame:
+        """Who wrote each line, the kind and each field of a memory."""
+        with self._reading() as repo:
+            return tracing.blame(repo, memory_id, ref)
+
+    def bisect(self, good: Sequence[str], bad: str = MAIN, skip: Sequence[str] = ()) -> Bisection:
+        """Which commit to test next, to find the first bad one."""
+        with self._reading() as repo:
+            return bisecting.bisect(repo, good, bad, skip)
+
+    def tags(self) -> list[NamedCommit]:
+        """All tags, by name."""
+        with self._reading() as repo:
+            return reading.named(repo, "tag")
+
+    def snapshots(self) -> list[NamedCommit]:
+        """All snapshots, by name."""
+        with self._reading() as repo:
+            return reading.named(repo, "snapshot")
+
+    def reflog(self, branch: str = MAIN, limit: int = 50) -> list[Move]:
+        """Where a branch has stood, newest first, also after it was deleted."""
+        with self._reading() as repo:
+            return reading.moves(repo, branch, "branch", limit)
 
     def branches(self) -> list[Branch]:
         """All branches, by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memory_repository.core.memory import Change
+from memory_repository.core.memory import Change, Memory
 from memory_repository.library.opening import OpenRepository
 from memory_repository.operations import worktrees
 from memory_repository.operations.committing import Committed
@@ -24,6 +24,11 @@ class Worktrees(OpenRepository):
         """Stage changes in a worktree."""
         with self._writing() as (repo, _):
             return worktrees.stage(repo, worktree_id, changes)
+
+    def staged(self, worktree_id: str) -> dict[str, Memory | None]:
+        """What is staged in a worktree; None = deleted."""
+        with self._reading() as repo:
+            return worktrees.staged_memories(repo, worktree_id)
 
     def commit_worktree(self, worktree_id: str, *, message: str = "", author: str | None = None) -> Committed:
         """Commit what is staged: rebased if clean, else a conflict and everything stays staged."""

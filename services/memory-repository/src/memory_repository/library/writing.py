@@ -8,10 +8,11 @@ from typing import Any
 from memory_repository.core.memory import Change, Memory
 from memory_repository.core.merge import Strategy
 from memory_repository.library.opening import OpenRepository
-from memory_repository.operations import branching, committing, merging
+from memory_repository.operations import branching, committing, merging, transplanting
 from memory_repository.operations.branching import Named
 from memory_repository.operations.committing import Committed
 from memory_repository.operations.merging import Merge
+from memory_repository.operations.transplanting import Rebased
 from memory_repository.storage.store import MAIN
 
 
@@ -63,6 +64,60 @@ class Writing(OpenRepository):
         with self._writing() as (repo, now):
             return committing.rollback(repo, branch, target, author=self._author, reason=reason, now=now)
 
+    def cherry_pick(
+        self,
+        commit: str,
+        branch: str = MAIN,
+        *,
+        message: str = "",
+        strategy: Strategy = Strategy.MANUAL,
+        mainline: int = 1,
+    ) -> Committed:
+        """Make the changes of one commit once more, on a branch."""
+        with self._writing() as (repo, now):
+            return transplanting.cherry_pick(
+                repo,
+                branch,
+                commit,
+                author=self._author,
+                now=now,
+                message=message,
+                strategy=strategy,
+                mainline=mainline,
+            )
+
+    def revert(
+        self,
+        commit: str,
+        branch: str = MAIN,
+        *,
+        reason: str = "",
+        strategy: Strategy = Strategy.MANUAL,
+        mainline: int = 1,
+    ) -> Committed:
+        """Take the changes of one commit back, and of none after it."""
+        with self._writing() as (repo, now):
+            return transplanting.revert(
+                repo,
+                branch,
+                commit,
+                author=self._author,
+                now=now,
+                reason=reason,
+                strategy=strategy,
+                mainline=mainline,
+            )
+
+    def rebase(self, branch: str, onto: str = MAIN, *, strategy: Strategy = Strategy.MANUAL) -> Rebased:
+        """Make the commits of a branch once more, on top of `onto`; `main` never."""
+        with self._writing() as (repo, now):
+            return transplanting.rebase(repo, branch, onto, author=self._author, now=now, strategy=strategy)
+
+    def rename_branch(self, branch: str, name: str, *, reason: str = "") -> Named:
+        """Give a branch another name; `main` never."""
+        with self._writing() as (repo, now):
+            return branching.rename_branch(repo, branch, name, actor=self._author, now=now, reason=reason)
+
     def create_branch(self, branch: str, from_ref: str = MAIN, *, reason: str = "") -> Named:
         """Begin a branch. O(1)."""
         with self._writing() as (repo, now):
@@ -86,3 +141,13 @@ class Writing(OpenRepository):
         """Name a commit for good. O(1)."""
         with self._writing() as (repo, now):
             return branching.create_tag(repo, tag, ref, actor=self._author, now=now, reason=reason)
+
+    def delete_tag(self, tag: str, *, reason: str = "") -> Named:
+        """Forget a tag; the commit stays while anything else leads to it."""
+        with self._writing() as (repo, now):
+            return branching.delete_named(repo, "tag", tag, actor=self._author, now=now, reason=reason)
+
+    def delete_snapshot(self, snapshot_id: str, *, reason: str = "") -> Named:
+        """Forget a snapshot; the commit stays while anything else leads to it."""
+        with self._writing() as (repo, now):
+            return branching.delete_named(repo, "snapshot", snapshot_id, actor=self._author, now=now, reason=reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal
 
 from memory_repository.core import limits
 from memory_repository.operations import worktrees
@@ -14,6 +14,8 @@ from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.refs import RefType
 from memory_repository.storage.store import MAIN, Repository
 from thymos.errors import Refusal, RefusalCode
+
+NAMES_OF: Final = {"branch": "branches", "tag": "tags", "snapshot": "snapshots"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,7 @@ def create_branch(
         Refusal: invalid, not_found, conflict (the branch exists elsewhere), too_large (10,000 branches).
     """
     limits.check_branch_name(branch)
-    count = repo.db.execute("SELECT count(*) FROM ref WHERE repo_id = ? AND type = 'branch'", (repo.id,)).fetchone()[0]
-    if count >= limits.BRANCHES_MAX:
-        raise limits.too_large("the repository", count + 1, limits.BRANCHES_MAX, "branches")
+    _check_room(repo, "branch", limits.BRANCHES_MAX)
     return _name(repo, "branch", branch, from_ref, actor, now, reason, {})
 
 
@@ -57,6 +57,37 @@ def delete_branch(
     return Named(branch, commits.by_no(repo.db, ref.commit_no))
 
 
+def rename_branch(repo: Repository, branch: str, name: str, *, actor: str, now: datetime, reason: str = "") -> Named:
+    """Give a branch another name: its commits, worktrees and reflog go with it. O(1) in the memory's size.
+
+    Raises:
+        Refusal: not_found, invalid; refused for `main`; conflict when there is a branch of that name.
+    """
+    ref = refs.branch(repo.db, repo.id, branch)
+    limits.check_branch_name(name)
+    limits.check_reason(reason)
+    if branch == MAIN:
+        raise Refusal(RefusalCode.REFUSED, f"{MAIN} is protected and cannot be renamed")
+    commit = commits.by_no(repo.db, ref.commit_no)
+    if name == branch:
+        return Named(name, commit, created=False)
+    if refs.find(repo.db, repo.id, "branch", name) is not None:
+        raise Refusal(RefusalCode.CONFLICT, f"the branch {name} exists already", "choose another name")
+    refs.rename(repo.db, repo.id, ref, name, actor=actor, now=now, reason=reason)
+    return Named(name, commit)
+
+
+def delete_named(
+    repo: Repository, type_: Literal["tag", "snapshot"], name: str, *, actor: str, now: datetime, reason: str = ""
+) -> Named:
+    """Forget a tag or a snapshot; the commit stays while anything else leads to it. Raises Refusal (not_found)."""
+    ref = refs.find(repo.db, repo.id, type_, limits.check_ref_id(name))
+    if ref is None:
+        raise Refusal(RefusalCode.NOT_FOUND, f"there is no {type_} {name}")
+    refs.delete(repo.db, repo.id, ref, actor=actor, now=now, reason=limits.check_reason(reason))
+    return Named(name, commits.by_no(repo.db, ref.commit_no))
+
+
 def create_snapshot(
     repo: Repository,
     snapshot_id: str,
@@ -69,13 +100,21 @@ def create_snapshot(
 ) -> Named:
     """Keep a commit under a snapshot's id, with a reason and metadata. Raises Refusal as `create_branch`."""
     limits.check_ref_id(snapshot_id)
+    _check_room(repo, "snapshot", limits.SNAPSHOTS_MAX)
     return _name(repo, "snapshot", snapshot_id, ref, actor, now, reason, meta or {})
 
 
 def create_tag(repo: Repository, tag: str, ref: str = MAIN, *, actor: str, now: datetime, reason: str = "") -> Named:
     """Name a commit for good. Raises Refusal as `create_branch`."""
     limits.check_ref_id(tag)
+    _check_room(repo, "tag", limits.TAGS_MAX)
     return _name(repo, "tag", tag, ref, actor, now, reason, {})
+
+
+def _check_room(repo: Repository, type_: RefType, most: int) -> None:
+    count = repo.db.execute("SELECT count(*) FROM ref WHERE repo_id = ? AND type = ?", (repo.id, type_)).fetchone()[0]
+    if count >= most:
+        raise limits.too_large("the repository", count + 1, most, NAMES_OF[type_])
 
 
 def _name(

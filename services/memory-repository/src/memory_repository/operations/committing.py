@@ -46,14 +46,15 @@ class Committed:
 
 
 class CommitConflictError(Refusal):
-    """The branch has moved on and the changes collide with what is there now; `conflicts` says where."""
+    """The changes collide with what the branch holds now; `conflicts` says where."""
 
-    def __init__(self, branch: str, conflicts: Sequence[Conflict]) -> None:
+    def __init__(self, branch: str, conflicts: Sequence[Conflict], of: str = "") -> None:
         names = ", ".join(dict.fromkeys(conflict.id for conflict in conflicts[:5]))
+        what = f"the changes of {of} collide" if of else "the changes collide"
         super().__init__(
             RefusalCode.CONFLICT,
-            f"{branch} has moved on and {len(conflicts)} of the changes collide with it: {names}",
-            "read the branch again and commit against its new head",
+            f"{what} with what {branch} holds now, {len(conflicts)} times: {names}",
+            "read the branch again and change what is there now, or let a side win with a strategy",
         )
         self.conflicts = tuple(conflicts)
 
@@ -124,7 +125,7 @@ def rollback(
     if not reading.is_ancestor(repo, restored, head):
         raise Refusal(RefusalCode.REFUSED, f"{restored.id[:12]} is not in the history of {branch}")
     limits.check_reason(reason)
-    message = _shortened(f"roll back to {restored.id[:12]}: {reason}" if reason else f"roll back to {restored.id[:12]}")
+    message = shortened(f"roll back to {restored.id[:12]}: {reason}" if reason else f"roll back to {restored.id[:12]}")
     facts = {"restored_commit": restored.id, **(meta or {})}
     draft = checked_draft(branch, author, message, now, "rollback", facts)
     delta = reading.differing(repo, head, restored)
@@ -206,7 +207,8 @@ def _rebased(repo: Repository, branch: str, base: CommitRow, head: CommitRow, wa
     return rebased
 
 
-def _shortened(message: str) -> str:
+def shortened(message: str) -> str:
+    """A commit's message, cut at its limit."""
     encoded = message.encode()
     if len(encoded) <= limits.MESSAGE_BYTES_MAX:
         return message

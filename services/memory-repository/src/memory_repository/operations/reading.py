@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from memory_repository.core import history, limits
 from memory_repository.core.memory import Difference, Memory
-from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.storage import commits, reflog, refs, timeline, versions
 from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.refs import RefType
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import Differing, Slot
 from thymos.database import Connection
@@ -86,11 +89,59 @@ def branches(repo: Repository) -> list[Branch]:
     return [Branch(ref.name, commits.by_no(repo.db, ref.commit_no)) for ref in refs.every(repo.db, repo.id, "branch")]
 
 
+@dataclass(frozen=True, slots=True)
+class NamedCommit:
+    """A tag or snapshot: a name for a commit, since when and why, and what else was said of it."""
+
+    name: str
+    commit: CommitRow
+    created_at: datetime
+    reason: str
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One move of a name, as the reflog has it. `old` and `new` are commit ids; None where the name begins or ends, or
+    the commit is gone."""
+
+    at: datetime
+    actor: str
+    operation: str
+    old: str | None
+    new: str | None
+    reason: str
+
+
+def named(repo: Repository, type_: RefType) -> list[NamedCommit]:
+    """All tags, or all snapshots, by name."""
+    return [
+        NamedCommit(ref.name, commits.by_no(repo.db, ref.commit_no), ref.created_at, ref.reason, ref.meta)
+        for ref in refs.every(repo.db, repo.id, type_)
+    ]
+
+
+def moves(repo: Repository, name: str = MAIN, type_: RefType = "branch", limit: int = 50) -> list[Move]:
+    """Where a name has stood, newest first, also after it was deleted. Raises Refusal (not_found, invalid)."""
+    limits.check_page(limit)
+    found = reflog.of(repo.db, repo.id, type_, name, limit)
+    if not found:
+        raise Refusal(RefusalCode.NOT_FOUND, f"there never was a {type_} {name!r:.80}")
+    return [
+        Move(move.at, move.actor, move.operation, _known_id(repo, move.old), _known_id(repo, move.new), move.reason)
+        for move in found
+    ]
+
+
+def _known_id(repo: Repository, commit_no: int | None) -> str | None:
+    return None if commit_no is None else commits.ids_of(repo.db, [commit_no])[0]
+
+
 def log(repo: Repository, ref: str = MAIN, limit: int = 50) -> list[CommitRow]:
     """The commits reachable from `ref`, every commit before its parents. Raises Refusal."""
     limits.check_page(limit)
     start = repo.resolve(ref)
-    walk = history.ancestors(start.no, *_graph(repo.db))
+    walk = history.ancestors(start.no, *graph(repo.db))
     return [commits.by_no(repo.db, number) for number in islice(walk, limit)]
 
 
@@ -119,7 +170,12 @@ def diff(repo: Repository, a: str, b: str, *, symmetric: bool = False, limit: in
 
 def merge_bases(repo: Repository, one: CommitRow, other: CommitRow) -> list[int]:
     """Row numbers of the best common ancestors; never empty, since all commits descend from the first one."""
-    return history.merge_bases(one.no, other.no, *_graph(repo.db))
+    return history.merge_bases(one.no, other.no, *graph(repo.db))
+
+
+def common_ancestors(repo: Repository, a: str, b: str) -> list[CommitRow]:
+    """The best common ancestors of two revisions. Raises Refusal (not_found, invalid)."""
+    return [commits.by_no(repo.db, number) for number in merge_bases(repo, repo.resolve(a), repo.resolve(b))]
 
 
 def is_ancestor(repo: Repository, old: CommitRow, new: CommitRow) -> bool:
@@ -128,7 +184,14 @@ def is_ancestor(repo: Repository, old: CommitRow, new: CommitRow) -> bool:
     view = timeline.view_of(repo.db, new.place)
     if any(place.line == old.place.line and place.seq >= old.place.seq for place in view):
         return True
-    return history.is_ancestor(old.no, new.no, *_graph(repo.db))
+    return history.is_ancestor(old.no, new.no, *graph(repo.db))
+
+
+def only_in(repo: Repository, one: CommitRow, other: CommitRow) -> Iterator[CommitRow]:
+    """The commits that `one` descends from (or is) and `other` does not, every one before its parents: `other..one`."""
+    bases = merge_bases(repo, one, other)
+    for number in history.ancestors_without(one.no, bases, *graph(repo.db)):
+        yield commits.by_no(repo.db, number)
 
 
 def differing(repo: Repository, before: CommitRow, after: CommitRow) -> Differing:
@@ -169,6 +232,6 @@ class _Graph:
         return known
 
 
-def _graph(db: Connection) -> tuple[history.Parents[int], history.Generation[int]]:
+def graph(db: Connection) -> tuple[history.Parents[int], history.Generation[int]]:
     graph = _Graph(db)
     return graph.parents, graph.generation

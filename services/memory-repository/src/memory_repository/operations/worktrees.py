@@ -144,6 +144,28 @@ def close_all(repo: Repository, branch: str, *, force: bool = False) -> None:
         close_worktree(repo, worktree_id, force=force)
 
 
+def check_clean(repo: Repository, branch: str) -> None:
+    """Refuse (refused) while a worktree on a branch has staged changes."""
+    row = repo.db.execute(
+        "SELECT worktree_id FROM worktree w WHERE repo_id = ? AND branch = ? AND EXISTS"
+        " (SELECT 1 FROM staged s WHERE s.repo_id = w.repo_id AND s.worktree_id = w.worktree_id) LIMIT 1",
+        (repo.id, branch),
+    ).fetchone()
+    if row is not None:
+        raise Refusal(
+            RefusalCode.REFUSED,
+            f"the worktree {row[0]} on {branch} has uncommitted changes",
+            "commit or close it first",
+        )
+
+
+def move_all(repo: Repository, branch: str, commit: CommitRow) -> None:
+    """The worktrees on a branch, none of which has staged changes, stand on another commit from now on."""
+    repo.db.execute(
+        "UPDATE worktree SET base_commit = ? WHERE repo_id = ? AND branch = ?", (commit.no, repo.id, branch)
+    )
+
+
 def _make_room(repo: Repository) -> None:
     count = repo.db.execute("SELECT count(*) FROM worktree WHERE repo_id = ?", (repo.id,)).fetchone()[0]
     if count < limits.WORKTREES_MAX:

@@ -78,6 +78,18 @@ def visible_version(db: Connection, view: View, memory_id: str) -> int | None:
     return None
 
 
+def place_of(db: Connection, view: View, memory_id: str) -> Place | None:
+    """Where the row lies that a view sees of a memory, deleted or not; None where it sees none."""
+    for place in view:
+        row = db.execute(
+            "SELECT seq FROM entry WHERE line_id = ? AND memory_id = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
+            (place.line, memory_id, place.seq),
+        ).fetchone()
+        if row is not None:
+            return Place(place.line, row[0])
+    return None
+
+
 Listed = tuple[str, int, int]
 """A visible memory: its id, its version's row, the commit that wrote it first."""
 

@@ -1,0 +1,228 @@
+"""Bringing changes to where they were not made: cherry-pick, revert, rebase. Each is a three-way merge of one commit.
+
+Applying a commit merges with its parent as the base; reverting it merges its parent with it as the base. A memory that
+the target holds as it was at the base takes the change; what both changed is merged part by part; what collides refuses
+the whole, unless a side is favoured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from memory_repository.core import limits
+from memory_repository.core.memory import Memory
+from memory_repository.core.merge import Conflict, Strategy, merge_memory
+from memory_repository.operations import reading, worktrees
+from memory_repository.operations.committing import (
+    CommitConflictError,
+    Committed,
+    checked_draft,
+    new_slot,
+    shortened,
+)
+from memory_repository.storage import commits, refs, timeline
+from memory_repository.storage.commits import CommitRow, Draft
+from memory_repository.storage.store import MAIN, Repository
+from memory_repository.storage.timeline import Differing, Slot
+from thymos.errors import Refusal, RefusalCode
+
+
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """Where a branch stands after a rebase.
+
+    Attributes:
+        branch: its name.
+        onto: what it now stands on.
+        commit: its head now; equal to `previous` when it stood there already.
+        previous: its head before.
+        replayed: the new commits, oldest first.
+        dropped: ids of commits that change nothing any more.
+    """
+
+    branch: str
+    onto: CommitRow
+    commit: CommitRow
+    previous: CommitRow
+    replayed: tuple[CommitRow, ...]
+    dropped: tuple[str, ...]
+
+
+def cherry_pick(
+    repo: Repository,
+    branch: str,
+    revision: str,
+    *,
+    author: str,
+    now: datetime,
+    message: str = "",
+    strategy: Strategy = Strategy.MANUAL,
+    mainline: int = 1,
+) -> Committed:
+    """Make the changes of a commit once more, on a branch. O(changes of the commit).
+
+    Args:
+        repo: the repository.
+        branch: where.
+        revision: which commit.
+        author: who does it; the commit's own author is in the metadata.
+        now: when, aware.
+        message: why; the commit's own unless given.
+        strategy: Ours or Theirs decide what collides; anything else refuses it.
+        mainline: of a merge, the parent (from 1) against which its changes are taken.
+
+    Raises:
+        CommitConflictError: the changes collide with the branch.
+        Refusal: not_found, invalid, refused (the commit has no such parent).
+    """
+    commit = repo.resolve(revision)
+    parent = _parent(repo, commit, mainline)
+    facts = {"picked_commit": commit.id, "picked_author": commit.author}
+    draft = checked_draft(branch, author, message or commit.message, now, "cherry_pick", facts)
+    return _transplanted(repo, parent, commit, draft, strategy)
+
+
+def revert(
+    repo: Repository,
+    branch: str,
+    revision: str,
+    *,
+    author: str,
+    now: datetime,
+    reason: str = "",
+    strategy: Strategy = Strategy.MANUAL,
+    mainline: int = 1,
+) -> Committed:
+    """Take the changes of one commit back, and of none after it. O(changes of the commit). As `cherry_pick`."""
+    commit = repo.resolve(revision)
+    parent = _parent(repo, commit, mainline)
+    limits.check_reason(reason)
+    message = shortened(f"revert {commit.id[:12]}: {reason or commit.message}")
+    draft = checked_draft(branch, author, message, now, "revert", {"reverted_commit": commit.id})
+    return _transplanted(repo, commit, parent, draft, strategy)
+
+
+def rebase(
+    repo: Repository,
+    branch: str,
+    onto: str,
+    *,
+    author: str,
+    now: datetime,
+    strategy: Strategy = Strategy.MANUAL,
+) -> Rebased:
+    """Make the commits of a branch that `onto` does not have once more, on top of `onto`, and move the branch there.
+
+    Merges among them are left out: what they brought in is replayed or is there already. Authors, messages and
+    metadata are kept, ids are not; the old head stays in the reflog. Everything is done, or nothing.
+
+    Raises:
+        CommitConflictError: a commit collides; the message names it.
+        Refusal: not_found, invalid; refused for `main` and for a branch with uncommitted changes in a worktree;
+            too_large for more than 1,000 commits.
+    """
+    ref = refs.branch(repo.db, repo.id, branch)
+    if branch == MAIN:
+        raise Refusal(RefusalCode.REFUSED, f"{MAIN} is protected: its history is not rewritten", "merge into it")
+    limits.check_author(author)
+    head, target = commits.by_no(repo.db, ref.commit_no), repo.resolve(onto)
+    missing = list(islice(reading.only_in(repo, head, target), limits.REBASE_COMMITS_MAX + 1))
+    if len(missing) > limits.REBASE_COMMITS_MAX:
+        raise limits.too_large("the rebase", len(missing), limits.REBASE_COMMITS_MAX, "commits")
+    if reading.is_ancestor(repo, target, head) and not any(_is_merge(repo, commit) for commit in missing):
+        return Rebased(branch, target, head, head, (), ())
+    worktrees.check_clean(repo, branch)
+    top = target
+    replayed: list[CommitRow] = []
+    dropped: list[CommitRow] = []
+    for commit in reversed(missing):
+        if _is_merge(repo, commit):
+            continue
+        made = _replayed(repo, branch, commit, top, now, strategy)
+        (dropped if made is None else replayed).append(commit if made is None else made)
+        top = made or top
+    refs.move(repo.db, repo.id, ref, top, actor=author, now=now, operation="rebase", reason=f"onto {target.id[:12]}")
+    worktrees.move_all(repo, branch, top)
+    return Rebased(branch, target, top, head, tuple(replayed), tuple(commit.id for commit in dropped))
+
+
+def _replayed(
+    repo: Repository, branch: str, commit: CommitRow, top: CommitRow, now: datetime, strategy: Strategy
+) -> CommitRow | None:
+    """One commit of a rebase on top of another; None when it changes nothing there."""
+    facts = {**commit.meta, "rebased_commit": commit.id}
+    draft = checked_draft(branch, commit.author, commit.message, now, commit.kind, facts)
+    delta, conflicts = _merged(repo, _parent(repo, commit, 1), commit, top, strategy)
+    if conflicts:
+        raise CommitConflictError(branch, conflicts, f"{commit.id[:12]} ({commit.message[:60]})")
+    return commits.write_commit(repo.db, repo.id, draft, [top], delta) if delta else None
+
+
+def _transplanted(repo: Repository, base: CommitRow, theirs: CommitRow, draft: Draft, strategy: Strategy) -> Committed:
+    """A commit on the draft's branch that makes there what lies between `base` and `theirs`."""
+    ref = refs.branch(repo.db, repo.id, draft.branch)
+    head = commits.by_no(repo.db, ref.commit_no)
+    delta, conflicts = _merged(repo, base, theirs, head, strategy)
+    if conflicts:
+        raise CommitConflictError(draft.branch, conflicts)
+    if not delta:
+        return Committed(draft.branch, head, head)
+    row = commits.write_commit(repo.db, repo.id, draft, [head], delta)
+    operation = draft.kind.replace("_", "-")
+    refs.move(repo.db, repo.id, ref, row, actor=draft.author, now=draft.at, operation=operation, reason=draft.message)
+    return Committed(draft.branch, row, head)
+
+
+def _merged(
+    repo: Repository, base: CommitRow, theirs: CommitRow, ours: CommitRow, strategy: Strategy
+) -> tuple[Differing, Sequence[Conflict]]:
+    """What has to change on `ours` to hold what lies between `base` and `theirs` too, and what collides."""
+    view = timeline.view_of(repo.db, ours.place)
+    delta: Differing = {}
+    conflicts: list[Conflict] = []
+    for memory_id, (before, after) in reading.differing(repo, base, theirs).items():
+        here = timeline.visible(repo.db, view, memory_id)
+        if _version(here) == _version(after):
+            continue
+        if _version(here) == _version(before):
+            delta[memory_id] = (here, after)
+            continue
+        was, now, wanted = (reading.slot_memory(repo.db, slot) for slot in (before, here, after))
+        merged = merge_memory(memory_id, was, ours=now, theirs=wanted, favour=strategy.favour)
+        if merged.conflicts and strategy.favour is None:
+            conflicts += merged.conflicts
+            continue
+        slot = _slot(repo, merged.value, ((now, here), (wanted, after)))
+        if _version(slot) != _version(here):
+            delta[memory_id] = (here, slot)
+    return delta, conflicts
+
+
+def _slot(repo: Repository, value: Memory | None, known: Iterable[tuple[Memory | None, Slot | None]]) -> Slot | None:
+    """The version of a merged memory: a side's own where it is the same, so that its writer stays known."""
+    if value is None:
+        return None
+    for memory, slot in known:
+        if value.same_as(memory):
+            return slot
+    return new_slot(repo, value.checked())
+
+
+def _parent(repo: Repository, commit: CommitRow, number: int) -> CommitRow:
+    above = commits.parents_of(repo.db, commit.no)
+    if not above:
+        raise Refusal(RefusalCode.REFUSED, f"{commit.id[:12]} is the first commit: it has no changes")
+    if not 1 <= number <= len(above):
+        raise Refusal(RefusalCode.REFUSED, f"{commit.id[:12]} has no parent number {number}", f"it has {len(above)}")
+    return commits.by_no(repo.db, above[number - 1])
+
+
+def _is_merge(repo: Repository, commit: CommitRow) -> bool:
+    return len(commits.parents_of(repo.db, commit.no)) > 1
+
+
+def _version(slot: Slot | None) -> int | None:
+    return None if slot is None else slot.version
