@@ -318,3 +318,68 @@ def test_a_watch_that_sees_too_little_exits_124(thymos: CommandLine) -> None:
     assert said.code == 124
     assert "branch.created" in said.output
     assert thymos("watch", "merged", "--since", "1h", "--timeout", "50ms").code == 0
+
+
+def test_memory_has_names_a_past_and_authors(thymos: CommandLine) -> None:
+    for text in ("one", "two", "three"):
+        thymos.done("memory", "put", "sales", "a", f"{text}\nlast line", "--message", text, "--author", "jo")
+    thymos.done("memory", "tag", "create", "sales", "v1", "main~1", "--reason", "it was good")
+    assert [tag["name"] for tag in thymos.done("memory", "tag", "sales", "--json").json["named"]] == ["v1"]
+    assert thymos.done("memory", "get", "sales", "a", "--ref", "v1", "--json").json["content"] == "two\nlast line"
+    assert thymos.done("memory", "get", "sales", "a", "--ref", "main@{2}", "--json").json["content"] == "one\nlast line"
+    history = thymos.done("memory", "history", "sales", "a", "--json").json["changes"]
+    assert [each["commit"]["message"] for each in history] == ["three", "two", "one"]
+    blamed = thymos.done("memory", "blame", "sales", "a")
+    assert "   1  three" in blamed.output
+    base = thymos.done("memory", "merge-base", "sales", "main~2", "v1", "--json").json
+    assert [commit["message"] for commit in base] == ["one"]
+    moves = thymos.done("memory", "reflog", "sales", "--json").json
+    assert [move["operation"] for move in moves] == ["commit"] * 3 + ["create"]
+    thymos.done("memory", "tag", "delete", "sales", "v1")
+    assert thymos("memory", "show", "sales", "v1").code == 3
+    snapshot = thymos.done("memory", "snapshot", "sales", "--json").json["snapshot_id"]
+    thymos.done("memory", "snapshots", "delete", "sales", snapshot)
+    assert thymos.done("memory", "snapshots", "sales", "--json").json["named"] == []
+
+
+def test_memory_takes_changes_from_elsewhere(thymos: CommandLine) -> None:
+    thymos.done("memory", "put", "sales", "a", "base")
+    thymos.done("memory", "branch", "create", "sales", "idea")
+    picked = thymos.done("memory", "put", "sales", "b", "bee", "--branch", "idea", "--json").json["commit"]
+    thymos.done("memory", "put", "sales", "c", "sea")
+    rebased = thymos.done("memory", "rebase", "sales", "idea", "--json").json
+    assert (rebased["previous_commit"], len(rebased["replayed"])) == (picked, 1)
+    thymos.done("memory", "branch", "rename", "sales", "idea", "plan")
+    thymos.done("memory", "cherry-pick", "sales", "plan")
+    assert thymos.done("memory", "get", "sales", "b").output
+    thymos.done("memory", "revert", "sales", "main", "--reason", "not yet")
+    assert thymos("memory", "get", "sales", "b").code == 3
+    thymos.done("memory", "put", "sales", "b", "other")
+    collided = thymos("memory", "cherry-pick", "sales", "plan")
+    assert (collided.code, "collide" in collided.errors) == (5, True)
+    assert thymos("memory", "rebase", "sales", "main", "plan").code == 4
+
+
+def test_the_first_bad_commit_is_found_by_a_command(thymos: CommandLine) -> None:
+    good = thymos.done("memory", "put", "sales", "n", "0", "--json").json["commit"]
+    ids = [thymos.done("memory", "put", "sales", "n", f"{n}", "--json").json["commit"] for n in range(1, 7)]
+    bad = " ".join(ids[3:])
+    said = thymos.done(
+        "memory", "bisect", "sales", "--good", good, "--run", f'! echo {bad} | grep -q "$THYMOS_COMMIT"', "--json"
+    )
+    assert [suspect["commit"] for suspect in said.json["suspects"]] == [ids[3]]
+    step = thymos.done("memory", "bisect", "sales", "--good", good, "--json").json
+    assert (step["result"], step["remaining"]) == ("test", 6)
+    assert thymos("memory", "bisect", "sales", "--good", good, "--run", "exit 129").code == 1
+
+
+def test_a_worktree_of_memory_from_the_command_line(thymos: CommandLine) -> None:
+    thymos.done("memory", "put", "sales", "a", "base")
+    thymos.done("memory", "worktree", "open", "sales", "w1")
+    thymos.done("memory", "worktree", "stage", "sales", "w1", given=b'{"op": "put", "id": "b", "content": "bee"}\n')
+    staged = thymos.done("memory", "worktree", "show", "sales", "w1", "--json").json["staged"]
+    assert [(each["id"], each["memory"]["content"]) for each in staged] == [("b", "bee")]
+    assert thymos("memory", "worktree", "close", "sales", "w1").code == 4
+    thymos.done("memory", "worktree", "commit", "sales", "w1", "--message", "a bee")
+    assert thymos.done("memory", "get", "sales", "b", "--json").json["content"] == "bee"
+    thymos.done("memory", "worktree", "close", "sales", "w1")

@@ -148,3 +148,54 @@ class MergeConflicted(Event):
     conflicts: Annotated[list[MergeConflict], Field(max_length=100)]
     conflict_count: Count
     experiment_id: Id | None = None
+
+
+class BranchRenamed(Event):
+    """A branch has another name; its commits are the same."""
+
+    NAME: ClassVar[str] = "branch.renamed"
+    branch: BranchName
+    new_name: BranchName
+    commit: Id
+    reason: Reason = ""
+
+
+class BranchRebased(Event):
+    """The commits of a branch were made anew on top of another commit; `commit` is its head now."""
+
+    NAME: ClassVar[str] = "branch.rebased"
+    branch: BranchName
+    onto: Id
+    commit: Id
+    previous_commit: Id
+    state_id: Id | None = None
+    replayed: Count
+    dropped: Count = 0
+    reason: Reason = ""
+
+
+class TagCreated(Event):
+    """A commit has a name for good."""
+
+    NAME: ClassVar[str] = "tag.created"
+    tag: Id
+    commit: Id
+    reason: Reason = ""
+
+
+class TagDeleted(Event):
+    """A commit lost a tag."""
+
+    NAME: ClassVar[str] = "tag.deleted"
+    tag: Id
+    commit: Id
+    reason: Reason = ""
+
+
+class SnapshotDeleted(Event):
+    """A snapshot is kept no more."""
+
+    NAME: ClassVar[str] = "snapshot.deleted"
+    snapshot_id: Id
+    commit: Id
+    reason: Reason = ""

@@ -85,4 +85,18 @@ REMEMBERED: tuple[Message, ...] = (
         experiment_id=EXPERIMENT,
     ),
     e.CommandRefused(command=c.MergeBranch.type_name(), code="not_found", reason=f"there is no branch {CAUTIOUS}"),
+    e.BranchRenamed(branch="try-shorter-answers", new_name="short-answers", commit=WINNER, reason="it is shorter"),
+    e.BranchRebased(
+        branch="short-answers",
+        onto=MERGED,
+        commit=REVERT,
+        previous_commit=WINNER,
+        state_id=GOOD_STATE,
+        replayed=3,
+        dropped=1,
+        reason="the articles have changed",
+    ),
+    e.TagCreated(tag="spring-2026", commit=MERGED, reason="what we ship"),
+    e.TagDeleted(tag="spring-2025", commit=BASE, reason="a year is over"),
+    e.SnapshotDeleted(snapshot_id="snapshot-before-spring", commit=BASE, reason="a year is over"),
 )

@@ -1,5 +1,7 @@
 """Reading an agent's memory."""
 
+from collections.abc import Sequence
+
 from thymos import requests as r
 from thymos.memory_client.asking import Asking
 
@@ -37,3 +39,26 @@ class Reading(Asking):
     async def diff(self, a: str, b: str, *, symmetric: bool = False) -> r.DiffAnswer:
         """Changes from `a` to `b` (from their merge base, if symmetric)."""
         return await self._ask(r.DiffAnswer, "diff", lambda: r.DiffRefs(a=a, b=b, symmetric=symmetric))
+
+    async def history(self, id: str, limit: int = 50, ref: str | None = None) -> r.HistoryAnswer:
+        """The commits that changed one memory, newest first."""
+        return await self._ask(
+            r.HistoryAnswer, "history", lambda: r.ReadHistory(id=id, ref=ref or self.branch, limit=limit)
+        )
+
+    async def blame(self, id: str, ref: str | None = None) -> r.BlameAnswer:
+        """Who wrote each part of a memory."""
+        return await self._ask(r.BlameAnswer, "blame", lambda: r.ReadBlame(id=id, ref=ref or self.branch))
+
+    async def merge_base(self, a: str, b: str | None = None) -> list[r.Commit]:
+        """The best common ancestors of two revisions."""
+        answer = await self._ask(r.LogAnswer, "merge_base", lambda: r.ReadMergeBase(a=a, b=b or self.branch))
+        return answer.commits
+
+    async def bisect(self, good: Sequence[str], bad: str | None = None, skip: Sequence[str] = ()) -> r.BisectAnswer:
+        """Which commit to test next, to find the first bad one."""
+        return await self._ask(
+            r.BisectAnswer,
+            "bisect",
+            lambda: r.Bisect(good=list(good), bad=bad or self.branch, skip=list(skip)),
+        )

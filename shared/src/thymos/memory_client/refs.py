@@ -7,6 +7,43 @@ from thymos.memory_client.asking import Asking
 class Refs(Asking):
     """What names commits; see MemoryClient."""
 
+    async def rename_branch(self, name: str, reason: str = "") -> r.BranchAnswer:
+        """Another name for the branch; the client stays on it."""
+        renamed = await self._ask(
+            r.BranchAnswer, "branch_rename", lambda: r.RenameBranch(branch=self.branch, new_name=name, reason=reason)
+        )
+        self.branch = renamed.branch
+        return renamed
+
+    async def reflog(self, limit: int = 50) -> list[r.RefMove]:
+        """Where the branch has stood, newest first."""
+        answer = await self._ask(r.ReflogAnswer, "reflog", lambda: r.ReadReflog(branch=self.branch, limit=limit))
+        return answer.moves
+
+    async def tag(self, tag: str, ref: str | None = None, reason: str = "") -> r.NamedCommit:
+        """A name for a commit, for good."""
+        return await self._ask(
+            r.NamedCommit, "tag_create", lambda: r.NewTag(tag=tag, ref=ref or self.branch, reason=reason)
+        )
+
+    async def tags(self) -> list[r.NamedCommit]:
+        """All tags."""
+        return (await self._ask(r.NamedCommitsAnswer, "tags", r.ListTags)).named
+
+    async def delete_tag(self, tag: str, reason: str = "") -> r.NamedCommit:
+        """Forget a tag."""
+        return await self._ask(r.NamedCommit, "tag_delete", lambda: r.RemoveTag(tag=tag, reason=reason))
+
+    async def snapshots(self) -> list[r.NamedCommit]:
+        """All snapshots."""
+        return (await self._ask(r.NamedCommitsAnswer, "snapshots", r.ListSnapshots)).named
+
+    async def delete_snapshot(self, snapshot_id: str, reason: str = "") -> r.NamedCommit:
+        """Forget a snapshot."""
+        return await self._ask(
+            r.NamedCommit, "snapshot_delete", lambda: r.RemoveSnapshot(snapshot_id=snapshot_id, reason=reason)
+        )
+
     async def branches(self) -> list[r.BranchAnswer]:
         """All branches."""
         return (await self._ask(r.BranchesAnswer, "branches", r.ListBranches)).branches

@@ -35,3 +35,7 @@ class Worktrees(Asking):
         return await self._ask(
             r.WorktreeAnswer, "worktree_close", lambda: r.CloseWorktree(worktree_id=worktree_id, force=force)
         )
+
+    async def staged(self, worktree_id: str) -> r.StagedAnswer:
+        """What is staged in a worktree."""
+        return await self._ask(r.StagedAnswer, "staged", lambda: r.ReadStaged(worktree_id=worktree_id))

@@ -7,6 +7,7 @@ from pydantic import JsonValue
 from thymos import requests as r
 from thymos.commands import MemoryChange
 from thymos.memory_client.asking import Asking, built
+from thymos.requests.memory.transplanting import Favour
 
 
 class Writing(Asking):
@@ -57,3 +58,29 @@ class Writing(Asking):
     async def rollback(self, to: str, reason: str = "") -> r.CommitAnswer:
         """The branch back to the state of `to`, by a revert commit."""
         return await self._ask(r.CommitAnswer, "rollback", lambda: r.Rollback(branch=self.branch, to=to, reason=reason))
+
+    async def cherry_pick(self, commit: str, message: str = "", strategy: Favour = "Manual") -> r.CommitAnswer:
+        """The changes of one commit once more, on the branch."""
+        return await self._ask(
+            r.CommitAnswer,
+            "cherry_pick",
+            lambda: r.CherryPick(
+                commit=commit, branch=self.branch, author=self._author, message=message, strategy=strategy
+            ),
+        )
+
+    async def revert(self, commit: str, reason: str = "", strategy: Favour = "Manual") -> r.CommitAnswer:
+        """The changes of one commit taken back, and of none after it."""
+        return await self._ask(
+            r.CommitAnswer,
+            "revert",
+            lambda: r.Revert(commit=commit, branch=self.branch, author=self._author, reason=reason, strategy=strategy),
+        )
+
+    async def rebase(self, onto: str = "main", reason: str = "", strategy: Favour = "Manual") -> r.RebaseAnswer:
+        """The branch's own commits once more, on top of `onto`."""
+        return await self._ask(
+            r.RebaseAnswer,
+            "rebase",
+            lambda: r.Rebase(branch=self.branch, onto=onto, author=self._author, reason=reason, strategy=strategy),
+        )

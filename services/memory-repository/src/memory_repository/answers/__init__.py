@@ -3,7 +3,9 @@
 A retry with the same `idempotency_key` gets the first answer again (thymos.unit_of_work), so that nothing here has to.
 """
 
-from memory_repository.answers import reading, writing
+from memory_repository.answers import names, reading, tracing, transplanting, writing
 
-ENDPOINTS = (*reading.ENDPOINTS, *writing.ENDPOINTS)
+ENDPOINTS = tuple(
+    endpoint for group in (reading, writing, names, tracing, transplanting) for endpoint in group.ENDPOINTS
+)
 """Every verb, as `build` serves them."""

@@ -75,6 +75,16 @@ def worktree_list(request: requests.ListWorktrees, tx: Transaction) -> requests.
     return requests.WorktreesAnswer(worktrees=list(map(wire.worktree_answer, worktrees.list_worktrees(found(tx)))))
 
 
+def staged(request: requests.ReadStaged, tx: Transaction) -> requests.StagedAnswer:
+    """`staged`."""
+    found_staged = worktrees.staged_memories(found(tx), request.worktree_id)
+    shown = wire.fitting(
+        requests.StagedMemory(id=memory_id, memory=None if memory is None else wire.memory_answer(memory))
+        for memory_id, memory in found_staged.items()
+    )
+    return requests.StagedAnswer(staged=shown, truncated=len(shown) < len(found_staged))
+
+
 ENDPOINTS = (
     Endpoint("get", requests.GetMemory, get),
     Endpoint("list", requests.ListMemories, list_memories),
@@ -84,4 +94,5 @@ ENDPOINTS = (
     Endpoint("diff", requests.DiffRefs, diff),
     Endpoint("branches", requests.ListBranches, branches),
     Endpoint("worktrees", requests.ListWorktrees, worktree_list),
+    Endpoint("staged", requests.ReadStaged, staged),
 )

@@ -27,7 +27,7 @@ def commit(request: requests.CommitChanges, tx: Transaction) -> requests.CommitA
         now=tx.now,
         expected_head=request.expected_head,
     )
-    return _committed(done, tx)
+    return committed(done, tx)
 
 
 def branch_create(request: requests.NewBranch, tx: Transaction) -> requests.BranchAnswer:
@@ -136,7 +136,7 @@ def worktree_commit(request: requests.CommitWorktree, tx: Transaction) -> reques
     done = worktrees.commit_worktree(
         found(tx), request.worktree_id, author=request.author, message=request.message, now=tx.now
     )
-    return _committed(done, tx)
+    return committed(done, tx)
 
 
 def worktree_close(request: requests.CloseWorktree, tx: Transaction) -> requests.WorktreeAnswer:
@@ -144,7 +144,8 @@ def worktree_close(request: requests.CloseWorktree, tx: Transaction) -> requests
     return wire.worktree_answer(worktrees.close_worktree(found(tx), request.worktree_id, force=request.force))
 
 
-def _committed(done: Committed, tx: Transaction) -> requests.CommitAnswer:
+def committed(done: Committed, tx: Transaction) -> requests.CommitAnswer:
+    """Where a branch stands after a write; the event goes out if there is a new commit."""
     if done.changed:
         handlers.publish_commit(tx, found(tx), done.branch, done.commit)
     return _commit_answer(done)

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 Agent = Annotated[str, Parameter(help="The agent's name.")]
-RefName = Annotated[str, Parameter(help="A branch, a commit, a snapshot, or <branch>~<n>.")]
+RefName = Annotated[str, Parameter(help="A branch, tag, snapshot or commit; ~3, ^2, @{2h} behind it.")]
 Why = Annotated[str, Parameter(help="Why, for the record.")]
 Author = Annotated[str, Parameter(help="Of the commit [default: you].")]
 Message = Annotated[str, Parameter(help="Of the commit.")]

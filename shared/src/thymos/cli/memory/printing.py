@@ -18,6 +18,16 @@ def print_changes(changes: list[requests.Change]) -> None:
     table(("", "memory", "what"), [_change_row(change) for change in changes], empty="no changes")
 
 
+def commit_row(commit: requests.Commit) -> tuple[Any, ...]:
+    """Its short id, time, author and message."""
+    return short(commit.commit), commit.time, commit.author, shortened(commit.message)
+
+
+def print_commits(commits: list[requests.Commit]) -> None:
+    """A table of commits."""
+    table(("commit", "time", "author", "message"), [commit_row(each) for each in commits], empty="no commits")
+
+
 def print_commit(answer: CommitAnswer, json: bool) -> None:
     """Where a branch stands after a write."""
     if json:

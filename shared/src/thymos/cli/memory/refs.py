@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from thymos.cli.memory.asking import ask, key
-from thymos.cli.memory.parameters import Agent, RefName, Switch, Why
+from thymos.cli.memory.parameters import Agent, Limit, RefName, Switch, Why
+from thymos.cli.memory.printing import shortened
 from thymos.cli.options import HERE, Json, Where
 from thymos.cli.output import emit, say, short, table
+
+if TYPE_CHECKING:
+    from thymos.requests import NamedCommit
 
 
 def register(verbs: App) -> None:
@@ -18,9 +22,22 @@ def register(verbs: App) -> None:
     branches.default(branch_list)
     branches.command(branch_list, name="list")
     branches.command(branch_create, name="create")
+    branches.command(branch_rename, name="rename")
     branches.command(branch_delete, name="delete")
     verbs.command(branches)
+    tags = App(name="tag", help="Names for commits, for good.")
+    tags.default(tag_list)
+    tags.command(tag_list, name="list")
+    tags.command(tag_create, name="create")
+    tags.command(tag_delete, name="delete")
+    verbs.command(tags)
+    snapshots = App(name="snapshots", help="Snapshots of an agent's memory.")
+    snapshots.default(snapshot_list)
+    snapshots.command(snapshot_list, name="list")
+    snapshots.command(snapshot_delete, name="delete")
+    verbs.command(snapshots)
     verbs.command(snapshot, name="snapshot")
+    verbs.command(reflog, name="reflog")
 
 
 async def branch_list(agent: Agent, /, *, json: Json = False, where: Where = HERE) -> None:
@@ -104,3 +121,127 @@ async def snapshot(
         emit(answer)
     else:
         say(f"{answer.snapshot_id} keeps {short(answer.commit)}")
+
+
+async def branch_rename(
+    agent: Agent, name: str, new_name: str, /, *, reason: Why = "", json: Json = False, where: Where = HERE
+) -> None:
+    """Give a branch another name; its commits, worktrees and reflog go with it.
+
+    Parameters
+    ----------
+    name
+        Of the branch; main keeps its own.
+    new_name
+        What it is called from now on.
+    """
+    from thymos.requests import BranchAnswer, RenameBranch
+
+    request = RenameBranch(branch=name, new_name=new_name, reason=reason, idempotency_key=key())
+    answer = await ask(where, agent, "branch_rename", request, BranchAnswer)
+    if json:
+        emit(answer)
+    else:
+        say(f"{name} is called {answer.branch} now, at {short(answer.commit)}")
+
+
+async def reflog(
+    agent: Agent, branch: str = "main", /, *, limit: Limit = 50, json: Json = False, where: Where = HERE
+) -> None:
+    """Where a branch has stood, newest first, also after it was deleted; row n is <branch>@{n}.
+
+    Parameters
+    ----------
+    branch
+        Of the branch, its name.
+    """
+    from thymos.requests import ReadReflog, ReflogAnswer
+
+    answer = await ask(where, agent, "reflog", ReadReflog(branch=branch, limit=limit), ReflogAnswer)
+    if json:
+        emit(answer.moves)
+        return
+    table(
+        ("", "commit", "time", "by", "what", "why"),
+        [
+            (f"@{{{number}}}", short(each.new or ""), each.at, each.actor, each.operation, shortened(each.reason))
+            for number, each in enumerate(answer.moves)
+        ],
+    )
+
+
+async def tag_list(agent: Agent, /, *, json: Json = False, where: Where = HERE) -> None:
+    """All tags and their commits."""
+    await _list_named(where, agent, "tags", json)
+
+
+async def tag_create(
+    agent: Agent, name: str, ref: RefName = "main", /, *, reason: Why = "", json: Json = False, where: Where = HERE
+) -> None:
+    """Name a commit for good.
+
+    Parameters
+    ----------
+    name
+        Of the tag.
+    """
+    from thymos.requests import NamedCommit, NewTag
+
+    request = NewTag(tag=name, ref=ref, reason=reason, idempotency_key=key())
+    _print_named(await ask(where, agent, "tag_create", request, NamedCommit), "names", json)
+
+
+async def tag_delete(agent: Agent, name: str, /, *, reason: Why = "", json: Json = False, where: Where = HERE) -> None:
+    """Forget a tag; its commit stays while anything else leads to it.
+
+    Parameters
+    ----------
+    name
+        Of the tag.
+    """
+    from thymos.requests import NamedCommit, RemoveTag
+
+    request = RemoveTag(tag=name, reason=reason, idempotency_key=key())
+    _print_named(await ask(where, agent, "tag_delete", request, NamedCommit), "is forgotten; it named", json)
+
+
+async def snapshot_list(agent: Agent, /, *, json: Json = False, where: Where = HERE) -> None:
+    """All snapshots and their commits."""
+    await _list_named(where, agent, "snapshots", json)
+
+
+async def snapshot_delete(
+    agent: Agent, snapshot_id: str, /, *, reason: Why = "", json: Json = False, where: Where = HERE
+) -> None:
+    """Forget a snapshot; its commit stays while anything else leads to it.
+
+    Parameters
+    ----------
+    snapshot_id
+        Its id.
+    """
+    from thymos.requests import NamedCommit, RemoveSnapshot
+
+    request = RemoveSnapshot(snapshot_id=snapshot_id, reason=reason, idempotency_key=key())
+    _print_named(await ask(where, agent, "snapshot_delete", request, NamedCommit), "is forgotten; it kept", json)
+
+
+async def _list_named(where: Where, agent: str, verb: str, json: bool) -> None:
+    from thymos.requests import ListSnapshots, ListTags, NamedCommitsAnswer
+
+    request = ListTags() if verb == "tags" else ListSnapshots()
+    answer = await ask(where, agent, verb, request, NamedCommitsAnswer)
+    if json:
+        emit(answer)
+        return
+    rows = [(each.name, short(each.commit), each.created_at, shortened(each.reason)) for each in answer.named]
+    table(("name", "commit", "since", "why"), rows, empty=f"no {verb}")
+    if answer.truncated:
+        say(f"there are more than these {len(answer.named)}")
+
+
+def _print_named(answer: NamedCommit, what: str, json: bool) -> None:
+    if json:
+        emit(answer)
+    else:
+        say(f"{answer.name} {what} {short(answer.commit)}")

@@ -111,7 +111,7 @@ async def commit(
         The commit that the changes were made on: if the branch has moved since, they are rebased, or refused (exit 5)
         when they collide.
     """
-    changes = await _changes(source)
+    changes = await read_changes(source, "committed")
     await _commit(where, agent, branch, changes, message, author, expected_head, json)
 
 
@@ -163,8 +163,8 @@ async def _commit(
     print_commit(await ask(where, agent, "commit", request, CommitAnswer), json)
 
 
-async def _changes(source: str) -> list[MemoryChange]:
-    """The changes of a file. Raises UsageError for a line that is none: a commit is whole or not at all."""
+async def read_changes(source: str, what: str) -> list[MemoryChange]:
+    """The changes of a file, to be "committed" or "staged". Raises UsageError for a line that is none."""
     from pydantic import ValidationError
 
     from thymos.cli.json_lines import read_lines
@@ -177,7 +177,7 @@ async def _changes(source: str) -> list[MemoryChange]:
             try:
                 changes.append(MemoryChange.model_validate_json(text))
             except ValidationError as error:
-                raise UsageError(f"line {number}: {first_problem(error)}; nothing was committed") from error
+                raise UsageError(f"line {number}: {first_problem(error)}; nothing was {what}") from error
     if not changes:
         raise UsageError('no changes; a line is such as {"op": "put", "id": "refunds", "content": "…"}')
     return changes

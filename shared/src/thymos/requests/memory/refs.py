@@ -1,9 +1,11 @@
 """Names for commits: branches and snapshots."""
 
+from datetime import datetime
+
 from pydantic import JsonValue
 
 from thymos.message import BranchName, Id, Reason
-from thymos.requests.base import Answer, Nothing, Ref, WriteRequest
+from thymos.requests.base import Answer, Limit, Nothing, Ref, Request, WriteRequest
 
 
 class ListBranches(Nothing):
@@ -52,3 +54,82 @@ class SnapshotAnswer(Answer):
 
     snapshot_id: Id
     commit: Id
+
+
+class RenameBranch(WriteRequest):
+    """`branch_rename`: answered by `BranchAnswer`."""
+
+    branch: BranchName
+    new_name: BranchName
+    reason: Reason = ""
+
+
+class ReadReflog(Request):
+    """`reflog`: where a branch has stood, newest first, also after it was deleted; answered by `ReflogAnswer`."""
+
+    branch: BranchName = "main"
+    limit: Limit = 50
+
+
+class ListTags(Nothing):
+    """`tags`: answered by `NamedCommitsAnswer`."""
+
+
+class ListSnapshots(Nothing):
+    """`snapshots`: answered by `NamedCommitsAnswer`."""
+
+
+class NewTag(WriteRequest):
+    """`tag_create`: a name for a commit, for good; answered by `NamedCommit`."""
+
+    tag: Id
+    ref: Ref = "main"
+    reason: Reason = ""
+
+
+class RemoveTag(WriteRequest):
+    """`tag_delete`: answered by `NamedCommit`."""
+
+    tag: Id
+    reason: Reason = ""
+
+
+class RemoveSnapshot(WriteRequest):
+    """`snapshot_delete`: answered by `NamedCommit`."""
+
+    snapshot_id: Id
+    reason: Reason = ""
+
+
+class NamedCommit(Answer):
+    """A tag or a snapshot, and the commit that it names."""
+
+    name: Id
+    commit: Id
+    created_at: datetime | None = None
+    reason: str = ""
+    metadata: dict[str, JsonValue] = {}
+
+
+class NamedCommitsAnswer(Answer):
+    """In the order of their names; `truncated` when there are more than fit one message."""
+
+    named: list[NamedCommit]
+    truncated: bool = False
+
+
+class RefMove(Answer):
+    """One move of a branch. `old` is None where it begins, `new` where it ends."""
+
+    at: datetime
+    actor: str
+    operation: str
+    old: Id | None = None
+    new: Id | None = None
+    reason: str = ""
+
+
+class ReflogAnswer(Answer):
+    """Newest first."""
+
+    moves: list[RefMove]

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from thymos.commands import MemoryChange
 from thymos.message import BranchName, Count, Id
-from thymos.requests.base import Answer, Nothing, WriteRequest
+from thymos.requests.base import Answer, Nothing, Request, WriteRequest
+from thymos.requests.memory.reading import Memory
 
 
 class OpenWorktree(WriteRequest):
@@ -55,3 +56,23 @@ class WorktreesAnswer(Answer):
     """All worktrees of an agent's memory."""
 
     worktrees: list[WorktreeAnswer]
+
+
+class ReadStaged(Request):
+    """`staged`: what is staged in a worktree; answered by `StagedAnswer`."""
+
+    worktree_id: Id
+
+
+class StagedMemory(Answer):
+    """A memory as it is staged; None = deleted."""
+
+    id: Id
+    memory: Memory | None = None
+
+
+class StagedAnswer(Answer):
+    """In the order of memory ids; `truncated` when there are more than fit one message."""
+
+    staged: list[StagedMemory]
+    truncated: bool = False
