@@ -9,16 +9,13 @@ from memory_repository.core.variants import GENERATORS
 from memory_repository.handlers import COMMANDS
 from thymos import commands, config, events, subjects
 from thymos.catalogue import messages
+from thymos.contract.verbs import VERBS
 from thymos.message import Kind
-
-VERBS = """
-get list search commit log show diff branches branch_create branch_delete merge rollback snapshot
-worktree_open worktree_stage worktree_commit worktree_close worktrees
-"""
 
 
 def test_every_verb_is_answered() -> None:
-    assert sorted(endpoint.verb for endpoint in ENDPOINTS) == sorted(VERBS.split())
+    published = {(verb.name, verb.request) for verb in VERBS if verb.service == subjects.MEMORY_REPOSITORY}
+    assert {(endpoint.verb, endpoint.request) for endpoint in ENDPOINTS} == published
 
 
 def test_every_command_is_carried_out() -> None:

@@ -50,7 +50,7 @@ def search(repo: Repository, query: str, ref: str = MAIN, limit: int = 10, kind:
     """
     limits.check_query(query)
     limits.check_page(limit, limits.RESULTS_MAX)
-    commit = refs.resolve(repo.db, repo.id, ref)
+    commit = repo.resolve(ref)
     view = timeline.view_of(repo.db, commit.place)
     found = ranked(repo, commit, query, kind)[:limit]
     return Hits(commit, tuple(Hit(memory, _writer(repo, view, memory.id), score) for memory, score in found))

@@ -92,6 +92,8 @@ def reachable(db: Connection, repo_id: int) -> array[int]:
         (repo_id,),
     )
     return array("q", (number for (number,) in rows))
+
+
 def at_place(db: Connection, place: Place) -> CommitRow:
     """The first commit of a line at or above a place: the one that wrote the rows there."""
     sql = f"SELECT {_COLUMNS} FROM commits WHERE line_id = ? AND seq >= ? ORDER BY seq LIMIT 1"
