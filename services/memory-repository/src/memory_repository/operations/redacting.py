@@ -12,7 +12,7 @@ from datetime import datetime
 
 from memory_repository.core import limits
 from memory_repository.core.commit_id import timestamp
-from memory_repository.storage import erasing, refs, timeline, versions
+from memory_repository.storage import erasing, timeline, versions
 from memory_repository.storage.store import Repository
 from thymos.errors import Refusal, RefusalCode
 
@@ -98,7 +98,7 @@ def redactions(repo: Repository, limit: int = 100) -> list[Redaction]:
 
 
 def _place(repo: Repository, ref: str) -> timeline.Place:
-    return refs.resolve(repo.db, repo.id, ref).place
+    return repo.resolve(ref).place
 
 
 def _unstaged(repo: Repository, version: int) -> list[str]:
