@@ -233,6 +233,48 @@ def test_a_merge_that_conflicts_exits_5_and_changes_nothing(thymos: CommandLine)
     assert thymos.done("memory", "get", "support", "refunds", "--json").json["content"] == "30 days"
 
 
+def test_a_memory_moves_to_another_agent_whole_and_by_way_of_git(thymos: CommandLine, tmp_path: Path) -> None:
+    for part in range(3):  # more than one page and one batch
+        puts = ({"op": "put", "id": f"m{part}-{n}", "content": f"{part} " + "x" * 30_000} for n in range(15))
+        thymos.done("memory", "commit", "support", given="\n".join(map(json.dumps, puts)).encode())
+    thymos.done("memory", "branch", "create", "support", "tryout")
+    thymos.done("memory", "put", "support", "m0-0", "short", "--branch", "tryout")
+    log = thymos.done("memory", "log", "support", "--json").json
+    keyed, stream = tmp_path / "keyed.jsonl", tmp_path / "stream.fi"
+    assert "5 commits exported" in thymos.done("memory", "export", "support", str(keyed), "--with-key").errors
+    thymos.done("memory", "export", "support", str(stream), "--git")
+    assert '"key"' not in thymos.done("memory", "export", "support").output
+
+    assert "5 commits and 2 refs" in thymos.done("memory", "import", "copy", str(keyed)).errors
+    assert thymos.done("memory", "log", "copy", "--json").json == log
+    assert thymos.done("memory", "get", "copy", "m0-0", "--ref", "tryout", "--json").json["content"] == "short"
+    again = thymos("memory", "import", "copy", str(keyed))
+    assert again.code == 5
+    assert "has a memory already" in again.errors
+    said = thymos.done("watch", "imported", "--agent", "copy", "--since", "1h", "--count", "1", "--json")
+    assert said.json["data"]["commit"] == log[0]["commit"]
+
+    whole = keyed.read_bytes()
+    broken = thymos("memory", "import", "other", "-", given=whole[: len(whole) * 4 // 5])
+    assert broken.code == 2
+    assert "this is not JSON" in broken.errors
+    assert thymos("memory", "log", "other").code == 3, "nothing is seen of it"
+    assert "--resume" in thymos("memory", "import", "other", str(keyed)).errors
+    thymos.done("memory", "import", "other", str(keyed), "--resume")
+    assert thymos.done("memory", "log", "other", "--json").json == log
+
+    said = thymos.done("memory", "import", "from-git", "--git", "--json", given=stream.read_bytes())
+    assert said.json["done"]
+    there = thymos.done("memory", "log", "from-git", "--json").json
+    assert [commit["message"] for commit in there] == [commit["message"] for commit in log]
+    assert thymos.done("memory", "get", "from-git", "m2-14", "--json").json["content"].startswith("2 xxx")
+    assert thymos("memory", "import", "x", "--git", given=b"commit refs/heads/main\n").code == 2
+    assert thymos("memory", "import", "x", "--abandon").code == 3
+    assert thymos("memory", "import", "x", str(tmp_path / "nothing")).code == 3
+    assert thymos("memory", "export", "nobody").code == 3
+    assert thymos("memory", "export", "support", "--git", "--with-key").code == 2
+
+
 def test_the_other_verbs_of_memory(thymos: CommandLine) -> None:
     change = b'{"op": "put", "id": "a", "content": "apples"}\n{"op": "put", "id": "b", "content": "pears"}\n'
     first = thymos.done("memory", "commit", "support", "-", "--message", "fruit", "--json", given=change).json

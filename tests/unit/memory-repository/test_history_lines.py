@@ -3,15 +3,22 @@
 import json
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from itertools import chain, repeat
 from typing import Any
 
 import pytest
 
-from memory_repository import Delete, Memory, MemoryRepository, Modify, Put, Strategy
+from memory_repository import Delete, Memory, MemoryRepository, Modify, Put, Strategy, wire
 from memory_repository.core import limits
 from memory_repository.core.transfer.lines import NO_LINES, digest_after
+from memory_repository.library.sources import batches
+from memory_repository.operations import committing, exporting
+from memory_repository.operations.exporting import Cursor, Options
+from memory_repository.storage import store
+from thymos import subjects
+from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
 
 START: dict[str, Any] = {"type": "history", "format": "thymos.memory", "version": 1, "hashed": False}
@@ -328,6 +335,46 @@ def test_a_history_is_exported_as_it_was_when_the_export_began(
     empty.import_lines(BytesIO(b"".join(lines)))
     assert {branch.name: branch.head.id for branch in empty.branches()}["main"] == head
     assert [row.id for row in empty.log()] == ids
+
+
+def test_pages_fit_messages_and_another_replica_goes_on_where_one_stopped(
+    connect: Callable[[], Connection], empty: MemoryRepository
+) -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    db = connect()
+    db.execute("BEGIN IMMEDIATE")
+    repo = store.open_repository(db, "acme", "support", now=now, key=b"k" * 32).repository
+    heavy = [Put(Memory(f"m{n}", "\x01" * 65_536, fields={"q": '"' * 16_000})) for n in range(6)]
+    for change in heavy:
+        now += timedelta(seconds=1)
+        committing.commit(repo, "main", [change], author="x", now=now)
+    lines: list[bytes] = []
+    after: Cursor | None = None
+    while True:
+        among = exporting.order(
+            repo, None if after is None else after.last
+        )  # nothing is remembered from one page to the next
+        page = exporting.page(repo, among, after, Options(with_key=True), wire.ANSWER_BYTES_MAX)
+        answer = [line.decode() for line in page.lines]
+        assert len(json.dumps(answer, ensure_ascii=False).encode()) < subjects.MESSAGE_BYTES_MAX - 8_192
+        lines += page.lines
+        if page.next_after is None:
+            break
+        after = Cursor.read(str(page.next_after))
+        now += timedelta(seconds=1)
+        committing.commit(repo, "main", [Put(Memory("later", str(now)))], author="x", now=now)
+    assert [len(batch) for batch in batches(iter(enumerate(lines)), 1_000, wire.ANSWER_BYTES_MAX)] != [len(lines)]
+    empty.import_lines(BytesIO(b"\n".join(lines)))
+    assert len(empty.memories()) == 6
+    db.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "W10=", "bnVsbA==", "WzEsMiwzLDQsNV0=", "[" * 5_000, "WzEsLTEsbnVsbCwwLCIiXQ==", "é"]
+)
+def test_a_cursor_that_nobody_gave_is_refused(text: str) -> None:
+    with pytest.raises(Refusal, match="no place in an export"):
+        Cursor.read(text)
 
 
 def test_what_no_ref_reaches_is_not_exported(memory: MemoryRepository) -> None:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
 from thymos.cli.exit_codes import UsageError
 from thymos.cli.options import HERE, Where, moment
 from thymos.cli.output import count, say
-from thymos.errors import ThymosError
+from thymos.cli.progress import Progress
+from thymos.cli.whole_file import output
 
 if TYPE_CHECKING:
-    from thymos.audit import LogRecord
     from thymos.audit.exporting import Exported
-
-PROGRESS_EVERY = 1_000
 
 
 def register(app: App) -> None:
@@ -51,7 +46,7 @@ async def export(
         raise UsageError("an export holds all tenants, because seals cover them all: leave --tenant out")
     first, last = moment("--since", since), moment("--until", until)
     async with where.bus() as bus, aclosing(reading.past(bus, since=first)) as records:
-        with _output(file) as write, Progress("exported") as progress:
+        with output(file) as write, Progress("exported") as progress:
             exported = await exporting.export(progress.counting(records), write, last)
     _tell(exported, file)
 
@@ -62,58 +57,3 @@ def _tell(exported: Exported, file: Path | None) -> None:
         say(f"last seal: {exported.head.hash} (up to event {exported.head.sealed_to}; keep it elsewhere)")
     else:
         say("no seal among them: decision-engine seals the log while it runs")
-
-
-@contextmanager
-def _output(file: Path | None) -> Iterator[Callable[[bytes], object]]:
-    """Where lines go. A file is written aside, and gets its name when it is whole and on the disk."""
-    if file is None:
-        yield sys.stdout.buffer.write
-        sys.stdout.buffer.flush()
-        return
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with aside.open("xb") as lines:
-            yield lines.write
-            _to_disk(lines)
-        aside.replace(file)
-    except OSError as error:
-        raise ThymosError(f"{file} cannot be written: {error.strerror}") from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _to_disk(lines: BinaryIO) -> None:
-    lines.flush()
-    os.fsync(lines.fileno())
-
-
-class Progress:
-    """How far a long verb is, on stderr when that is a terminal."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-        self._shown = sys.stderr.isatty()
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def at(self, events: int) -> None:
-        """So many events are done."""
-        if self._shown:
-            sys.stderr.write(f"\r{self._doing} {events} events")
-            sys.stderr.flush()
-
-    async def counting(self, records: AsyncIterator[LogRecord]) -> AsyncIterator[LogRecord]:
-        """The same records, counted."""
-        read = 0
-        async for record in records:
-            read += 1
-            if read % PROGRESS_EVERY == 0:
-                self.at(read)
-            yield record

@@ -15,9 +15,9 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Path as PathExists
 
 from thymos.cli.exit_codes import DONE, FAILED, UsageError
-from thymos.cli.export import Progress
 from thymos.cli.options import HERE, Json, Where, agent_name, moment
 from thymos.cli.output import count, emit, line, say
+from thymos.cli.progress import Progress
 from thymos.errors import PoisonError
 
 if TYPE_CHECKING:

@@ -59,6 +59,10 @@ VERBS = (
         tag_delete=(requests.RemoveTag, requests.NamedCommit),
         snapshots=(requests.ListSnapshots, requests.NamedCommitsAnswer),
         snapshot_delete=(requests.RemoveSnapshot, requests.NamedCommit),
+        export=(requests.ExportHistory, requests.ExportAnswer),
+        import_standing=(requests.ReadImport, requests.ImportAnswer),
+        import_abandon=(requests.AbandonImport, requests.ImportAnswer),
+        **{"import": (requests.ImportHistory, requests.ImportAnswer)},
     ),
     *_verbs(
         subjects.METRICS_COLLECTOR,

@@ -199,3 +199,19 @@ class SnapshotDeleted(Event):
     snapshot_id: Id
     commit: Id
     reason: Reason = ""
+
+
+class HistoryImported(Event):
+    """An agent without memory has one from now on, with a whole history; `commit` is the head of main.
+
+    `ids_kept` says whether the commits are named as where they came from.
+    """
+
+    NAME: ClassVar[str] = "history.imported"
+    commit: Id
+    state_id: Id
+    commits: Count
+    refs: Count
+    lines: Count
+    digest: Id
+    ids_kept: bool

@@ -84,6 +84,15 @@ REMEMBERED: tuple[Message, ...] = (
         conflict_count=1,
         experiment_id=EXPERIMENT,
     ),
+    e.HistoryImported(
+        commit=BASE,
+        state_id=GOOD_STATE,
+        commits=412,
+        refs=7,
+        lines=3_018,
+        digest=digest("lines of the history"),
+        ids_kept=True,
+    ),
     e.CommandRefused(command=c.MergeBranch.type_name(), code="not_found", reason=f"there is no branch {CAUTIOUS}"),
     e.BranchRenamed(branch="try-shorter-answers", new_name="short-answers", commit=WINNER, reason="it is shorter"),
     e.BranchRebased(

@@ -3,9 +3,9 @@
 A retry with the same `idempotency_key` gets the first answer again (thymos.unit_of_work), so that nothing here has to.
 """
 
-from memory_repository.answers import names, reading, tracing, transplanting, writing
+from memory_repository.answers import names, reading, tracing, transfer, transplanting, writing
 
 ENDPOINTS = tuple(
-    endpoint for group in (reading, writing, names, tracing, transplanting) for endpoint in group.ENDPOINTS
+    endpoint for group in (reading, writing, names, tracing, transplanting, transfer) for endpoint in group.ENDPOINTS
 )
 """Every verb, as `build` serves them."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from typing import BinaryIO, Final
 
 from memory_repository.core import limits
 from memory_repository.core.transfer.fast_export import fast_export
-from memory_repository.core.transfer.fast_import import fast_import
-from memory_repository.core.transfer.lines import NO_LINES, decode, digest_after, encode, renumbered
+from memory_repository.core.transfer.lines import decode, renumbered
 from memory_repository.library.opening import OpenRepository
+from memory_repository.library.sources import Numbered, batches, lines_of, lines_of_git, skip
 from memory_repository.operations import exporting, importing
 from memory_repository.operations.exporting import Options
 from memory_repository.operations.importing import Imported
@@ -21,9 +21,6 @@ from thymos.errors import Refusal, RefusalCode
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """Lines that are read or written in one transaction."""
 BATCH_LINES: Final = 1_000
-
-Numbered = tuple[int, bytes]
-"""A line of a history, without its end, and the number of the line that it was made from."""
 
 
 class Transfer(OpenRepository):
@@ -52,12 +49,11 @@ class Transfer(OpenRepository):
             Refusal: conflict (the repository holds something, or an import is open and not resumed), invalid and
                 too_large with the number of the line.
         """
-        return self._import(_lines_of(source), resume=resume)
+        return self._import(lines_of(source), resume=resume)
 
     def import_git(self, source: BinaryIO, *, resume: bool = False) -> Imported:
         """Bring a history in from a stream of `git fast-export`. As `import_lines`."""
-        with _SpooledMarks() as marks:
-            lines = ((number, encode(line)) for number, line in fast_import(source, marks))
+        with closing(lines_of_git(source)) as lines:
             return self._import(lines, resume=resume)
 
     def abandon_import(self) -> Imported:
@@ -81,8 +77,8 @@ class Transfer(OpenRepository):
         if standing.next_line > 1 and not resume:
             message = f"an import is open, at line {standing.next_line:,}"
             raise Refusal(RefusalCode.CONFLICT, message, "resume or abandon it")
-        skip(lines, standing)
-        for batch in batches(lines):
+        skip(lines, standing.next_line, standing.digest)
+        for batch in batches(lines, BATCH_LINES, PAGE_BYTES):
             standing = self._taken(standing.next_line, batch)
             if standing.repository is not None:
                 self._repo = standing.repository
@@ -105,61 +101,3 @@ class Transfer(OpenRepository):
                 )
         except Refusal as refusal:
             raise renumbered(refusal, lambda number: batch[number - first][0]) from None
-
-
-def skip(lines: Iterator[Numbered], standing: Imported) -> None:
-    """Pass over the lines that an import has already. Raises Refusal (conflict): they are not the same lines."""
-    digest = NO_LINES
-    for _ in range(standing.next_line - 1):
-        _, line = next(lines, (0, b""))
-        digest = digest_after(digest, line)
-    if digest != standing.digest:
-        message = f"the first {standing.next_line - 1:,} lines are not those that came in before"
-        raise Refusal(RefusalCode.CONFLICT, message, "give the same file, or abandon the import that is open")
-
-
-def batches(lines: Iterable[Numbered], bytes_max: int = PAGE_BYTES) -> Iterator[list[Numbered]]:
-    """The same lines, as many together as go into one transaction."""
-    batch: list[Numbered] = []
-    size = 0
-    for number, line in lines:
-        if batch and (len(batch) == BATCH_LINES or size + len(line) > bytes_max):
-            yield batch
-            batch, size = [], 0
-        batch.append((number, line))
-        size += len(line)
-    if batch:
-        yield batch
-
-
-def _lines_of(source: BinaryIO) -> Iterator[Numbered]:
-    """The lines of a file. One that is over the limit is cut where that shows, so that it is refused."""
-    number = 0
-    while line := source.readline(limits.LINE_BYTES_MAX + 2):
-        number += 1
-        yield number, line.removesuffix(b"\n")
-
-
-class _SpooledMarks:
-    """What marks stand for, in a temporary file that SQLite keeps and removes."""
-
-    def __init__(self) -> None:
-        self._db = sqlite3.connect("", isolation_level=None)
-        self._db.execute("CREATE TABLE mark (mark INTEGER PRIMARY KEY, data BLOB)")
-        self._db.execute("BEGIN")
-
-    def __enter__(self) -> _SpooledMarks:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
-
-    def put(self, mark: int, data: bytes | None) -> None:
-        self._db.execute("INSERT OR REPLACE INTO mark VALUES (?, ?)", (mark, data))
-
-    def file(self, mark: int) -> bytes | None:
-        row = self._db.execute("SELECT data FROM mark WHERE mark = ?", (mark,)).fetchone()
-        return None if row is None else row[0]
-
-    def is_commit(self, mark: int) -> bool:
-        return self._db.execute("SELECT 1 FROM mark WHERE mark = ? AND data IS NULL", (mark,)).fetchone() is not None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from memory_repository.core import limits
-from memory_repository.core.transfer.lines import NO_LINES, digest_after, encode
+from memory_repository.core.transfer.lines import NO_LINES, digest_after, encode, text_size
 from memory_repository.core.transfer.values import CommitLine, DeleteLine, EndLine, Header, Line, PutLine, RefLine
 from memory_repository.storage import commits, dropping, refs, timeline, versions
 from memory_repository.storage.commits import CommitRow
@@ -90,17 +90,18 @@ def order(repo: Repository, last: int | None = None) -> array[int]:
 
 
 def page(repo: Repository, among: array[int], at: Cursor | None, options: Options, bytes_max: int) -> ExportPage:
-    """The next lines, about `bytes_max` of them together and at least one. `among` is the `order` of the export."""
+    """The next lines: as many as fit `bytes_max` as JSON text, and at least one. `among` is the export's `order`."""
     spot = at or Cursor(among[-1])
     taken: list[bytes] = []
-    size, count, digest = 0, spot.lines, spot.digest
+    size = 0
     for line, position, after in _Export(repo, among, options).lines(at):
         text = encode(line)
+        size += text_size(text)
+        if taken and size > bytes_max:
+            return ExportPage(tuple(taken), spot, len(among))
         taken.append(text)
-        size, count, digest = size + len(text), count + 1, digest_after(digest, text)
-        if size >= bytes_max:
-            return ExportPage(tuple(taken), Cursor(spot.last, position, after, count, digest), len(among))
-    taken.append(encode(EndLine(count, digest)))
+        spot = Cursor(spot.last, position, after, spot.lines + 1, digest_after(spot.digest, text))
+    taken.append(encode(EndLine(spot.lines, spot.digest)))
     return ExportPage(tuple(taken), None, len(among))
 
 

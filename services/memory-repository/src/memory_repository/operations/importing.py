@@ -43,6 +43,7 @@ class Imported:
         next_line: the number of the line that comes next.
         digest: of all lines before it.
         commits, refs: how many are in.
+        ids_kept: whether the commits have the ids that the file says.
         repository: the agent's memory once the last line is in; None before.
     """
 
@@ -50,6 +51,7 @@ class Imported:
     digest: str
     commits: int
     refs: int
+    ids_kept: bool = False
     repository: Repository | None = None
 
 
@@ -123,7 +125,7 @@ def _check_free(db: Connection, tenant: str, agent: str, *, replace_blank: bool)
 
 
 def _imported(found: OpenImport, repository: Repository | None = None) -> Imported:
-    return Imported(found.lines + 1, found.digest, found.commits, found.refs, repository)
+    return Imported(found.lines + 1, found.digest, found.commits, found.refs, found.keyed, repository)
 
 
 class _Import:
@@ -286,10 +288,15 @@ class _Import:
             raise limits.invalid(f"{before.lines:,} lines came before the end; it says {line.lines:,}")
         if line.digest not in (None, before.digest):
             raise limits.invalid("the digest is not that of the lines before", "the file was changed or is mixed up")
-        main = refs.find(self._db, self._repo.id, "branch", MAIN)
+        main, branches = (
+            refs.find(self._db, self._repo.id, "branch", MAIN),
+            refs.every(self._db, self._repo.id, "branch"),
+        )
         if main is None:
             raise limits.invalid(f"the history has no branch {MAIN}", f"name one of its branches {MAIN}")
-        for branch in (main, *refs.every(self._db, self._repo.id, "branch")):
+        if len(branches) > limits.BRANCHES_MAX:
+            raise limits.too_large("the history", len(branches), limits.BRANCHES_MAX, "branches")
+        for branch in (main, *branches):
             imports.own_lines(self._repo, branch)
         self._ended = True
 

@@ -82,6 +82,12 @@ def find(db: Connection, commit_no: int) -> CommitRow | None:
     return None if row is None else _row(row)
 
 
+def first(db: Connection, repo_id: int) -> CommitRow:
+    """The first commit of a repository, which all others descend from."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM commits WHERE repo_id = ? AND generation = 1", (repo_id,)).fetchone()
+    return _row(row)
+
+
 def reachable(db: Connection, repo_id: int) -> array[int]:
     """Row numbers of all commits that a branch, tag or snapshot reaches, ascending: every commit after its parents,
     which were there when it was written. Eight bytes each. O(history)."""

@@ -53,6 +53,14 @@ from thymos.requests.memory.tracing import (
     ReadHistory,
     ReadMergeBase,
 )
+from thymos.requests.memory.transfer import (
+    AbandonImport,
+    ExportAnswer,
+    ExportHistory,
+    ImportAnswer,
+    ImportHistory,
+    ReadImport,
+)
 from thymos.requests.memory.transplanting import (
     CherryPick,
     Rebase,
@@ -78,6 +86,7 @@ from thymos.requests.memory.writing import (
 )
 
 __all__ = [
+    "AbandonImport",
     "Bisect",
     "BisectAnswer",
     "BlameAnswer",
@@ -94,10 +103,14 @@ __all__ = [
     "ConflictAnswer",
     "DiffAnswer",
     "DiffRefs",
+    "ExportAnswer",
+    "ExportHistory",
     "GetMemory",
     "HistoryAnswer",
     "HistoryEntry",
     "Hit",
+    "ImportAnswer",
+    "ImportHistory",
     "ListBranches",
     "ListMemories",
     "ListSnapshots",
@@ -115,6 +128,7 @@ __all__ = [
     "OpenWorktree",
     "ReadBlame",
     "ReadHistory",
+    "ReadImport",
     "ReadLog",
     "ReadMergeBase",
     "ReadReflog",

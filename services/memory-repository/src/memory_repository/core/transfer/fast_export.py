@@ -20,30 +20,37 @@ TAGGER: Final = "memory-repository"
 
 
 def fast_export(lines: Iterable[Line]) -> Iterator[bytes]:
-    """The stream, in pieces of about a commit's file each.
+    """The stream, in pieces: one for each line. Raises ValueError when the lines are not those of a whole history."""
+    stream = FastExport()
+    yield from (stream.told(line) for line in lines)
+    if not stream.is_done:
+        raise ValueError("the history breaks off")
 
-    Holds a number per commit, and of the refs nothing. The lines are those of a whole history, and every put has its
-    memory. Raises ValueError when they are not.
-    """
-    marks: dict[str, int] = {}
-    yield b"feature done\n"
-    for line in lines:
+
+class FastExport:
+    """A stream as its lines come. Holds a number per commit. Every put has to have its memory."""
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self._marks: dict[str, int] = {}
+
+    def told(self, line: Line) -> bytes:
+        """The piece of the stream that says what a line says. Raises ValueError for one that is out of order."""
         match line:
+            case Header():
+                return b"feature done\n"
             case CommitLine():
-                yield _commit(line, marks)
+                return _commit(line, self._marks)
             case PutLine():
                 data = file_of(line)
-                yield b"M 100644 inline %s\ndata %d\n%s\n" % (path_of(line.id).encode(), len(data), data)
+                return b"M 100644 inline %s\ndata %d\n%s\n" % (path_of(line.id).encode(), len(data), data)
             case DeleteLine():
-                yield b"D %s\n" % path_of(line.id).encode()
+                return b"D %s\n" % path_of(line.id).encode()
             case RefLine():
-                yield _ref(line, marks)
-            case Header():
-                pass
+                return _ref(line, self._marks)
             case EndLine():
-                yield b"done\n"
-                return
-    raise ValueError("the history breaks off")
+                self.is_done = True
+                return b"done\n"
 
 
 def _commit(line: CommitLine, marks: dict[str, int]) -> bytes:

@@ -67,6 +67,11 @@ def decode(line: bytes) -> Line:
     return read
 
 
+def text_size(line: bytes) -> int:
+    """The bytes that a line takes as a string within JSON, as a request or an answer holds it."""
+    return len(line) + line.count(b'"') + line.count(b"\\") + 3
+
+
 def at_line(number: int, refusal: Refusal) -> Refusal:
     """The same refusal, with the number of the line that it is about."""
     return Refusal(refusal.code, f"line {number:,}: {refusal.message}", refusal.hint)
