@@ -164,9 +164,7 @@ def test_a_redacted_memory_is_shown_as_such_and_comes_back_as_such(
     memory: MemoryRepository, git: GitCopy, copy: MemoryRepository
 ) -> None:
     base(memory)
-    memory._connection.execute(
-        "UPDATE version SET salt = NULL, content = NULL, kind = NULL, fields = NULL WHERE memory_id = 'hours'"
-    )
+    memory.redact("hours", reason="asked to")
     git.take_in(memory.export_git())
     shown = git.run("show", "main:memories/hours.md")
     assert shown.startswith("---\nredacted: ")

@@ -12,6 +12,7 @@ import pytest
 
 from memory_repository import Delete, Memory, MemoryRepository, Modify, Put, Strategy, wire
 from memory_repository.core import limits
+from memory_repository.core.retention import Retention
 from memory_repository.core.transfer.lines import NO_LINES, digest_after
 from memory_repository.library.sources import batches
 from memory_repository.operations import committing, exporting
@@ -67,13 +68,6 @@ def told(memory: MemoryRepository) -> MemoryRepository:
     return memory
 
 
-def erase(memory: MemoryRepository, memory_id: str) -> None:
-    """What redaction leaves of a memory."""
-    memory._connection.execute(
-        "UPDATE version SET salt = NULL, content = NULL, kind = NULL, fields = NULL WHERE memory_id = ?", (memory_id,)
-    )
-
-
 def test_with_the_key_every_commit_has_the_same_id_again(memory: MemoryRepository, empty: MemoryRepository) -> None:
     lines = list(told(memory).export_lines(with_key=True))
     done = empty.import_lines(BytesIO(b"".join(lines)))
@@ -114,7 +108,7 @@ def test_an_erased_memory_stays_erased_and_the_history_still_verifies(
     memory: MemoryRepository,
 ) -> None:
     told(memory)
-    erase(memory, "refunds")
+    memory.redact("refunds", reason="asked to")
     for with_key in (True, False):
         lines = b"".join(memory.export_lines(with_key=with_key))
         assert b"thirty" not in lines
@@ -123,6 +117,38 @@ def test_an_erased_memory_stays_erased_and_the_history_still_verifies(
             assert copy.get("refunds").memory.kind == "redacted"
             assert copy.verify().ok
             assert copy.verify().redacted == memory.verify().redacted > 0
+
+
+def test_a_history_that_lost_its_beginning_comes_in_as_what_is_left_of_it(
+    memory: MemoryRepository, empty: MemoryRepository
+) -> None:
+    told(memory)
+    memory.gc(Retention(commits_max=2, reflog_age=timedelta(0)))
+    kept = [row.id for row in memory.log()]
+    assert len(kept) < 7
+    empty.import_lines(BytesIO(b"".join(memory.export_lines())))
+    rows = empty.log()
+    assert [row.meta.get("original_commit") for row in rows] == [*kept, None]
+    for row, before in zip(rows, kept, strict=False):
+        assert empty.memories(row.id) == memory.memories(before)
+    assert empty.memories("v1.0") == memory.memories("v1.0")
+    assert empty.verify().ok
+    with MemoryRepository.open("sqlite://", agent="copy") as copy:
+        copy.import_git(BytesIO(b"".join(memory.export_git())))
+        assert copy.memories() == memory.memories()
+    with pytest.raises(Refusal, match="has dropped commits") as error:
+        list(memory.export_lines(with_key=True))
+    assert error.value.code is RefusalCode.REFUSED
+
+
+def test_what_was_dropped_of_deleted_branches_is_not_missed(memory: MemoryRepository, empty: MemoryRepository) -> None:
+    told(memory)
+    memory.create_branch("gone")
+    memory.commit([Put(Memory("x", "1"))], branch="gone")
+    memory.delete_branch("gone", force=True)
+    assert memory.gc(Retention(reflog_age=timedelta(0))).commits == 1
+    empty.import_lines(BytesIO(b"".join(memory.export_lines(with_key=True))))
+    assert [row.id for row in empty.log()] == [row.id for row in memory.log()]
 
 
 def test_an_import_works_on_every_engine(memory: MemoryRepository, empty: MemoryRepository) -> None:

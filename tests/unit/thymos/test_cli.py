@@ -206,7 +206,8 @@ def test_short_names_stand_for_events() -> None:
         "experiment.started", "experiment.running", "experiment.decided", "experiment.closed"
     }  # fmt: skip
     assert event_names(["worktree.failed"]) == {"worktree.failed"}
-    assert {"branch.created", "commit.created", "snapshot.created"} == event_names(["created"])
+    created = {"branch.created", "commit.created", "snapshot.created", "tag.created"}
+    assert created == event_names(["created"])
     assert event_names([]) == frozenset()
 
 

@@ -3,6 +3,9 @@
 Commits never change, so that an export need not hold a transaction: what is exported is fixed when it begins, and
 each page is read as of its own moment. Commits that come meanwhile are left out. A ref that moves meanwhile is written
 where it stood in what is exported, by the way of first parents.
+
+Where the retention has dropped commits, the ids of those that are left cannot be recomputed from what is left. Then the
+file is not hashed: its commits say which ids they had, and an empty first commit stands below the oldest ones.
 """
 
 from __future__ import annotations
@@ -18,14 +21,26 @@ from typing import Final
 
 from memory_repository.core import limits
 from memory_repository.core.transfer.lines import NO_LINES, digest_after, encode, text_size
-from memory_repository.core.transfer.values import CommitLine, DeleteLine, EndLine, Header, Line, PutLine, RefLine
+from memory_repository.core.transfer.values import (
+    INITIAL,
+    ORIGINAL,
+    CommitLine,
+    DeleteLine,
+    EndLine,
+    Header,
+    Line,
+    PutLine,
+    RefLine,
+)
 from memory_repository.storage import commits, dropping, refs, timeline, versions
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.refs import Ref, RefType
-from memory_repository.storage.store import Repository
+from memory_repository.storage.store import INITIAL_AUTHOR, Repository
 from memory_repository.storage.timeline import Slot
 from thymos.errors import Refusal, RefusalCode
 
+BEGINNING: Final = "beginning"
+"""The label of the first commit of a history that has lost its own."""
 REF_TYPES: Final[tuple[RefType, ...]] = ("branch", "snapshot", "tag")
 
 
@@ -81,10 +96,6 @@ class ExportPage:
 
 def order(repo: Repository, last: int | None = None) -> array[int]:
     """The commits of an export, in order: all that are reachable, or those up to commit number `last`. O(history)."""
-    if dropping.find_attic(repo.db, repo.id) is not None:
-        # A first commit is empty in a file: what the oldest commit left holds would have no place there.
-        hint = "back up the store, or read `list` at a commit"
-        raise Refusal(RefusalCode.REFUSED, "the beginning of the history was dropped by the retention", hint)
     reached = commits.reachable(repo.db, repo.id)
     return reached if last is None else reached[: bisect_left(reached, last + 1)]
 
@@ -97,7 +108,8 @@ def page(repo: Repository, among: array[int], at: Cursor | None, options: Option
     for line, position, after in _Export(repo, among, options).lines(at):
         text = encode(line)
         size += text_size(text)
-        if taken and size > bytes_max:
+        # The lines before the first change are small, and always on the first page.
+        if taken and size > bytes_max and spot.lines > 1:
             return ExportPage(tuple(taken), spot, len(among))
         taken.append(text)
         spot = Cursor(spot.last, position, after, spot.lines + 1, digest_after(spot.digest, text))
@@ -114,10 +126,16 @@ class _Export:
         self._repo = repo
         self._among = among
         self._options = options
+        self._complete = all(self._position(cut) is None for cut in dropping.cut_commits(repo.db, repo.id))
+        if options.with_key and not self._complete:
+            message = "the retention has dropped commits, so that no import could give the others the same ids"
+            raise Refusal(RefusalCode.REFUSED, message, "export without the key, or back up the store")
 
     def lines(self, at: Cursor | None) -> Iterator[Spotted]:
         if at is None:
             yield self._header(), 0, None
+            if not self._complete:
+                yield self._beginning(), 0, None
         position, after = (0, None) if at is None else (at.position, at.after)
         while position < len(self._among):
             commit = self._commit(self._among[position])
@@ -127,7 +145,12 @@ class _Export:
 
     def _header(self) -> Header:
         key = self._repo.key if self._options.with_key else None
-        return Header(self._repo.tenant, self._repo.agent, hashed=True, key=key, commits=len(self._among))
+        whose = self._repo.tenant, self._repo.agent
+        return Header(*whose, hashed=self._complete, key=key, commits=len(self._among))
+
+    def _beginning(self) -> CommitLine:
+        oldest = self._commit(self._among[0])
+        return CommitLine(BEGINNING, (), INITIAL_AUTHOR, oldest.at, "older commits were dropped", INITIAL)
 
     def _commit(self, number: int) -> CommitRow:
         commit = commits.find(self._repo.db, number)
@@ -140,10 +163,13 @@ class _Export:
         above = commits.parents_of(db, commit.no)
         if after is None:
             yield self._described(commit, above), position, ""
+        view = timeline.view_of(db, commit.place)
         if not above:
+            for memory_id, version, writer in timeline.listed(db, view, after or ""):
+                slot = Slot(version, "", 0, writer)
+                yield self._change(memory_id, slot, commit.no, position), position, memory_id
             return
         before = timeline.view_of(db, self._commit(above[0]).place)
-        view = timeline.view_of(db, commit.place)
         for memory_id in sorted(set(timeline.entries_between(db, before, view))):
             if after and memory_id <= after:
                 continue
@@ -152,14 +178,19 @@ class _Export:
                 yield self._change(memory_id, new, commit.no, position), position, memory_id
 
     def _described(self, commit: CommitRow, parents: list[int]) -> CommitLine:
+        above, kind, meta = tuple(commits.ids_of(self._repo.db, parents)), commit.kind, commit.meta
+        if not self._complete:
+            above = above or (BEGINNING,)
+            kind = "commit" if kind == INITIAL else kind
+            meta = {ORIGINAL: commit.id, **meta}
         return CommitLine(
             label=commit.id,
-            parents=tuple(commits.ids_of(self._repo.db, parents)),
+            parents=above,
             author=commit.author,
             at=commit.at,
             message=commit.message,
-            kind=commit.kind,
-            meta=commit.meta,
+            kind=kind,
+            meta=meta,
             state=commit.state_id,
         )
 
@@ -176,7 +207,8 @@ class _Export:
             return PutLine(memory_id, digest, writer=writer)
         return PutLine(memory_id, digest, memory, salt, writer=writer)
 
-    def _position(self, commit_no: int, end: int) -> int | None:
+    def _position(self, commit_no: int, end: int | None = None) -> int | None:
+        end = len(self._among) if end is None else end
         found = bisect_left(self._among, commit_no, 0, end)
         return found if found < end and self._among[found] == commit_no else None
 
@@ -191,7 +223,7 @@ class _Export:
     def _exported(self, ref: Ref) -> int | None:
         """The newest commit of a ref that is in the export."""
         number = ref.commit_no
-        while self._position(number, len(self._among)) is None:
+        while self._position(number) is None:
             above = commits.parents_of(self._repo.db, number)
             if not above:
                 return None

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from memory_repository.core import limits
 from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp
-from memory_repository.core.transfer.values import CommitLine
+from memory_repository.core.transfer.values import ORIGINAL, CommitLine
 from memory_repository.operations.committing import checked_draft
 from memory_repository.storage import commits, imports, timeline
 from memory_repository.storage.commits import CommitRow, Draft
 from memory_repository.storage.imports import OWNER, OpenImport, StagedChange
 from memory_repository.storage.store import Repository
 from memory_repository.storage.timeline import Differing, Slot, View
-
-INITIAL: Final = "initial"
-"""The kind of a first commit."""
-ORIGINAL: Final = "original_commit"
-"""Where a commit whose id could not stay says, in `meta`, which one it had first."""
 
 
 def write(file: OpenImport, line: CommitLine, parent_nos: Sequence[int]) -> CommitRow:

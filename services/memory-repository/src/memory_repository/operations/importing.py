@@ -23,8 +23,8 @@ from memory_repository.core.commit_id import (
     version_hash,
 )
 from memory_repository.core.transfer.lines import NO_LINES, at_line, decode, digest_after, encode
-from memory_repository.core.transfer.values import CommitLine, DeleteLine, EndLine, Header, PutLine, RefLine
-from memory_repository.operations.imported_commit import INITIAL, write
+from memory_repository.core.transfer.values import INITIAL, CommitLine, DeleteLine, EndLine, Header, PutLine, RefLine
+from memory_repository.operations.imported_commit import write
 from memory_repository.storage import commits, imports, refs, store, versions
 from memory_repository.storage.imports import OpenImport
 from memory_repository.storage.refs import RefType

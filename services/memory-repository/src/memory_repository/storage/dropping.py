@@ -18,6 +18,15 @@ def find_attic(db: Connection, repo_id: int) -> int | None:
     return None if row is None else int(row[0])
 
 
+def cut_commits(db: Connection, repo_id: int) -> list[int]:
+    """Row numbers of the commits that have lost a parent."""
+    rows = db.execute(
+        "SELECT DISTINCT p.commit_no FROM cut_parent p JOIN commits c ON c.commit_no = p.commit_no WHERE c.repo_id = ?",
+        (repo_id,),
+    )
+    return [number for (number,) in rows.fetchall()]
+
+
 def _attic(db: Connection, repo_id: int) -> int:
     found = find_attic(db, repo_id)
     if found is not None:

@@ -17,14 +17,22 @@ from memory_repository.core.transfer.files import put_of
 from memory_repository.core.transfer.lines import at_line
 from memory_repository.core.transfer.messages import Said
 from memory_repository.core.transfer.paths import memory_id_of, named_by
-from memory_repository.core.transfer.values import CommitLine, DeleteLine, EndLine, Header, Line, RefLine
+from memory_repository.core.transfer.values import (
+    INITIAL,
+    ORIGINAL,
+    CommitLine,
+    DeleteLine,
+    EndLine,
+    Header,
+    Line,
+    RefLine,
+)
 from thymos.errors import Refusal
 
 COMMAND_BYTES_MAX: Final = 16 * 1024
 """One line of the stream that is not data."""
 BEGINNING: Final = "beginning"
 """The label of the empty first commit that a history from git gets; no mark is called so."""
-INITIAL: Final = "initial"
 
 _DATA = re.compile(r"data (\d{1,12})")
 _MARK = re.compile(r":([1-9]\d{0,17})")
@@ -221,7 +229,7 @@ class _Stream:
         meta = messages.meta_of(said.trailers)
         original = said.trailers.get("Commit")
         if original is not None:
-            meta.setdefault("original_commit", original)
+            meta.setdefault(ORIGINAL, original)
         first = self._commits == 1
         if not parents and not (first and kind == INITIAL):
             if first:

@@ -16,6 +16,10 @@ from memory_repository.core.memory import Memory
 
 FORMAT = "thymos.memory"
 FORMAT_VERSION = 1
+INITIAL = "initial"
+"""The kind of a first commit."""
+ORIGINAL = "original_commit"
+"""Where a commit whose id could not stay says, in `meta`, which one it had first."""
 
 
 @dataclass(frozen=True, slots=True)
