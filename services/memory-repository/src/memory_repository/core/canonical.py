@@ -13,9 +13,7 @@ from typing import Any
 
 def canonical_json(value: Any) -> bytes:
     """The canonical encoding of a JSON value. Raises ValueError for NaN and infinities."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=_mapping
-    ).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def same_json(one: Any, other: Any) -> bool:
@@ -27,3 +25,6 @@ def _mapping(value: Any) -> Any:
     if hasattr(value, "keys"):
         return {key: value[key] for key in value.keys()}  # noqa: SIM118  (a Mapping that is not a dict)
     raise ValueError(f"a {type(value).__name__} is not JSON")
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=_mapping)

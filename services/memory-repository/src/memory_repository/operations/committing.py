@@ -85,12 +85,15 @@ def commit(
     limits.check_changes_count(len(changes))
     wanted = applied(repo, timeline.view_of(repo.db, base.place), changes)
     draft = checked_draft(branch, author, message, now, "commit", meta)
-    return land(repo, ref, base, wanted, draft)
+    return land(repo, ref, base, wanted, draft, head)
 
 
-def land(repo: Repository, ref: Ref, base: CommitRow, wanted: Wanted, draft: Draft) -> Committed:
-    """Bring changes made against `base` onto a branch, rebasing them if it has moved on. Raises as `commit`."""
-    head = commits.by_no(repo.db, ref.commit_no)
+def land(
+    repo: Repository, ref: Ref, base: CommitRow, wanted: Wanted, draft: Draft, head: CommitRow | None = None
+) -> Committed:
+    """Bring changes made against `base` onto a branch, rebasing them if it has moved on. `head` is the branch's, if
+    the caller has read it. Raises as `commit`."""
+    head = head or commits.by_no(repo.db, ref.commit_no)
     if base.no != head.no:
         wanted = _rebased(repo, ref.name, base, head, wanted)
     delta = delta_to(repo, timeline.view_of(repo.db, head.place), wanted)
@@ -98,7 +101,17 @@ def land(repo: Repository, ref: Ref, base: CommitRow, wanted: Wanted, draft: Dra
     if not delta:
         return Committed(ref.name, head, head, rebased)
     row = commits.write_commit(repo.db, repo.id, draft, [head], delta)
-    refs.move(repo.db, repo.id, ref, row, actor=draft.author, now=draft.at, operation="commit", reason=draft.message)
+    refs.move(
+        repo.db,
+        repo.id,
+        ref,
+        row,
+        actor=draft.author,
+        now=draft.at,
+        operation="commit",
+        reason=draft.message,
+        on_top=True,
+    )
     return Committed(ref.name, row, head, rebased)
 
 
@@ -132,7 +145,7 @@ def rollback(
     if not delta:
         return Committed(branch, head, head)
     row = commits.write_commit(repo.db, repo.id, draft, [head], delta)
-    refs.move(repo.db, repo.id, ref, row, actor=author, now=now, operation="rollback", reason=reason)
+    refs.move(repo.db, repo.id, ref, row, actor=author, now=now, operation="rollback", reason=reason, on_top=True)
     return Committed(branch, row, head)
 
 
@@ -141,35 +154,48 @@ def applied(
 ) -> dict[str, Memory | None]:
     """What the changes make of the memories of a view (over `staged` versions), one after the other. Raises Refusal."""
     changed_ids(changes)
+    first = {change.id: change for change in reversed(changes)}
+    # A put does not care what was there; the others do.
+    current = _current(
+        repo, view, [name for name, change in first.items() if not isinstance(change, Put)], staged or {}
+    )
     wanted: dict[str, Memory | None] = {}
     for change in changes:
-        current = wanted.get(change.id)
-        # A put does not care what was there; the others do.
-        if change.id not in wanted and not isinstance(change, Put):
-            if staged is not None and change.id in staged:
-                version = staged[change.id]
-            else:
-                version = timeline.visible_version(repo.db, view, change.id)
-            current = None if version is None else versions.load_memory(repo.db, version)
-        wanted[change.id] = apply_change(change, current)
+        before = wanted[change.id] if change.id in wanted else current.get(change.id)
+        wanted[change.id] = apply_change(change, before)
     return wanted
+
+
+def _current(
+    repo: Repository, view: View, memory_ids: Sequence[str], staged: Mapping[str, int | None]
+) -> dict[str, Memory]:
+    """What memories are now: as staged, else as the view sees them."""
+    seen = timeline.visible_many(repo.db, view, [name for name in memory_ids if name not in staged])
+    rows = {name: slot.version for name, slot in seen.items()}
+    rows |= {name: version for name in memory_ids if (version := staged.get(name)) is not None}
+    memories = versions.load_memories(repo.db, rows.values())
+    return {name: memories[version] for name, version in rows.items()}
 
 
 def delta_to(repo: Repository, view: View, wanted: Wanted) -> Differing:
     """The versions before and after, of those memories that are not yet as wanted. Stores the new versions."""
-    delta: Differing = {}
-    for memory_id, memory in sorted(wanted.items()):
-        old = timeline.visible(repo.db, view, memory_id)
-        new = None if memory is None else new_slot(repo, memory)
-        if (old and old.version) != (new and new.version):
-            delta[memory_id] = (old, new)
-    return delta
+    names = sorted(wanted)
+    news = new_slots(repo, [memory for name in names if (memory := wanted[name]) is not None])
+    return timeline.changed(names, timeline.visible_many(repo.db, view, names), news)
 
 
 def new_slot(repo: Repository, memory: Memory) -> Slot:
     """Store a memory's version for the commit being made."""
-    stored = versions.store_version(repo.db, repo.id, repo.key, memory)
-    return Slot(stored.version, stored.hash, stored.words, commit_no=0)
+    return new_slots(repo, [memory])[memory.id]
+
+
+def new_slots(repo: Repository, memories: Sequence[Memory]) -> dict[str, Slot]:
+    """Store the versions of memories for the commit being made, by the memories' ids."""
+    stored = versions.store_versions(repo.db, repo.id, repo.key, memories)
+    return {
+        memory.id: Slot(version.version, version.hash, version.words, commit_no=0)
+        for memory, version in zip(memories, stored, strict=True)
+    }
 
 
 def checked_draft(
@@ -191,15 +217,13 @@ def _rebased(repo: Repository, branch: str, base: CommitRow, head: CommitRow, wa
         hint = "read the branch again and commit against its head"
         raise Refusal(RefusalCode.CONFLICT, f"{base.id[:12]} is not in the history of {branch}", hint)
     before, after = (timeline.view_of(repo.db, commit.place) for commit in (base, head))
-    rebased: dict[str, Memory | None] = {}
+    moved = timeline.difference(repo.db, before, after, wanted)
+    sides = versions.load_memories(repo.db, timeline.rows_in(moved))
+    rebased = dict(wanted)
     conflicts: list[Conflict] = []
-    for memory_id, memory in wanted.items():
-        old, current = (timeline.visible(repo.db, view, memory_id) for view in (before, after))
-        if (old and old.version) == (current and current.version):
-            rebased[memory_id] = memory
-            continue
-        was, now = reading.slot_memory(repo.db, old), reading.slot_memory(repo.db, current)
-        merged = merge_memory(memory_id, was, ours=now, theirs=memory)
+    for memory_id in [name for name in wanted if name in moved]:
+        was, now = (None if slot is None else sides[slot.version] for slot in moved[memory_id])
+        merged = merge_memory(memory_id, was, ours=now, theirs=wanted[memory_id])
         conflicts += merged.conflicts
         rebased[memory_id] = merged.value if merged.value is None else merged.value.checked()
     if conflicts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +11,7 @@ from memory_repository.core import limits
 from memory_repository.core.memory import Memory
 from memory_repository.core.merge import UNKNOWN, Base, Conflict, Strategy, merge_bases_of, merge_memory
 from memory_repository.operations import reading
-from memory_repository.operations.committing import checked_draft, new_slot
+from memory_repository.operations.committing import checked_draft, new_slots
 from memory_repository.storage import commits, refs, timeline, versions
 from memory_repository.storage.commits import CommitRow, Draft
 from memory_repository.storage.store import Repository
@@ -97,7 +97,7 @@ def merge(
     facts = {"strategy": str(strategy), "source": source, "conflicts": len(plan.conflicts), **(meta or {})}
     draft = checked_draft(target, author, message or f"merge {source} into {target}"[:500], now, "merge", facts)
     row = _write(repo, draft, ours, theirs, plan)
-    refs.move(repo.db, repo.id, ref, row, actor=author, now=now, operation="merge", reason=draft.message)
+    refs.move(repo.db, repo.id, ref, row, actor=author, now=now, operation="merge", reason=draft.message, on_top=True)
     return Merge(theirs, ours, row, base_ids, len(plan.on_ours), tuple(plan.conflicts))
 
 
@@ -130,14 +130,34 @@ def _plan(
     ours_view, theirs_view = (timeline.view_of(repo.db, side.place) for side in (ours, theirs))
     between = timeline.entries_between(repo.db, ours_view, theirs_view)
     plan = _Plan(gap=len(between))
-    base_of = _Bases(repo)
-    for memory_id, (our, their) in timeline.difference(repo.db, ours_view, theirs_view, between).items():
-        same = base_of.side(tuple(bases), memory_id, our, their)
-        if same is not None:
+    base_of = _Bases(repo, bases)
+    differing = timeline.difference(repo.db, ours_view, theirs_view, between)
+    base_of.look_up(differing)
+    both: Differing = {}
+    for memory_id, (our, their) in differing.items():
+        same = base_of.side(memory_id, our, their)
+        if same is None:
+            both[memory_id] = (our, their)
+        else:
             plan.add(memory_id, our, their, their if same == "ours" else our)
-            continue
-        sides = reading.slot_memory(repo.db, our), reading.slot_memory(repo.db, their)
-        merged = merge_memory(memory_id, base_of.value(tuple(bases), memory_id), *sides, strategy.favour)
+    _merge_contents(repo, plan, both, base_of, strategy, resolutions)
+    return plan
+
+
+def _merge_contents(
+    repo: Repository,
+    plan: _Plan,
+    both: Differing,
+    base_of: _Bases,
+    strategy: Strategy,
+    resolutions: Mapping[str, Memory | None],
+) -> None:
+    """Merge the memories that both sides changed."""
+    held = versions.load_memories(repo.db, timeline.rows_in(both))
+    new: dict[str, Memory] = {}
+    for memory_id, (our, their) in both.items():
+        sides = [None if slot is None else held[slot.version] for slot in (our, their)]
+        merged = merge_memory(memory_id, base_of.value(memory_id), sides[0], sides[1], strategy.favour)
         value = merged.value
         if merged.conflicts:
             plan.conflicts += merged.conflicts
@@ -146,26 +166,20 @@ def _plan(
             elif strategy.favour is None:
                 plan.open = True
                 continue
-        plan.add(memory_id, our, their, _slot(repo, memory_id, value, (our, their), sides))
-    return plan
+        # A side's own version where it is the same, so that its writer stays known.
+        same = [slot for slot, side in zip((our, their), sides, strict=True) if value and value.same_as(side)]
+        if value is None or same:
+            plan.add(memory_id, our, their, same[0] if same else None)
+        else:
+            new[memory_id] = _checked(memory_id, value)
+    for memory_id, slot in new_slots(repo, list(new.values())).items():
+        plan.add(memory_id, *both[memory_id], slot)
 
 
-def _slot(
-    repo: Repository,
-    memory_id: str,
-    value: Memory | None,
-    slots: tuple[Slot | None, Slot | None],
-    sides: tuple[Memory | None, Memory | None],
-) -> Slot | None:
-    """The merged memory's version: a side's own where it is the same, so that its writer stays known."""
-    if value is None:
-        return None
-    for slot, side in zip(slots, sides, strict=True):
-        if value.same_as(side):
-            return slot
+def _checked(memory_id: str, value: Memory) -> Memory:
     if value.id != memory_id:
         raise limits.invalid(f"the resolution of {memory_id} has another id: {value.id}")
-    return new_slot(repo, value.checked())
+    return value.checked()
 
 
 def _write(repo: Repository, draft: Draft, ours: CommitRow, theirs: CommitRow, plan: _Plan) -> CommitRow:
@@ -185,30 +199,42 @@ def _write(repo: Repository, draft: Draft, ours: CommitRow, theirs: CommitRow, p
 class _Bases:
     """Memories at the merge base, or at the virtual base that several merge bases make together."""
 
-    def __init__(self, repo: Repository) -> None:
+    def __init__(self, repo: Repository, bases: Sequence[int]) -> None:
         self._repo = repo
+        self._bases = tuple(bases)
         self._views: dict[int, View] = {}
         self._inner: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._looked_up: frozenset[str] = frozenset()
+        self._slots: dict[int, dict[str, Slot]] = {}
 
-    def side(self, bases: tuple[int, ...], memory_id: str, ours: Slot | None, theirs: Slot | None) -> str | None:
+    def look_up(self, memory_ids: Iterable[str]) -> None:
+        """Read what the bases hold of memories, at once."""
+        self._looked_up = frozenset(memory_ids)
+        for base in self._bases:
+            self._slots[base] = timeline.visible_many(self._repo.db, self._view(base), sorted(self._looked_up))
+
+    def side(self, memory_id: str, ours: Slot | None, theirs: Slot | None) -> str | None:
         """The side that is as it was at the only base, by version alone; None when content must be looked at."""
-        if len(bases) != 1:
+        if len(self._bases) != 1:
             return None
-        slot = self._slot(bases[0], memory_id)
+        slot = self._slot(self._bases[0], memory_id)
         version = slot and slot.version
         if version == (ours and ours.version):
             return "ours"
         return "theirs" if version == (theirs and theirs.version) else None
 
-    def value(self, bases: tuple[int, ...], memory_id: str, depth: int = 0) -> Base:
+    def value(self, memory_id: str) -> Base:
         """The memory at the base. Of several bases, the merge of them over their own bases, one after the other."""
+        return self._value(self._bases, memory_id, 0)
+
+    def _value(self, bases: tuple[int, ...], memory_id: str, depth: int) -> Base:
         if depth > NESTED_BASES_MAX:
             return UNKNOWN
         first, *others = bases
         value: Base = self._memory(first, memory_id)
         for other in others:
             next_value = self._memory(other, memory_id)
-            inner = self.value(self._inner_bases(first, other), memory_id, depth + 1)
+            inner = self._value(self._inner_bases(first, other), memory_id, depth + 1)
             value = merge_bases_of(memory_id, inner, value, next_value)
         return value
 
@@ -217,11 +243,16 @@ class _Bases:
         return None if slot is None else versions.load_memory(self._repo.db, slot.version)
 
     def _slot(self, commit_no: int, memory_id: str) -> Slot | None:
+        if commit_no in self._slots and memory_id in self._looked_up:
+            return self._slots[commit_no].get(memory_id)
+        return timeline.visible(self._repo.db, self._view(commit_no), memory_id)
+
+    def _view(self, commit_no: int) -> View:
         view = self._views.get(commit_no)
         if view is None:
             place = commits.by_no(self._repo.db, commit_no).place
             view = self._views[commit_no] = timeline.view_of(self._repo.db, place)
-        return timeline.visible(self._repo.db, view, memory_id)
+        return view
 
     def _inner_bases(self, one: int, other: int) -> tuple[int, ...]:
         found = self._inner.get((one, other))

@@ -58,10 +58,11 @@ def get(repo: Repository, memory_id: str, ref: str = MAIN) -> Found:
     """One memory as it is at `ref`. Raises Refusal (not_found, invalid)."""
     limits.check_memory_id(memory_id)
     commit = repo.resolve(ref)
-    slot = timeline.visible(repo.db, timeline.view_of(repo.db, commit.place), memory_id)
-    if slot is None:
+    found = timeline.read(repo.db, timeline.view_of(repo.db, commit.place), memory_id)
+    if found is None:
         raise Refusal(RefusalCode.NOT_FOUND, f"there is no memory {memory_id} at {ref}")
-    return Found(versions.load_memory(repo.db, slot.version), *commits.ids_of(repo.db, [slot.commit_no]))
+    _, writer, *columns = found
+    return Found(versions.memory_of(memory_id, *columns), writer)
 
 
 def page(repo: Repository, ref: str = MAIN, limit: int = 100, after: str = "") -> Page:
@@ -70,18 +71,20 @@ def page(repo: Repository, ref: str = MAIN, limit: int = 100, after: str = "") -
     commit = repo.resolve(ref)
     view = timeline.view_of(repo.db, commit.place)
     listed = list(islice(timeline.listed(repo.db, view, after), limit + 1))
-    found = tuple(
-        Found(versions.load_memory(repo.db, version), *commits.ids_of(repo.db, [writer]))
-        for _, version, writer in listed[:limit]
-    )
-    return Page(commit, found, listed[limit - 1][0] if len(listed) > limit else None)
+    shown = listed[:limit]
+    held = versions.load_memories(repo.db, (version for _, version, _ in shown))
+    writers = commits.ids_of(repo.db, (writer for _, _, writer in shown))
+    found = tuple(Found(held[version], writer) for (_, version, _), writer in zip(shown, writers, strict=True))
+    return Page(commit, found, shown[-1][0] if len(listed) > limit else None)
 
 
 def memories(repo: Repository, ref: str = MAIN) -> list[Memory]:
     """All memories at `ref`, by id. Raises Refusal."""
     commit = repo.resolve(ref)
     view = timeline.view_of(repo.db, commit.place)
-    return [versions.load_memory(repo.db, version) for _, version, _ in timeline.listed(repo.db, view)]
+    listed = [version for _, version, _ in timeline.listed(repo.db, view)]
+    held = versions.load_memories(repo.db, listed)
+    return [held[version] for version in listed]
 
 
 def branches(repo: Repository) -> list[Branch]:
@@ -208,9 +211,11 @@ def slot_memory(db: Connection, slot: Slot | None) -> Memory | None:
 def _differences(repo: Repository, a: CommitRow, b: CommitRow, limit: int) -> Differences:
     limits.check_page(limit)
     found = differing(repo, a, b)
+    shown = dict(islice(found.items(), limit))
+    held = versions.load_memories(repo.db, timeline.rows_in(shown))
     changes = tuple(
-        Difference(memory_id, slot_memory(repo.db, old), slot_memory(repo.db, new))
-        for memory_id, (old, new) in islice(found.items(), limit)
+        Difference(memory_id, *(None if slot is None else held[slot.version] for slot in slots))
+        for memory_id, slots in shown.items()
     )
     return Differences(a, b, changes, len(found))
 

@@ -12,7 +12,7 @@ from typing import Any
 from memory_repository.core import fingerprint
 from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp
-from memory_repository.storage import states, timeline
+from memory_repository.storage import batches, states, timeline
 from memory_repository.storage.timeline import Place, Slot
 from thymos.database import Connection
 
@@ -20,6 +20,7 @@ _COLUMNS = (
     "commit_no, commit_id, line_id, seq, generation, delta, state_id, author, at, message, kind, meta, changes,"
     " memories, words"
 )
+_OF_REF = ", ".join(f"c.{column.strip()}" for column in _COLUMNS.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,16 @@ def first(db: Connection, repo_id: int) -> CommitRow:
     """The first commit of a repository, which all others descend from."""
     row = db.execute(f"SELECT {_COLUMNS} FROM commits WHERE repo_id = ? AND generation = 1", (repo_id,)).fetchone()
     return _row(row)
+
+
+def named(db: Connection, repo_id: int, name: str) -> dict[str, CommitRow]:
+    """The commits that a name stands for, by the type of the ref: "branch", "tag", "snapshot"."""
+    rows = db.execute(
+        f"SELECT r.type, {_OF_REF} FROM ref r JOIN commits c ON c.commit_no = r.commit_no"
+        " WHERE r.repo_id = ? AND r.type IN ('branch', 'tag', 'snapshot') AND r.name = ?",
+        (repo_id, name),
+    )
+    return {type_: _row(row) for type_, *row in rows.fetchall()}
 
 
 def reachable(db: Connection, repo_id: int) -> array[int]:
@@ -158,11 +169,14 @@ def generation_of(db: Connection, commit_no: int) -> int:
 
 
 def ids_of(db: Connection, commit_nos: Iterable[int]) -> list[str]:
-    """The ids of commits."""
-    return [
-        db.execute("SELECT commit_id FROM commits WHERE commit_no = ?", (number,)).fetchone()[0]
-        for number in commit_nos
-    ]
+    """The ids of commits, in their order."""
+    numbers = list(commit_nos)
+    ids = dict(
+        batches.select(
+            db, "SELECT commit_no, commit_id FROM commits WHERE commit_no IN ({items})", list(dict.fromkeys(numbers))
+        )
+    )
+    return [ids[number] for number in numbers]
 
 
 def write_initial(db: Connection, repo_id: int, draft: Draft) -> CommitRow:
@@ -258,13 +272,13 @@ def _insert(
     counts: _Counts,
 ) -> CommitRow:
     generation = 1 + max((parent.generation for parent in parents), default=0)
-    meta = canonical_json(header.meta).decode()
+    identity, meta = commit_id(header), canonical_json(header.meta).decode()
     (commit_no,) = db.execute(
         "INSERT INTO commits (repo_id, commit_id, line_id, seq, generation, delta, state, state_id,"
         " author, at, message, kind, meta, changes, memories, words)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING commit_no",
         (
-            *(repo_id, commit_id(header), place.line, place.seq, generation, header.delta, state, header.state_id),
+            *(repo_id, identity, place.line, place.seq, generation, header.delta, state, header.state_id),
             *(header.author, header.at, header.message, header.kind, meta),
             *(counts.changes, counts.memories, counts.words),
         ),
@@ -273,7 +287,22 @@ def _insert(
         "INSERT INTO commit_parent (commit_no, position, parent_no) VALUES (?, ?, ?)",
         [(commit_no, position, parent.no) for position, parent in enumerate(parents)],
     )
-    return by_no(db, commit_no)
+    return CommitRow(
+        no=commit_no,
+        id=identity,
+        place=place,
+        generation=generation,
+        delta=header.delta,
+        state_id=header.state_id,
+        author=header.author,
+        at=datetime.fromisoformat(header.at),
+        message=header.message,
+        kind=header.kind,
+        meta=json.loads(meta),
+        changes=counts.changes,
+        memories=counts.memories,
+        words=counts.words,
+    )
 
 
 def _row(row: Sequence[Any]) -> CommitRow:
@@ -289,7 +318,7 @@ def _row(row: Sequence[Any]) -> CommitRow:
         at=datetime.fromisoformat(at),
         message=message,
         kind=kind,
-        meta=json.loads(meta),
+        meta={} if meta == "{}" else json.loads(meta),
         changes=counts[0],
         memories=counts[1],
         words=counts[2],

@@ -107,8 +107,12 @@ def move(
     now: datetime,
     operation: str,
     reason: str = "",
+    on_top: bool = False,
 ) -> None:
-    """Move a branch on from where the caller has seen it. Raises Refusal (conflict) when it has moved since."""
+    """Move a branch on from where the caller has seen it, `on_top` if the commit is a child of the one seen there.
+
+    Raises Refusal (conflict) when it has moved since.
+    """
     moved = db.execute(
         "UPDATE ref SET commit_no = ?, revision = revision + 1"
         " WHERE repo_id = ? AND type = ? AND name = ? AND revision = ?",
@@ -116,7 +120,7 @@ def move(
     )
     if moved.rowcount != 1:
         raise Refusal(RefusalCode.CONFLICT, f"{seen.name} has moved meanwhile", "read it again and try again")
-    if commit.no != seen.commit_no and seen.commit_no not in commits.parents_of(db, commit.no):
+    if not on_top and commit.no != seen.commit_no and seen.commit_no not in commits.parents_of(db, commit.no):
         pins.note_left(db, repo_id, seen.commit_no, now)
     reflog.note(db, repo_id, seen.type, seen.name, now, actor, operation, seen.commit_no, commit.no, reason)
 
@@ -188,20 +192,19 @@ def _at_moment(db: Connection, repo_id: int, name: str, moment: revisions.Moment
 
 
 def _named(db: Connection, repo_id: int, name: str) -> CommitRow:
-    types: tuple[RefType, ...] = ("branch", "tag", "snapshot")
-    for type_ in types:
-        ref = find(db, repo_id, type_, name)
-        if ref is not None:
-            return commits.by_no(db, ref.commit_no)
+    found = commits.named(db, repo_id, name)
+    for type_ in ("branch", "tag", "snapshot"):
+        if type_ in found:
+            return found[type_]
     if _HEX.fullmatch(name):
-        found = commits.by_prefix(db, repo_id, name)
-        if len(found) > 1:
+        begun = commits.by_prefix(db, repo_id, name)
+        if len(begun) > 1:
             raise limits.invalid(f"more than one commit begins with {name}", "give more of it")
-        if found and commits.is_header(db, repo_id, found[0]):
+        if begun and commits.is_header(db, repo_id, begun[0]):
             hint = "of what it wrote, what is still visible can be read at later commits"
             raise Refusal(RefusalCode.NOT_FOUND, f"{name} is older than what the retention keeps", hint)
-        if found:
-            return found[0]
+        if begun:
+            return begun[0]
     hint = f"a commit id needs at least {limits.PREFIX_MIN} characters" if len(name) < limits.PREFIX_MIN else ""
     raise Refusal(RefusalCode.NOT_FOUND, f"there is no branch, tag, snapshot or commit {name!r:.80}", hint)
 

@@ -8,10 +8,12 @@ reads the entries that lie between the two views, whatever the memory's size.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Final
 
+from memory_repository.storage import batches
 from thymos.database import Connection
 
 DEPTH_MAX = 32
@@ -62,6 +64,49 @@ def visible(db: Connection, view: View, memory_id: str) -> Slot | None:
         ).fetchone()
         if row is not None:
             return None if row[0] is None else Slot(*row)
+    return None
+
+
+_VISIBLE: Final = (
+    "WITH wanted (memory_id) AS (VALUES {rows})"
+    " SELECT w.memory_id, e.version_id, v.hash, v.words, e.commit_no FROM wanted w CROSS JOIN entry e"
+    " LEFT JOIN version v ON v.version_id = e.version_id"
+    " WHERE e.line_id = ? AND e.memory_id = w.memory_id AND e.seq = (SELECT max(n.seq) FROM entry n"
+    " WHERE n.line_id = ? AND n.memory_id = w.memory_id AND n.seq <= ?)"
+)
+
+
+def visible_many(db: Connection, view: View, memory_ids: Iterable[str]) -> dict[str, Slot]:
+    """What a view sees of memories, by id, without those that are absent or deleted there."""
+    found: dict[str, Slot] = {}
+    wanted = list(memory_ids)
+    for place in view:
+        if not wanted:
+            break
+        rows = batches.select(db, _VISIBLE, wanted, after=(place.line, place.line, place.seq))
+        here = {memory_id: Slot(*slot) for memory_id, *slot in rows}
+        found.update((memory_id, slot) for memory_id, slot in here.items() if slot.version is not None)
+        wanted = [memory_id for memory_id in wanted if memory_id not in here]
+    return found
+
+
+Read = tuple[int, str, str | None, str | None, str | None]
+"""A visible version: its row, the id of the commit that wrote it first; its content, kind and fields, None once it is
+redacted."""
+
+
+def read(db: Connection, view: View, memory_id: str) -> Read | None:
+    """All that is known of a memory as a view sees it; None where it is absent or deleted."""
+    for place in view:
+        row = db.execute(
+            "SELECT e.version_id, c.commit_id, v.content, v.kind, v.fields FROM entry e"
+            " LEFT JOIN commits c ON c.commit_no = e.commit_no LEFT JOIN version v ON v.version_id = e.version_id"
+            " WHERE e.line_id = ? AND e.memory_id = ? AND e.seq <= ? ORDER BY e.seq DESC LIMIT 1",
+            (place.line, memory_id, place.seq),
+        ).fetchone()
+        if row is not None:
+            found: Read | None = None if row[0] is None else row
+            return found
     return None
 
 
@@ -156,21 +201,35 @@ def difference(db: Connection, before: View, after: View, among: Iterable[str] |
 
     `among` are the memories of those entries, if the caller knows them already.
     """
+    wanted = sorted(set(entries_between(db, before, after) if among is None else among))
+    olds, news = visible_many(db, before, wanted), visible_many(db, after, wanted)
+    return changed(wanted, olds, news)
+
+
+def changed(memory_ids: Iterable[str], olds: Mapping[str, Slot], news: Mapping[str, Slot]) -> Differing:
+    """Those of the memories whose version is another in the two."""
     found: Differing = {}
-    for memory_id in sorted(set(entries_between(db, before, after) if among is None else among)):
-        old, new = visible(db, before, memory_id), visible(db, after, memory_id)
+    for memory_id in memory_ids:
+        old, new = olds.get(memory_id), news.get(memory_id)
         if (old and old.version) != (new and new.version):
             found[memory_id] = (old, new)
     return found
 
 
+def rows_in(differing: Differing) -> list[int]:
+    """The rows of all versions in a difference."""
+    return [slot.version for slots in differing.values() for slot in slots if slot is not None]
+
+
 def next_place(db: Connection, repo_id: int, branch: str, parent: Place) -> Place:
     """Where the next commit of `branch` on `parent` goes: on the same line if the branch owns its tip, else on a
     new line that forks there."""
-    owner, tip = db.execute("SELECT owner, tip_seq FROM line WHERE line_id = ?", (parent.line,)).fetchone()
-    if owner == branch and tip == parent.seq:
-        db.execute("UPDATE line SET tip_seq = tip_seq + 1 WHERE line_id = ?", (parent.line,))
-        return Place(parent.line, tip + 1)
+    extended = db.execute(
+        "UPDATE line SET tip_seq = tip_seq + 1 WHERE line_id = ? AND owner = ? AND tip_seq = ?",
+        (parent.line, branch, parent.seq),
+    )
+    if extended.rowcount == 1:
+        return Place(parent.line, parent.seq + 1)
     view = view_of(db, parent)
     line = new_line(db, repo_id, branch)
     if len(view) >= DEPTH_MAX:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import salt_of, version_hash
 from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import memory_words
-from memory_repository.storage import word_index
+from memory_repository.storage import batches, word_index
 from thymos.database import Connection
 
 _NAMING = ("entry", "staged")
@@ -27,32 +29,64 @@ class StoredVersion:
 
 def store_version(db: Connection, repo_id: int, key: bytes, memory: Memory) -> StoredVersion:
     """Keep a memory's version and index its words; a version that is there already is used again."""
+    return store_versions(db, repo_id, key, [memory])[0]
+
+
+def store_versions(db: Connection, repo_id: int, key: bytes, memories: Sequence[Memory]) -> list[StoredVersion]:
+    """Keep the versions of memories, as `store_version` does, at once."""
+    drafts = [_draft(key, memory) for memory in memories]
+    new: dict[_Name, _Draft] = {draft.name: draft for draft in drafts}
+    rows: dict[_Name, int] = {}
+    for part in batches.exact_parts(list(new.values())):
+        sql = (
+            "INSERT INTO version (repo_id, memory_id, hash, salt, content, kind, fields, words)"
+            f" VALUES {batches.rows_of(len(part), 8)} ON CONFLICT (repo_id, memory_id, hash) DO NOTHING"
+            " RETURNING memory_id, hash, version_id"
+        )
+        values = [value for draft in part for value in (repo_id, *draft.name, *draft.columns)]
+        rows.update(((memory_id, digest), version) for memory_id, digest, version in db.execute(sql, values).fetchall())
+    written = list(rows)
+    known = [name for name in new if name not in rows]
+    for memory_id, digest, version, salt in batches.select(db, _KNOWN, known, after=(repo_id,)):
+        rows[memory_id, digest] = version
+        if salt is None:
+            # It was redacted and somebody writes it again: that is a new decision, and the body is back.
+            _write_again(db, version, new[memory_id, digest])
+            written.append((memory_id, digest))
+    word_index.add(db, repo_id, [(rows[name], new[name].words) for name in written])
+    return [StoredVersion(rows[draft.name], draft.name[1], len(draft.words)) for draft in drafts]
+
+
+_Name = tuple[str, str]
+"""A memory's id and a version's hash."""
+_KNOWN: Final = (
+    "WITH wanted (memory_id, hash) AS (VALUES {rows})"
+    " SELECT v.memory_id, v.hash, v.version_id, v.salt FROM wanted w CROSS JOIN version v"
+    " WHERE v.repo_id = ? AND v.memory_id = w.memory_id AND v.hash = w.hash"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A version to be stored: its name, and `columns` salt, content, kind, fields, count of words."""
+
+    name: _Name
+    columns: tuple[Any, ...]
+    words: Sequence[str]
+
+
+def _draft(key: bytes, memory: Memory) -> _Draft:
     body = memory.body()
     salt = salt_of(key, body)
-    digest = version_hash(salt, body)
-    row = db.execute(
-        "SELECT version_id, hash, words, salt FROM version WHERE repo_id = ? AND memory_id = ? AND hash = ?",
-        (repo_id, memory.id, digest),
-    ).fetchone()
-    if row is not None and row[3] is not None:
-        return StoredVersion(*row[:3])
-    found = memory_words(memory.content, memory.fields)
-    values = (salt, memory.content, memory.kind, canonical_json(memory.fields).decode(), len(found))
-    if row is None:
-        (version,) = db.execute(
-            "INSERT INTO version (salt, content, kind, fields, words, repo_id, memory_id, hash)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING version_id",
-            (*values, repo_id, memory.id, digest),
-        ).fetchone()
-    else:
-        # It was redacted and somebody writes it again: that is a new decision, and the body is back.
-        version = row[0]
-        db.execute(
-            "UPDATE version SET salt = ?, content = ?, kind = ?, fields = ?, words = ? WHERE version_id = ?",
-            (*values, version),
-        )
-    word_index.add(db, repo_id, version, found)
-    return StoredVersion(version, digest, len(found))
+    words = memory_words(memory.content, memory.fields)
+    fields = canonical_json(memory.fields).decode()
+    columns = (salt, memory.content, memory.kind, fields, len(words))
+    return _Draft((memory.id, version_hash(salt, body)), columns, words)
+
+
+def _write_again(db: Connection, version: int, draft: _Draft) -> None:
+    sql = "UPDATE version SET salt = ?, content = ?, kind = ?, fields = ?, words = ? WHERE version_id = ?"
+    db.execute(sql, (*draft.columns, version))
 
 
 def store_redacted(db: Connection, repo_id: int, memory_id: str, digest: str) -> StoredVersion:
@@ -120,9 +154,21 @@ def forget_words(db: Connection, repo_id: int, version: int) -> tuple[str, str]:
 
 def load_memory(db: Connection, version: int) -> Memory:
     """The memory that a version holds; empty content and kind "redacted" once it is redacted."""
-    memory_id, content, kind, fields = db.execute(
-        "SELECT memory_id, content, kind, fields FROM version WHERE version_id = ?", (version,)
-    ).fetchone()
-    if content is None:
+    return load_memories(db, [version])[version]
+
+
+def load_memories(db: Connection, versions: Iterable[int]) -> dict[int, Memory]:
+    """The memories that versions hold, as `load_memory` gives them, by the version's row."""
+    rows = batches.select(
+        db,
+        "SELECT version_id, memory_id, content, kind, fields FROM version WHERE version_id IN ({items})",
+        list(dict.fromkeys(versions)),
+    )
+    return {version: memory_of(*columns) for version, *columns in rows}
+
+
+def memory_of(memory_id: str, content: str | None, kind: str | None, fields: str | None) -> Memory:
+    """A memory from its columns; empty content and kind "redacted" once it is redacted."""
+    if content is None or kind is None or fields is None:
         return Memory(memory_id, "", "redacted", {})
     return Memory(memory_id, content, kind, json.loads(fields))

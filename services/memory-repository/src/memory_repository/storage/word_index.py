@@ -17,18 +17,18 @@ POSITION_MAX = 16_383
 """The highest that PostgreSQL keeps of a word in a text; what comes later counts as there."""
 
 
-def add(db: Connection, repo_id: int, version: int, words: Sequence[str]) -> None:
-    """Index the words of a version, in their order."""
+def add(db: Connection, repo_id: int, versions: Sequence[tuple[int, Sequence[str]]]) -> None:
+    """Index the words of versions, in their order."""
     if db.engine == "sqlite":
-        db.execute(
+        db.executemany(
             "INSERT INTO version_words (rowid, repo, words) VALUES (?, ?, ?)",
-            (version, _repository(repo_id), " ".join(words)),
+            [(version, _repository(repo_id), " ".join(words)) for version, words in versions],
         )
         return
-    db.execute(
+    db.executemany(
         "INSERT INTO version_words (version_id, words) VALUES (?, CAST(? AS TSVECTOR))"
         " ON CONFLICT (version_id) DO UPDATE SET words = excluded.words",
-        (version, _vector(repo_id, words)),
+        [(version, _vector(repo_id, words)) for version, words in versions],
     )
 
 
