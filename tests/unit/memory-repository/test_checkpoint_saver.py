@@ -169,6 +169,15 @@ def test_each_fork_keeps_its_own_value_of_a_channel_at_the_same_version(saver: C
         assert found.checkpoint["channel_values"] == {"n": value}
 
 
+def test_a_value_is_the_parents_only_at_the_parents_version(saver: CheckpointSaver) -> None:
+    put(saver, "base", values={"n": 1, "gone": "x"})
+    changed = checkpoint("changed", {"n": 2}, 2)
+    changed["channel_versions"] = {"n": 2, "gone": 2}
+    found = saver.get_tuple(saver.put(config("t", "base"), changed, {}, {}))
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {"n": 2}
+
+
 # --- order ------------------------------------------------------------------------------------------------------------
 
 

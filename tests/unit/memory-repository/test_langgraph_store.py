@@ -215,6 +215,9 @@ FILTERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"pages": {"$lte": 10}}, ["1", "3"]),
     ({"by": {"name": "ada"}}, ["1"]),
     ({"by": {"name": {"$ne": "ada"}}}, ["2"]),
+    ({"by.name": "ada"}, ["1"]),
+    ({"by.name.first": "ada"}, []),
+    ({"a.b": "dotted"}, ["4"]),
     ({"tags": ["x", "y"]}, ["1"]),
     ({"done": True}, ["2"]),
     ({"pages": True}, []),
@@ -230,7 +233,7 @@ def test_filters(store: MemoryStore, filter: dict[str, Any], expected: list[str]
     store.put(("a",), "1", {"kind": "report", "pages": 10, "by": {"name": "ada"}, "tags": ["x", "y"]})
     store.put(("a",), "2", {"kind": "report", "pages": 30, "by": {"name": "bob"}, "done": True})
     store.put(("a",), "3", {"kind": "memo", "pages": 1.5, "tags": ["x"]})
-    store.put(("a",), "4", {"pages": "many", "done": 1})
+    store.put(("a",), "4", {"pages": "many", "done": 1, "a.b": "dotted"})
     assert sorted(keys(store.search(("a",), filter=filter))) == expected
     assert store.search(("b",), filter=filter) == []
 

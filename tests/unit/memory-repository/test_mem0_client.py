@@ -218,7 +218,11 @@ def test_several_scopes_narrow_each_other(client: Memory) -> None:
     assert texts(client.get_all(filters={"user_id": 7})) == []
 
 
-def test_deleting_all_leaves_other_kinds_of_memories(client: Memory, memory: MemoryRepository) -> None:
+def test_deleting_all_leaves_other_kinds_of_memories(
+    client: Memory, memory: MemoryRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory_repository.adapters.mem0.client.CHANGES_MAX", 2)
+    client.add([{"role": "user", "content": str(number)} for number in range(5)], user_id="ada")
     memory.commit([Put(Memories("refunds", "thirty days", fields={"user_id": "ada"}))])
     add(client, "hers")
     client.delete_all(user_id="ada")

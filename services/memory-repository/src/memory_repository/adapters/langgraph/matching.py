@@ -12,12 +12,12 @@ _ORDER: Final[Mapping[str, Callable[[Any, Any], bool]]] = {"$gt": gt, "$gte": ge
 
 
 def matches(value: Mapping[str, Any], filter: Mapping[str, Any] | None) -> bool:
-    """Whether a value has everything that a filter asks for.
+    """Whether a value has everything that a filter asks for; a name may be a path of keys, with dots between.
 
     Raises:
         ValueError: an operator that is not known.
     """
-    return all(_has(value.get(name), wanted) for name, wanted in (filter or {}).items())
+    return all(_has(_part(value, name), wanted) for name, wanted in (filter or {}).items())
 
 
 def in_namespace(namespace: tuple[str, ...], condition: MatchCondition) -> bool:
@@ -29,6 +29,15 @@ def in_namespace(namespace: tuple[str, ...], condition: MatchCondition) -> bool:
         raise ValueError(f"Unsupported match type: {condition.match_type}")
     part = namespace[: len(path)] if condition.match_type == "prefix" else namespace[len(namespace) - len(path) :]
     return all(wanted in ("*", label) for label, wanted in zip(part, path, strict=True))
+
+
+def _part(value: Mapping[str, Any], name: str) -> Any:
+    # A key with a dot in it comes before a path.
+    first, dot, rest = name.partition(".")
+    if name in value or not dot:
+        return value.get(name)
+    below = value.get(first)
+    return _part(below, rest) if isinstance(below, Mapping) else None
 
 
 def _has(found: Any, wanted: Any) -> bool:
