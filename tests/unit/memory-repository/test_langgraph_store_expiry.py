@@ -7,6 +7,9 @@ import pytest
 
 from memory_repository import MemoryRepository
 from memory_repository.adapters.langgraph import MemoryStore
+from memory_repository.core.retention import Retention
+from memory_repository.storage import expiries
+from memory_repository.storage.store import Repository
 from thymos.errors import Refusal
 
 START = datetime.fromisoformat("2025-03-01T12:00:00+00:00")
@@ -83,6 +86,32 @@ def test_putting_again_begins_the_time_anew_even_when_nothing_changed(timed: Mem
     item = store.get(("a",), "shorter")
     assert item is not None
     assert item.created_at == clock(), "what had expired is not there to be changed"
+
+
+def test_times_outlive_the_commits_that_retention_drops(timed: MemoryRepository, clock: Clock) -> None:
+    store = MemoryStore(timed)
+    store.put(("a",), "kept", {"n": 1}, ttl=100)
+    store.put(("a",), "changed", {"n": 1})
+    for minute in range(1, 6):
+        clock.minutes = minute
+        store.put(("a",), "changed", {"n": minute + 1})
+    before = store.search((), refresh_ttl=False)
+    assert timed.gc(Retention(commits_max=1, reflog_age=timedelta())).commits > 3
+    assert store.search((), refresh_ttl=False) == before
+    assert [item.updated_at - START for item in before] == [timedelta(minutes=5), timedelta()]
+    clock.minutes = 101
+    assert present(store) == ["changed"]
+
+
+def test_keeping_an_item_shorter_than_it_is_kept_already_changes_nothing(timed: MemoryRepository) -> None:
+    def extend(minutes: int) -> datetime | None:
+        def work(repo: Repository, _: datetime) -> datetime | None:
+            expiries.extend(repo.db, repo.id, "lg/a:1", "commit", START + timedelta(minutes=minutes))
+            return expiries.extended_to(repo.db, repo.id, "lg/a:1", "commit")
+
+        return timed.write(work)
+
+    assert extend(10) == extend(5) == START + timedelta(minutes=10)
 
 
 def test_settings_of_expiry(timed: MemoryRepository, clock: Clock) -> None:

@@ -10,6 +10,7 @@ import pytest
 from memory_repository import Memory as Memories
 from memory_repository import MemoryRepository, Put
 from memory_repository.adapters.mem0 import AsyncMemory, Memory
+from memory_repository.core.retention import Retention
 from thymos.errors import Refusal, RefusalCode
 
 ADA = {"user_id": "ada"}
@@ -128,6 +129,23 @@ def test_history_goes_back_to_before_the_branch(client: Memory, memory: MemoryRe
     assert [one["new_memory"] for one in client.history(name)] == ["one", "three"]
     assert (client.get(name) or {})["memory"] == "three"
     assert idea.get(name) is None
+
+
+def test_history_begins_with_an_update_where_retention_has_dropped_the_beginning(
+    client: Memory, memory: MemoryRepository
+) -> None:
+    name = add(client, "one")
+    created = (client.get(name) or {})["created_at"]
+    for text in ("two", "three", "four"):
+        client.update(name, text)
+    memory.gc(Retention(commits_max=2))
+    told = client.history(name)
+    assert [(one["event"], one["old_memory"], one["new_memory"]) for one in told] == [
+        ("UPDATE", None, "three"),
+        ("UPDATE", "three", "four"),
+    ]
+    assert {one["created_at"] for one in told} == {created} == {(client.get(name) or {})["created_at"]}
+    assert texts(client.search("four", filters=ADA)) == texts(client.get_all(filters=ADA)) == ["four"]
 
 
 # --- infer ------------------------------------------------------------------------------------------------------------
