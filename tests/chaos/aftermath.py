@@ -175,7 +175,7 @@ def gather_afterwards(aftermath: Aftermath, data_dir: Path, url: str) -> None:
             aftermath.outboxes[name] = int(connection.execute("SELECT count(*) FROM outbox").fetchone()[0])
     for agent, memory in aftermath.memory.items():
         with MemoryRepository.open(f"sqlite:///{data_dir / FILE_NAME}", agent=agent) as repository:
-            memory.problems = repository.verify().problems
+            memory.problems = tuple(map(str, repository.verify().problems))
     aftermath.left_running = [_described(process) for process in processes_of(url)]
 
 

@@ -8,7 +8,8 @@ from memory_repository import Memory, MemoryRepository, Put, Strategy
 from memory_repository.core.revisions import Revision, parse
 from thymos.errors import Refusal, RefusalCode
 
-from .conftest import START
+START = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
+"""When the clock of `memory` begins (conftest.py)."""
 
 
 def put(memory: MemoryRepository, content: str, branch: str = "main") -> str:

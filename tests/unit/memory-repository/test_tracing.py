@@ -134,7 +134,7 @@ def walked(memory: MemoryRepository, branch: str) -> set[str]:
         if here in done:
             continue
         done.add(here)
-        parents = []
+        parents: list[str] = []
         while True:
             try:
                 parents.append(memory.resolve(f"{here}^{len(parents) + 1}").id)
