@@ -2,9 +2,10 @@
 
 from typing import get_args
 
-from memory_repository.answers import ENDPOINTS
+from memory_repository.answers import endpoints
 from memory_repository.core import limits
 from memory_repository.core.merge import ConflictKind, Strategy
+from memory_repository.core.retention import Retention
 from memory_repository.core.variants import GENERATORS
 from memory_repository.handlers import COMMANDS
 from thymos import commands, config, events, subjects
@@ -15,7 +16,7 @@ from thymos.message import Kind
 
 def test_every_verb_is_answered() -> None:
     published = {(verb.name, verb.request) for verb in VERBS if verb.service == subjects.MEMORY_REPOSITORY}
-    assert {(endpoint.verb, endpoint.request) for endpoint in ENDPOINTS} == published
+    assert {(endpoint.verb, endpoint.request) for endpoint in endpoints(Retention())} == published
 
 
 def test_every_command_is_carried_out() -> None:

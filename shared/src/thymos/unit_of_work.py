@@ -104,6 +104,7 @@ class Transaction:
         self.source = source
         self.cause = cause
         self.sent: list[Sent] = []
+        self.later: list[Callable[[Connection], None]] = []
         self._published = 0
 
     @property
@@ -143,11 +144,9 @@ class Transaction:
             ValueError: neither the cause nor the caller says whose it is.
         """
         identity = self.new_id()
-        if not (tenant or self.cause.tenant) or not (agent or self.cause.agent):
-            raise ValueError(
-                f"{message.type_name()}: whose is it? a tick or a batch has no tenant and agent of its own"
-            )
         whose = (tenant or self.cause.tenant, agent or self.cause.agent)
+        if not all(whose):
+            raise ValueError(f"{message.type_name()}: whose is it? a tick or a batch has no agent of its own")
         place = self._placed(message, whose, correlation_id, traceparent)
         envelope: Envelope[Message] = Envelope(
             id=identity,
@@ -167,6 +166,10 @@ class Transaction:
         )
         self.sent.append(Sent(envelope, place.traceparent, (*place.links, *links)))
         return envelope
+
+    def afterwards(self, work: Callable[[Connection], None]) -> None:
+        """Do this with the connection once the transaction is committed, outside of any."""
+        self.later.append(work)
 
     @contextlib.contextmanager
     def part(self) -> Iterator[None]:
@@ -246,8 +249,8 @@ class ServiceStore:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` on the store's thread. Raises StoreUnavailableError when the file cannot be used right now."""
-        context = contextvars.copy_context()  # what the log says of the message in hand
-        return await asyncio.get_running_loop().run_in_executor(self._thread, context.run, self._translated, work)
+        run = contextvars.copy_context().run  # what the log says of the message in hand
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run, self._translated, work)
 
     def _translated(self, work: Callable[[], T]) -> T:
         try:
@@ -287,6 +290,8 @@ class ServiceStore:
                 connection.execute("ROLLBACK")
             raise
         self.watch.wrote(tx.sent)
+        for work in tx.later:
+            work(connection)
 
     async def handle(self, consumer: str, envelope: Envelope[Message], handler: Handler) -> bool:
         """Handle one message exactly once. False when it had been handled before."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from memory_repository.answers import ENDPOINTS
+from memory_repository import upkeep
+from memory_repository.answers import endpoints
 from memory_repository.gauges import figures
 from memory_repository.handlers import handle_command, handle_metrics
 from memory_repository.settings import Settings
 from memory_repository.storage import outcomes, store
 from thymos import subjects
-from thymos.service import Route, Service, ServiceSettings
+from thymos.service import Route, Service, ServiceSettings, Tick
 from thymos.unit_of_work import ServiceStore, StoreFactory
 
 NAME = subjects.MEMORY_REPOSITORY
@@ -16,7 +17,8 @@ NAME = subjects.MEMORY_REPOSITORY
 
 def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) -> Service:
     """The service, wired but not running."""
-    database = open_store(Settings.of(settings).database, NAME, store.SCHEMA + outcomes.SCHEMA)
+    own = Settings.of(settings)
+    database = open_store(own.database, NAME, store.SCHEMA + outcomes.SCHEMA)
     return Service(
         name=NAME,
         store=database,
@@ -24,6 +26,7 @@ def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) ->
             Route(subjects.consumer(NAME, subjects.COMMANDS), handle_command),
             Route(subjects.consumer(NAME, subjects.METRICS), handle_metrics),
         ),
-        endpoints=ENDPOINTS,
+        endpoints=endpoints(own.retention),
+        ticks=(Tick("upkeep", upkeep.EVERY, upkeep.work(own.retention if own.retains else None)),),
         figures=figures,
     )

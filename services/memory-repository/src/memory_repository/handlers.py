@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from memory_repository import wire
 from memory_repository.core.merge import Strategy
 from memory_repository.operations import branching, committing, merging, preparing, reading
+from memory_repository.operations.collecting import Collected
 from memory_repository.operations.committing import Committed
 from memory_repository.operations.preparing import Proposal
 from memory_repository.storage import outcomes, store
@@ -136,6 +137,22 @@ def publish_rollback(tx: Transaction, repo: Repository, command: commands.Rollba
             evidence=command.evidence,
         )
     )
+
+
+def publish_collected(tx: Transaction, repo: Repository, done: Collected) -> None:
+    """What a step of gc has dropped, if anything."""
+    if done.commits or done.versions:
+        tx.publish(
+            events.MemoryCollected(
+                commits=done.commits,
+                unreachable=done.unreachable,
+                entries=done.entries,
+                versions=done.versions,
+                content_bytes=done.content_bytes,
+            ),
+            tenant=repo.tenant,
+            agent=repo.agent,
+        )
 
 
 # --- commands --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from memory_repository.core.retention import Retention
 from thymos.service import ServiceSettings
 
 FILE_NAME = "memory-repository.db"
@@ -12,11 +13,16 @@ FILE_NAME = "memory-repository.db"
 
 @dataclass(frozen=True)
 class Settings:
-    """The service's settings: where its SQLite file lies."""
+    """The service's settings: where its SQLite file lies, how much history it keeps, and whether it drops the rest on
+    its own."""
 
     database: Path
+    retention: Retention
+    retains: bool
 
     @staticmethod
     def of(settings: ServiceSettings) -> Settings:
         """From the settings that every service is given."""
-        return Settings(settings.data_dir / FILE_NAME)
+        wanted = settings.config.memory.retention
+        retention = Retention(wanted.commits_max, wanted.age_max, wanted.reflog_age)
+        return Settings(settings.data_dir / FILE_NAME, retention, wanted.enabled)

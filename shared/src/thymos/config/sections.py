@@ -222,6 +222,27 @@ class Nats(Section):
     )
 
 
+class Retention(Section):
+    """How much history each agent's memory keeps; what is named (branches, tags, worktrees, …) stays at any age."""
+
+    enabled: Annotated[bool, readers.switch()] = Field(default=True, description="Whether older commits are dropped.")
+    commits_max: Annotated[int, readers.whole(1, 1_000_000_000)] = Field(
+        default=100_000, description="The newest so many commits stay."
+    )
+    age_max: Annotated[timedelta, readers.duration()] = Field(
+        default=timedelta(days=365), description="Of these, those that are younger than this stay."
+    )
+    reflog_age: Annotated[timedelta, readers.duration()] = Field(
+        default=timedelta(days=30), description="How long commits stay that a deleted or moved branch left behind."
+    )
+
+
+class Memory(Section):
+    """The memories of agents."""
+
+    retention: Retention = Retention()
+
+
 class Observability(Section):
     """What services show of themselves: metrics and health over HTTP, and traces."""
 
@@ -265,6 +286,7 @@ class Config(Section):
     )
     storage: Storage = Storage()
     nats: Nats = Nats()
+    memory: Memory = Memory()
     observability: Observability = Observability()
     llm: Llm = Llm()
 

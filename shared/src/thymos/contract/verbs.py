@@ -63,6 +63,10 @@ VERBS = (
         import_standing=(requests.ReadImport, requests.ImportAnswer),
         import_abandon=(requests.AbandonImport, requests.ImportAnswer),
         **{"import": (requests.ImportHistory, requests.ImportAnswer)},
+        gc=(requests.CollectGarbage, requests.CollectedAnswer),
+        verify=(requests.VerifyMemory, requests.VerifiedAnswer),
+        redact=(requests.RedactMemory, requests.RedactedAnswer),
+        redactions=(requests.ListRedactions, requests.RedactionsAnswer),
     ),
     *_verbs(
         subjects.METRICS_COLLECTOR,

@@ -215,3 +215,25 @@ class HistoryImported(Event):
     lines: Count
     digest: Id
     ids_kept: bool
+
+
+class MemoryCollected(Event):
+    """Commits that are older than the retention, or that nothing reached, were dropped, and what only they showed."""
+
+    NAME: ClassVar[str] = "memory.collected"
+    commits: Count
+    unreachable: Count = 0
+    entries: Count = 0
+    versions: Count = 0
+    content_bytes: Count = 0
+
+
+class MemoryRedacted(Event):
+    """Versions of a memory were erased from all history, or the one that was visible at `ref`. Tells no content."""
+
+    NAME: ClassVar[str] = "memory.redacted"
+    memory_id: Id
+    versions: Count
+    ref: str | None = None
+    actor: str
+    reason: Reason

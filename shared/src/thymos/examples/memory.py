@@ -77,6 +77,8 @@ REMEMBERED: tuple[Message, ...] = (
         generator="thymos.generators.v1",
         outcomes_used=120,
     ),
+    e.MemoryCollected(commits=500, unreachable=12, entries=1_204, versions=731, content_bytes=188_420),
+    e.MemoryRedacted(memory_id="customer-17", versions=3, actor="jo@acme.example", reason="asked to, ticket 4711"),
     e.MergeConflicted(
         source=LEARN,
         target="main",

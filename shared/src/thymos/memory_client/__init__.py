@@ -4,13 +4,14 @@ from thymos.memory_client.asking import Seen
 from thymos.memory_client.reading import Reading
 from thymos.memory_client.refs import Refs
 from thymos.memory_client.transfer import Transfer
+from thymos.memory_client.upkeep import Upkeep
 from thymos.memory_client.worktrees import Worktrees
 from thymos.memory_client.writing import Writing
 
 __all__ = ["MemoryClient", "Seen"]
 
 
-class MemoryClient(Reading, Writing, Refs, Worktrees, Transfer):
+class MemoryClient(Reading, Writing, Refs, Worktrees, Transfer, Upkeep):
     """The memory of one agent, as seen from one branch. `connected` gives the client when it is first needed.
 
     With `patience` a request is made again, for so long, while memory-repository does not answer, as when it is started

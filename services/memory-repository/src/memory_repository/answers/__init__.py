@@ -3,9 +3,13 @@
 A retry with the same `idempotency_key` gets the first answer again (thymos.unit_of_work), so that nothing here has to.
 """
 
-from memory_repository.answers import names, reading, tracing, transfer, transplanting, writing
+from memory_repository.answers import names, reading, tracing, transfer, transplanting, upkeep, writing
+from memory_repository.core.retention import Retention
+from thymos.service import Endpoint
 
-ENDPOINTS = tuple(
-    endpoint for group in (reading, writing, names, tracing, transplanting, transfer) for endpoint in group.ENDPOINTS
-)
-"""Every verb, as `build` serves them."""
+_GROUPS = (reading, writing, names, tracing, transplanting, transfer, upkeep)
+
+
+def endpoints(retention: Retention) -> tuple[Endpoint, ...]:
+    """Every verb, as `build` serves them."""
+    return (*(endpoint for group in _GROUPS for endpoint in group.ENDPOINTS), upkeep.gc_endpoint(retention))

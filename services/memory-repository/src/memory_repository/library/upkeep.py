@@ -66,4 +66,7 @@ class Upkeep(OpenRepository):
             with self._writing() as (repo, _):
                 done = erasing.step(repo.db)
         with self._turn:
-            erasing.cut_log(self._connection)
+            done = erasing.cut_log(self._connection)
+        if done:
+            with self._writing() as (repo, _):
+                erasing.finish(repo.db)

@@ -73,7 +73,7 @@ def history(repo: Repository, memory_id: str, ref: str = MAIN, limit: int = 50) 
     found = []
     for change in _changes(repo, memory_id, repo.resolve(ref)):
         if not change.passes:
-            found.append(MemoryChange(change.commit, reading.slot_memory(repo.db, change.slot)))
+            found.append(MemoryChange(change.told, reading.slot_memory(repo.db, change.slot)))
         if len(found) == limit:
             break
     if not found:
@@ -103,7 +103,7 @@ def blame(repo: Repository, memory_id: str, ref: str = MAIN) -> Blame:
             passed = here.passed_to(new, reading.slot_memory(repo.db, slot))
             for event in _event_of(repo, memory_id, parent) if passed else ():
                 owed.setdefault(event.no, _Owed({})).take(passed)
-        culprits |= dict.fromkeys(here.parts, change.commit)
+        culprits |= dict.fromkeys(here.parts, change.told)
     for number, left in owed.items():  # beyond CHANGES_MAX: the newest commit that is known to hold them
         culprits |= dict.fromkeys(left.parts, commits.by_no(repo.db, number))
     blamed = [
@@ -157,12 +157,14 @@ class _Change:
         slot: what it sees of the memory.
         passes: whether a parent of it sees the same: a merge that took that side, which then tells the story.
         followed: the parents that the walk goes on with, and what they see.
+        told: who made the change; not `commit` but the header of one that the retention dropped, where that wrote it.
     """
 
     commit: CommitRow
     slot: Slot | None
     passes: bool
     followed: tuple[tuple[CommitRow, Slot | None], ...]
+    told: CommitRow
 
 
 def _changes(repo: Repository, memory_id: str, start: CommitRow) -> Iterator[_Change]:
@@ -189,7 +191,14 @@ def _change(repo: Repository, memory_id: str, commit: CommitRow) -> _Change:
     above = [commits.by_no(repo.db, number) for number in commits.parents_of(repo.db, commit.no)]
     parents = tuple((row, _slot(repo, memory_id, row)) for row in above)
     same = tuple(parent for parent in parents if _version(parent[1]) == _version(slot))[:1]
-    return _Change(commit, slot, bool(same), same or parents)
+    return _Change(commit, slot, bool(same), same or parents, _told(repo, commit, slot))
+
+
+def _told(repo: Repository, commit: CommitRow, slot: Slot | None) -> CommitRow:
+    if slot is None or slot.commit_no == commit.no:
+        return commit
+    writer = commits.by_no(repo.db, slot.commit_no)
+    return writer if commits.is_header(repo.db, repo.id, writer) else commit
 
 
 def _event_of(repo: Repository, memory_id: str, commit: CommitRow) -> Iterator[CommitRow]:
@@ -198,9 +207,10 @@ def _event_of(repo: Repository, memory_id: str, commit: CommitRow) -> Iterator[C
     A line that was copied because it lay too deep has rows that no commit of it wrote: then it is the commit that the
     line begins with, whose parents are looked at next.
     """
-    place = timeline.place_of(repo.db, timeline.view_of(repo.db, commit.place), memory_id)
+    view = timeline.view_of(repo.db, commit.place)
+    place = timeline.place_of(repo.db, view, memory_id)
     if place is not None:
-        yield commits.at_place(repo.db, place)
+        yield commits.first_seeing(repo.db, place, view)
 
 
 def _slot(repo: Repository, memory_id: str, commit: CommitRow) -> Slot | None:

@@ -157,7 +157,8 @@ class _Checking:
             yield "it comes before one of its parents"
         known = {parent.id for parent in parents}
         for parent_id in ids or ():
-            kept = commits.by_prefix(self._repo.db, self._repo.id, parent_id)
+            # One that was dropped and made again comes after it.
+            kept = [row for row in commits.by_prefix(self._repo.db, self._repo.id, parent_id) if row.no < commit.no]
             if kept and parent_id not in known and not commits.is_header(self._repo.db, self._repo.id, kept[0]):
                 yield f"its parent {parent_id[:12]} is kept but is not among its ancestors"
 

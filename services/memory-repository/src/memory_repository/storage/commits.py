@@ -13,7 +13,7 @@ from memory_repository.core import fingerprint
 from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp
 from memory_repository.storage import batches, states, timeline
-from memory_repository.storage.timeline import Place, Slot
+from memory_repository.storage.timeline import Place, Slot, View
 from thymos.database import Connection
 
 _COLUMNS = (
@@ -111,10 +111,17 @@ def reachable(db: Connection, repo_id: int) -> array[int]:
     return array("q", (number for (number,) in rows))
 
 
-def at_place(db: Connection, place: Place) -> CommitRow:
-    """The first commit of a line at or above a place: the one that wrote the rows there."""
-    sql = f"SELECT {_COLUMNS} FROM commits WHERE line_id = ? AND seq >= ? ORDER BY seq LIMIT 1"
-    return _row(db.execute(sql, (place.line, place.seq)).fetchone())
+def first_seeing(db: Connection, place: Place, view: View) -> CommitRow:
+    """The first commit on the way to a view that sees what lies at one of its places: the one that wrote it there, or
+    where that is gone, the next one above it."""
+    nearer = [each.line for each in view].index(place.line)
+    for each in reversed(view[: nearer + 1]):
+        low = place.seq if each.line == place.line else 0
+        sql = f"SELECT {_COLUMNS} FROM commits WHERE line_id = ? AND seq >= ? AND seq <= ? ORDER BY seq LIMIT 1"
+        row = db.execute(sql, (each.line, low, each.seq)).fetchone()
+        if row is not None:
+            return _row(row)
+    raise LookupError(f"no commit sees {place}")
 
 
 def by_prefix(db: Connection, repo_id: int, prefix: str) -> list[CommitRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from memory_repository.storage import timeline
+from memory_repository.storage import reflog, timeline
 from memory_repository.storage.timeline import Place
 from thymos.database import Connection
 
@@ -88,12 +88,10 @@ def leave_graph(db: Connection, commits: Collection[int], parents: Mapping[int, 
 def remove(db: Connection, repo_id: int, commits: Collection[int], headers: Mapping[int, int]) -> None:
     """Remove what is left of commits; of those in `headers` the header stays, with its number of visible versions."""
     db.executemany("INSERT INTO dropping (commit_no) VALUES (?)", [(commit,) for commit in commits])
-    gone = "(SELECT commit_no FROM dropping)"
-    db.execute(f"DELETE FROM reflog WHERE repo_id = ? AND new_commit IN {gone}", (repo_id,))
-    db.execute(f"DELETE FROM reflog WHERE repo_id = ? AND new_commit IS NULL AND old_commit IN {gone}", (repo_id,))
-    db.execute(f"UPDATE reflog SET old_commit = NULL WHERE repo_id = ? AND old_commit IN {gone}", (repo_id,))
+    gone = "SELECT commit_no FROM dropping"
+    reflog.drop(db, repo_id, gone)
     for table in ("held", "left_behind"):
-        db.execute(f"DELETE FROM {table} WHERE repo_id = ? AND commit_no IN {gone}", (repo_id,))
+        db.execute(f"DELETE FROM {table} WHERE repo_id = ? AND commit_no IN ({gone})", (repo_id,))
     db.execute("DELETE FROM dropping")
     db.executemany("UPDATE commits SET state = ? WHERE commit_no = ?", [(b"", commit) for commit in headers])
     db.executemany("INSERT INTO header_only (commit_no, versions) VALUES (?, ?)", list(headers.items()))

@@ -10,15 +10,17 @@ from typing import Final
 
 from thymos.database import Connection
 
-PAGES_STEP: Final = 200
+PAGES_STEP: Final = 500
 """Pages of the word index that one step merges."""
+_WANTED, _MERGING, _MERGED = 0, 1, 2
 
 
 def begin(db: Connection) -> None:
     """Something was erased: the word index is to be merged."""
     db.execute(
-        "INSERT INTO erasing (singleton, begun) VALUES (1, 0)"
-        " ON CONFLICT (singleton) DO UPDATE SET begun = excluded.begun"
+        "INSERT INTO erasing (singleton, phase) VALUES (1, ?)"
+        " ON CONFLICT (singleton) DO UPDATE SET phase = excluded.phase",
+        (_WANTED,),
     )
 
 
@@ -28,23 +30,36 @@ def is_pending(db: Connection) -> bool:
 
 
 def step(db: Connection, pages: int = PAGES_STEP) -> bool:
-    """Merge so many pages of the word index; True once none is left that may hold what was erased.
+    """Merge so many pages of the word index; True once nothing of what was erased is left in it.
 
     A negative number begins anew: all segments there are become one, without what was deleted. Positive ones go on,
     until one changes nothing (SQLite's documentation of FTS5, section 6.8).
     """
-    if db.engine != "sqlite":
-        db.execute("DELETE FROM erasing")
+    row = db.execute("SELECT phase FROM erasing").fetchone()
+    if db.engine != "sqlite" or row is None or row[0] == _MERGED:
         return True
-    row = db.execute("SELECT begun FROM erasing").fetchone()
-    if row is None:
-        return True
-    before = db.execute("SELECT total_changes()").fetchone()[0]
-    db.execute("INSERT INTO version_words (version_words, rank) VALUES ('merge', ?)", (pages if row[0] else -pages,))
+    before = _changes(db)
+    db.execute(
+        "INSERT INTO version_words (version_words, rank) VALUES ('merge', ?)",
+        (pages if row[0] == _MERGING else -pages,),
+    )
     # The statement itself counts as one change.
-    done = row[0] and db.execute("SELECT total_changes()").fetchone()[0] - before < 2
-    db.execute("DELETE FROM erasing" if done else "UPDATE erasing SET begun = 1")
-    return bool(done)
+    merged = row[0] == _MERGING and _changes(db) - before < 2
+    db.execute("UPDATE erasing SET phase = ?", (_MERGED if merged else _MERGING,))
+    return bool(merged)
+
+
+def finish(db: Connection) -> None:
+    """Done: the index is merged and the log was cut off since. What was erased meanwhile is begun with anew."""
+    if db.engine == "sqlite":
+        db.execute("DELETE FROM erasing WHERE phase = ?", (_MERGED,))
+    else:
+        db.execute("DELETE FROM erasing")
+
+
+def _changes(db: Connection) -> int:
+    changes: int = db.execute("SELECT total_changes()").fetchone()[0]
+    return changes
 
 
 def cut_log(db: Connection) -> bool:

@@ -59,6 +59,16 @@ def record(db: Connection, tenant: str, agent: str, outcomes: MetricsOutcomes) -
     )
 
 
+def forget(db: Connection, tenant: str, agent: str, memory_id: str) -> int:
+    """Forget the outcomes that recalled a memory; returns how many."""
+    rows = db.execute("SELECT row, recalled_ids FROM outcome WHERE tenant = ? AND agent = ?", (tenant, agent))
+    found = [row for row, recalled in rows.fetchall() if memory_id in json.loads(recalled)]
+    db.executemany(
+        "DELETE FROM outcome WHERE tenant = ? AND agent = ? AND row = ?", [(tenant, agent, row) for row in found]
+    )
+    return len(found)
+
+
 def heard_to(db: Connection, tenant: str, agent: str) -> int:
     """The newest row that came in of an agent; 0 when there is none."""
     found = db.execute("SELECT row FROM outcome_heard WHERE tenant = ? AND agent = ?", (tenant, agent)).fetchone()

@@ -8,6 +8,12 @@ from datetime import datetime
 from memory_repository.core.commit_id import timestamp
 from thymos.database import Connection
 
+DROPPED = "dropped"
+"""The operation of a row that stands for moves to commits that are gone."""
+_OF_NAME = "SELECT rowid, operation FROM reflog WHERE repo_id = ? AND type = ? AND name = ? AND rowid"
+_BEFORE = f"{_OF_NAME} < ? ORDER BY rowid DESC LIMIT 1"
+_AFTER = f"{_OF_NAME} > ? ORDER BY rowid LIMIT 1"
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -66,3 +72,24 @@ def at(db: Connection, repo_id: int, branch: str, moment: datetime | int) -> int
         (repo_id, branch, timestamp(moment)),
     ).fetchone()
     return None if row is None else row[0]
+
+
+def drop(db: Connection, repo_id: int, gone: str) -> None:
+    """Commits are dropped, those that the query `gone` names: where a name stood at one of them, the reflog says only
+    that it is not known any more, once for moves on end; before the first move that is left it says nothing."""
+    rows = db.execute(
+        f"SELECT rowid, type, name FROM reflog WHERE repo_id = ? AND new_commit IN ({gone}) ORDER BY rowid", (repo_id,)
+    ).fetchall()
+    for row, *name in rows:
+        key = (repo_id, *name, row)
+        before, after = (db.execute(sql, key).fetchone() for sql in (_BEFORE, _AFTER))
+        if before is None or before[1] == DROPPED:
+            db.execute("DELETE FROM reflog WHERE rowid = ?", (row,))
+            continue
+        db.execute(
+            "UPDATE reflog SET operation = ?, old_commit = NULL, new_commit = NULL, reason = '' WHERE rowid = ?",
+            (DROPPED, row),
+        )
+        if after is not None and after[1] == DROPPED:
+            db.execute("DELETE FROM reflog WHERE rowid = ?", (after[0],))
+    db.execute(f"UPDATE reflog SET old_commit = NULL WHERE repo_id = ? AND old_commit IN ({gone})", (repo_id,))

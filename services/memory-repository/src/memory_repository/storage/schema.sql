@@ -298,8 +298,8 @@ CREATE TABLE IF NOT EXISTS redaction (
 
 CREATE INDEX IF NOT EXISTS redaction_by_memory ON redaction (repo_id, memory_id);
 
--- Bytes that were written may still lie in the word index's old segments: how far their merging has come.
+-- Bytes that were erased may still lie in the word index and in the log (storage/erasing.py): how far that has come.
 CREATE TABLE IF NOT EXISTS erasing (
     singleton  INTEGER PRIMARY KEY,         -- 1
-    begun      INTEGER NOT NULL
+    phase      INTEGER NOT NULL
 );

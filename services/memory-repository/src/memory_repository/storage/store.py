@@ -104,6 +104,22 @@ def open_repository(db: Connection, tenant: str, agent: str, *, now: datetime, k
     return Opened(repository, first)
 
 
+def repository_ids(db: Connection, written_after: int | None = None) -> list[int]:
+    """The numbers of all repositories, or of those that have a commit after a number; not those that come in."""
+    if written_after is None:
+        rows = db.execute("SELECT repo_id FROM repository ORDER BY repo_id")
+    else:
+        rows = db.execute("SELECT DISTINCT repo_id FROM commits WHERE commit_no > ? ORDER BY repo_id", (written_after,))
+    coming = {repo_id for (repo_id,) in db.execute("SELECT repo_id FROM import_open").fetchall()}
+    return [repo_id for (repo_id,) in rows.fetchall() if repo_id not in coming]
+
+
+def repository_of(db: Connection, repo_id: int) -> Repository | None:
+    """The repository of a number, if it is there."""
+    row = db.execute("SELECT tenant, agent, key FROM repository WHERE repo_id = ?", (repo_id,)).fetchone()
+    return None if row is None else Repository(db, repo_id, row[0], row[1], bytes(row[2]))
+
+
 def _find(db: Connection, tenant: str, agent: str) -> Repository | None:
     try:
         check_tenant(tenant)
