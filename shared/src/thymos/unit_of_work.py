@@ -332,8 +332,7 @@ class ServiceStore:
         """Run a periodic piece of work in a transaction of its own; what it publishes concerns the ids it names."""
 
         def whole() -> T:
-            cause = Cause(f"tick|{name}|{self._clock().isoformat()}", "", "")
-            with self._transaction(cause) as tx:
+            with self._transaction(Cause(f"tick|{name}|{self._clock().isoformat()}", "", "")) as tx:
                 self._check_outbox()
                 return work(tx)
 
