@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
@@ -66,7 +65,7 @@ def handle_metrics(envelope: Envelope[Message], tx: Transaction) -> None:
 
 def found(tx: Transaction) -> Repository:
     """The repository that the message is about. Raises Refusal (not_found)."""
-    return replace(store.find_repository(tx.connection, tx.tenant, tx.agent), now=tx.now)
+    return store.find_repository(tx.connection, tx.tenant, tx.agent).at(tx.now)
 
 
 def opened(tx: Transaction) -> Repository:
@@ -79,7 +78,7 @@ def opened(tx: Transaction) -> Repository:
         publish_commit(tx, result.repository, store.MAIN, first)
         criteria = {"declared": "the first commit of a repository is good"}
         tx.publish(events.CommitMarkedGood(branch=store.MAIN, commit=first.id, samples=0, criteria=criteria))
-    return replace(result.repository, now=tx.now)
+    return result.repository.at(tx.now)
 
 
 def publish_commit(

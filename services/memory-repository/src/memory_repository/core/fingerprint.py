@@ -22,24 +22,34 @@ Element = tuple[str, str]
 
 # Lanes are added as two big numbers, of the even and of the odd ones, so that every lane has 16 bits of room.
 _LANES = int.from_bytes(b"\x00\x00\xff\xff" * (STATE_BYTES // 4), "big")
+_ROOM = 2**16
+"""So many numbers of 16 bits have a sum below 2^32: the carry of a lane stays within its room."""
 _CARRY = int.from_bytes(b"\x00\x01\x00\x00" * (STATE_BYTES // 4), "big")
 
 
 def updated(state: bytes, added: Iterable[Element], removed: Iterable[Element]) -> bytes:
     """The state (2,048 bytes) after memories were added and removed. A changed memory is removed and added."""
     even, odd = _lanes(state)
-    for element in added:
-        more_even, more_odd = _lanes(_vector(element))
-        even, odd = (even + more_even) & _LANES, (odd + more_odd) & _LANES
-    for element in removed:
-        less_even, less_odd = _lanes(_vector(element))
-        even, odd = (even + _CARRY - less_even) & _LANES, (odd + _CARRY - less_odd) & _LANES
+    more_even, more_odd = _sum(added)
+    less_even, less_odd = _sum(removed)
+    even, odd = (even + more_even + _CARRY - less_even) & _LANES, (odd + more_odd + _CARRY - less_odd) & _LANES
     return (even | odd << 16).to_bytes(STATE_BYTES, "big")
 
 
 def state_id(state: bytes) -> str:
     """The short name of a state, 64 hex digits: equal exactly when the visible memories are equal."""
     return hashlib.sha256(b"thymos.state.v1\x00" + state).hexdigest()
+
+
+def _sum(elements: Iterable[Element]) -> tuple[int, int]:
+    even = odd = room = 0
+    for element in elements:
+        number = int.from_bytes(_vector(element), "big")
+        even, odd = even + (number & _LANES), odd + (number >> 16 & _LANES)
+        room += 1
+        if room == _ROOM:
+            even, odd, room = even & _LANES, odd & _LANES, 1
+    return even & _LANES, odd & _LANES
 
 
 def _lanes(vector: bytes) -> tuple[int, int]:

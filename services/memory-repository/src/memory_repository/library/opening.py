@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 from urllib.parse import unquote
 
 from memory_repository.core.limits import invalid
@@ -45,9 +43,9 @@ class OpenRepository:
         self._author = author
         self._clock = clock
         self._connection.executescript(store.SCHEMA)
-        with self._transaction("BEGIN IMMEDIATE"):
+        with self._transaction("BEGIN IMMEDIATE", clock) as now:
             key = secrets.token_bytes(store.KEY_BYTES)
-            self._repo = store.open_repository(connection, tenant, agent, now=clock(), key=key).repository
+            self._repo = store.open_repository(connection, tenant, agent, now=now, key=key).repository
 
     @classmethod
     def open(
@@ -111,31 +109,60 @@ class OpenRepository:
         with self._writing() as (repo, now):
             return work(repo, now)
 
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[None]:
-        with self._turn:
-            self._connection.execute(begin)
-            try:
-                if begin == "BEGIN IMMEDIATE":
-                    self._connection.take_turn(self._writer)
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[Repository]:
+    def _reading(self) -> _Transaction[Repository]:
         # One snapshot for all statements of a read, while others write.
-        with self._transaction("BEGIN"):
-            yield replace(self._repo, now=self._clock())
+        return self._transaction("BEGIN", lambda: self._repo.at(self._clock()))
 
-    @contextmanager
-    def _writing(self) -> Iterator[tuple[Repository, datetime]]:
-        with self._transaction("BEGIN IMMEDIATE"):
+    def _writing(self) -> _Transaction[tuple[Repository, datetime]]:
+        def begun() -> tuple[Repository, datetime]:
             now = self._clock()
-            yield replace(self._repo, now=now), now
+            return self._repo.at(now), now
+
+        return self._transaction("BEGIN IMMEDIATE", begun)
+
+    def _transaction(self, begin: str, begun: Callable[[], T]) -> _Transaction[T]:
+        return _Transaction(self._connection, self._turn, begin, self._writer, begun)
+
+
+class _Transaction(Generic[T]):
+    """All of what is done within it, or nothing. Gives what `begun` returns once it has begun."""
+
+    def __init__(
+        self, connection: Connection, turn: threading.RLock, begin: str, writer: str, begun: Callable[[], T]
+    ) -> None:
+        self._connection, self._turn, self._begin, self._writer, self._begun = connection, turn, begin, writer, begun
+
+    def __enter__(self) -> T:
+        self._turn.acquire()
+        try:
+            self._connection.execute(self._begin)
+        except BaseException:
+            self._turn.release()
+            raise
+        try:
+            if self._begin == "BEGIN IMMEDIATE":
+                self._connection.take_turn(self._writer)
+            return self._begun()
+        except BaseException:
+            self._end()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._connection.execute("COMMIT")
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Take back what was not committed, and let the next call have its turn."""
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        finally:
+            self._turn.release()
 
 
 def _connected(url: str) -> Connection:

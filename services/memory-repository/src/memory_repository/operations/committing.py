@@ -12,7 +12,7 @@ from memory_repository.core.canonical import canonical_json
 from memory_repository.core.memory import Change, Memory, Put, apply_change, changed_ids
 from memory_repository.core.merge import Conflict, merge_memory
 from memory_repository.operations import reading
-from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.storage import commits, refs, states, timeline, versions
 from memory_repository.storage.commits import CommitRow, Draft
 from memory_repository.storage.refs import Ref
 from memory_repository.storage.store import Repository
@@ -144,7 +144,7 @@ def rollback(
     delta = reading.differing(repo, head, restored)
     if not delta:
         return Committed(branch, head, head)
-    row = commits.write_commit(repo.db, repo.id, draft, [head], delta)
+    row = commits.write_commit(repo.db, repo.id, draft, [head], delta, state=states.kept(repo.db, restored.no))
     refs.move(repo.db, repo.id, ref, row, actor=author, now=now, operation="rollback", reason=reason, on_top=True)
     return Committed(branch, row, head)
 

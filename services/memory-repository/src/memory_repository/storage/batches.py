@@ -18,7 +18,7 @@ LENGTHS: Final = (1, 4, 16, 64, 256)
 
 def select(
     db: Connection, sql: str, items: Sequence[Any], before: Sequence[Any] = (), after: Sequence[Any] = ()
-) -> Iterator[Any]:
+) -> list[Any]:
     """The rows of `sql` for all items, in no order.
 
     Args:
@@ -30,11 +30,13 @@ def select(
         after: values of what stands behind them.
     """
     width = len(items[0]) if items and isinstance(items[0], tuple) else 1
+    rows: list[Any] = []
     for part in parts(items):
         length = next(length for length in LENGTHS if length >= len(part))
         filled = [*part, *[part[-1]] * (length - len(part))]
         values = [value for row in filled for value in row] if width > 1 else filled
-        yield from db.execute(_statement(sql, length, width), (*before, *values, *after)).fetchall()
+        rows += db.execute(_statement(sql, length, width), (*before, *values, *after)).fetchall()
+    return rows
 
 
 def parts(items: Sequence[T], most: int = LENGTHS[-1]) -> Iterator[Sequence[T]]:

@@ -201,6 +201,7 @@ def write_commit(
     delta: Delta,
     stored_on: CommitRow | None = None,
     entries: Delta | None = None,
+    state: bytes | None = None,
 ) -> CommitRow:
     """Write a commit with its entries. O(changes).
 
@@ -215,9 +216,11 @@ def write_commit(
         delta: the changes against the first parent.
         stored_on: the parent whose line the entries go on; the first one unless given.
         entries: the changes against `stored_on`, given with it.
+        state: the fingerprint of what is visible with the changes, if it is known.
     """
     first, below = parents[0], stored_on or parents[0]
-    state = states.after_changes(states.state_of(db, first.no, first.place), delta)
+    if state is None:
+        state = states.after_changes(states.state_of(db, first.no, first.place), delta)
     header = _header(draft, parents, delta, state)
     known = next(iter(by_prefix(db, repo_id, commit_id(header))), None)
     if known is not None and not is_header(db, repo_id, known):

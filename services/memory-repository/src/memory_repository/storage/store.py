@@ -45,6 +45,10 @@ class Repository:
         """The commit that a text names (core/revisions.py). Raises Refusal (not_found, invalid, too_large)."""
         return refs.resolve(self.db, self.id, revision, self.now)
 
+    def at(self, now: datetime) -> Repository:
+        """The same repository at a time."""
+        return Repository(self.db, self.id, self.tenant, self.agent, self.key, now)
+
     def __repr__(self) -> str:
         return f"Repository({self.tenant}/{self.agent})"
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 from memory_repository.storage import batches
 from thymos.database import Connection
@@ -23,16 +22,14 @@ PART, PART_MAX = 128, 8_192
 """Memories of a listing that PostgreSQL is asked for first, and later at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a commit stands: (line, sequence)."""
 
     line: int
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """A visible version: its row, its hash, its number of words and the commit that wrote it first.
 
     `commit_no` is 0 for a version that the commit being made writes itself.
@@ -63,7 +60,7 @@ def visible(db: Connection, view: View, memory_id: str) -> Slot | None:
             (place.line, memory_id, place.seq),
         ).fetchone()
         if row is not None:
-            return None if row[0] is None else Slot(*row)
+            return None if row[0] is None else Slot._make(row)
     return None
 
 
@@ -84,8 +81,8 @@ def visible_many(db: Connection, view: View, memory_ids: Iterable[str]) -> dict[
         if not wanted:
             break
         rows = batches.select(db, _VISIBLE, wanted, after=(place.line, place.line, place.seq))
-        here = {memory_id: Slot(*slot) for memory_id, *slot in rows}
-        found.update((memory_id, slot) for memory_id, slot in here.items() if slot.version is not None)
+        here = {row[0]: row for row in rows}
+        found.update((memory_id, Slot._make(row[1:])) for memory_id, row in here.items() if row[1] is not None)
         wanted = [memory_id for memory_id in wanted if memory_id not in here]
     return found
 

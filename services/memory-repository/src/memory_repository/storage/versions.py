@@ -18,6 +18,10 @@ _NAMING = ("entry", "staged")
 """The tables that name versions by `version_id`, each with an index that begins with it."""
 
 
+_decode = json.JSONDecoder().raw_decode
+"""Fields are stored without anything around them."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
     """A version's row, its hash and its number of words."""
@@ -171,4 +175,4 @@ def memory_of(memory_id: str, content: str | None, kind: str | None, fields: str
     """A memory from its columns; empty content and kind "redacted" once it is redacted."""
     if content is None or kind is None or fields is None:
         return Memory(memory_id, "", "redacted", {})
-    return Memory(memory_id, content, kind, json.loads(fields))
+    return Memory(memory_id, content, kind, _decode(fields)[0])
