@@ -1,5 +1,6 @@
 """memory-repository offers exactly what the contract says, under the same names and within the same limits."""
 
+import time
 from typing import get_args
 
 from memory_repository.answers import endpoints
@@ -8,6 +9,7 @@ from memory_repository.core.merge import ConflictKind, Strategy
 from memory_repository.core.retention import Retention
 from memory_repository.core.variants import GENERATORS
 from memory_repository.handlers import COMMANDS
+from memory_repository.sampling import MemoryUse
 from thymos import commands, config, events, subjects
 from thymos.catalogue import messages
 from thymos.contract.verbs import VERBS
@@ -16,7 +18,8 @@ from thymos.message import Kind
 
 def test_every_verb_is_answered() -> None:
     published = {(verb.name, verb.request) for verb in VERBS if verb.service == subjects.MEMORY_REPOSITORY}
-    assert {(endpoint.verb, endpoint.request) for endpoint in endpoints(Retention())} == published
+    served = endpoints(Retention(), None, MemoryUse(), time.perf_counter)
+    assert {(each.verb, each.request) for each in served} == published
 
 
 def test_every_command_is_carried_out() -> None:

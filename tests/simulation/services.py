@@ -107,10 +107,11 @@ class Suite:
         if name == subjects.WORKTREE_SCALER:
             own = scaler_settings(self.settings, {})
             return worktree_scaler.app.build_with(own, open_store, self._machine.backend, owner.now)
+        if name == subjects.MEMORY_REPOSITORY:  # a search takes no virtual time
+            return memory_repository.app.build(self.settings, open_store, stopwatch=lambda: 0.0)
         apps = {
             subjects.METRICS_COLLECTOR: metrics_collector.app,
             subjects.DECISION_ENGINE: decision_engine.app,
-            subjects.MEMORY_REPOSITORY: memory_repository.app,
         }
         service: Service = apps[name].build(self.settings, open_store)
         return service

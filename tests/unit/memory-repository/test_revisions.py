@@ -8,9 +8,6 @@ from memory_repository import Memory, MemoryRepository, Put, Strategy
 from memory_repository.core.revisions import Revision, parse
 from thymos.errors import Refusal, RefusalCode
 
-START = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
-"""When the clock of `memory` begins (conftest.py)."""
-
 
 def put(memory: MemoryRepository, content: str, branch: str = "main") -> str:
     return memory.commit([Put(Memory("a", content))], branch=branch, message=content).commit.id
@@ -74,7 +71,7 @@ def test_where_a_branch_stood(memory: MemoryRepository) -> None:
     just_before = times[0] - timedelta(milliseconds=1)
     assert memory.resolve(f"main@{{{just_before.isoformat()}}}").kind == "initial"
     with pytest.raises(Refusal, match="did not stand anywhere then"):
-        memory.resolve(f"main@{{{(START - timedelta(days=1)).isoformat()}}}")
+        memory.resolve(f"main@{{{(memory.log()[-1].at - timedelta(days=1)).isoformat()}}}")
 
 
 def test_so_long_ago_counts_from_now(memory: MemoryRepository) -> None:

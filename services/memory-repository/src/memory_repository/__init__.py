@@ -6,6 +6,7 @@ As a library: `MemoryRepository.open("sqlite:///memory.db")`. As a service on th
 from memory_repository.core.memory import Delete, Difference, Memory, Modify, Put
 from memory_repository.core.merge import Conflict, ConflictKind, Strategy
 from memory_repository.library import MemoryRepository
+from memory_repository.operations.searching import Mode
 
 __all__ = [
     "Conflict",
@@ -14,6 +15,7 @@ __all__ = [
     "Difference",
     "Memory",
     "MemoryRepository",
+    "Mode",
     "Modify",
     "Put",
     "Strategy",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from memory_repository import upkeep
 from memory_repository.answers import endpoints
+from memory_repository.answers.searching import Stopwatch
 from memory_repository.gauges import figures
 from memory_repository.handlers import handle_command, handle_metrics
+from memory_repository.sampling import EVERY, MemoryUse
 from memory_repository.settings import Settings
 from memory_repository.storage import outcomes, store
 from thymos import subjects
@@ -15,9 +19,11 @@ from thymos.unit_of_work import ServiceStore, StoreFactory
 NAME = subjects.MEMORY_REPOSITORY
 
 
-def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) -> Service:
-    """The service, wired but not running."""
-    own = Settings.of(settings)
+def build(
+    settings: ServiceSettings, open_store: StoreFactory = ServiceStore, stopwatch: Stopwatch = time.perf_counter
+) -> Service:
+    """The service, wired but not running. Raises ConfigError when the configured embedder is not installed."""
+    own, use = Settings.of(settings), MemoryUse()
     database = open_store(own.database, NAME, store.SCHEMA + outcomes.SCHEMA)
     return Service(
         name=NAME,
@@ -26,7 +32,10 @@ def build(settings: ServiceSettings, open_store: StoreFactory = ServiceStore) ->
             Route(subjects.consumer(NAME, subjects.COMMANDS), handle_command),
             Route(subjects.consumer(NAME, subjects.METRICS), handle_metrics),
         ),
-        endpoints=endpoints(own.retention),
-        ticks=(Tick("upkeep", upkeep.EVERY, upkeep.work(own.retention if own.retains else None)),),
+        endpoints=endpoints(own.retention, own.embedder(), use, stopwatch),
+        ticks=(
+            Tick("upkeep", upkeep.EVERY, upkeep.work(own.retention if own.retains else None)),
+            Tick("memory use", EVERY, use.report),
+        ),
         figures=figures,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memory_repository.core.retention import Retention
+from memory_repository.embedders import Embedder
 from thymos.service import ServiceSettings
 
 FILE_NAME = "memory-repository.db"
@@ -14,15 +15,25 @@ FILE_NAME = "memory-repository.db"
 @dataclass(frozen=True)
 class Settings:
     """The service's settings: where its SQLite file lies, how much history it keeps, and whether it drops the rest on
-    its own."""
+    its own; the model for searches by meaning ("" for none)."""
 
     database: Path
     retention: Retention
     retains: bool
+    embedder_name: str = ""
+
+    def embedder(self) -> Embedder | None:
+        """The model, loaded. Raises ConfigError when it is not installed."""
+        if not self.embedder_name:
+            return None
+        from memory_repository.embedders.wordllama import WordLlamaEmbedder
+
+        return WordLlamaEmbedder()
 
     @staticmethod
     def of(settings: ServiceSettings) -> Settings:
         """From the settings that every service is given."""
         wanted = settings.config.memory.retention
         retention = Retention(wanted.commits_max, wanted.age_max, wanted.reflog_age)
-        return Settings(settings.data_dir / FILE_NAME, retention, wanted.enabled)
+        embedder = settings.config.memory.embedder
+        return Settings(settings.data_dir / FILE_NAME, retention, wanted.enabled, embedder)

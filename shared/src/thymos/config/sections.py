@@ -241,6 +241,11 @@ class Memory(Section):
     """The memories of agents."""
 
     retention: Retention = Retention()
+    embedder: Literal["", "wordllama"] = Field(
+        default="",
+        description="The model for searches by meaning; none by default. `wordllama` runs on this machine and comes "
+        "with the extra `thymos-memory-repository[embeddings]`.",
+    )
 
 
 class Observability(Section):

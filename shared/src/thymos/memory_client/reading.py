@@ -1,6 +1,7 @@
 """Reading an agent's memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from thymos import requests as r
 from thymos.memory_client.asking import Asking
@@ -9,12 +10,23 @@ from thymos.memory_client.asking import Asking
 class Reading(Asking):
     """What reads; see MemoryClient."""
 
-    async def search(self, query: str, limit: int = 10, kind: str | None = None) -> list[r.Hit]:
-        """Memories that match the words of `query`, best first."""
+    async def search(
+        self,
+        query: str,
+        limit: int = 10,
+        kind: str | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+        skip: int = 0,
+        mode: Literal["words", "meaning", "both"] = "words",
+    ) -> list[r.Hit]:
+        """Memories that go with `query`, best first; `where` narrows them by fields (`thymos.requests.memory`)."""
         answer = await self._ask(
             r.SearchAnswer,
             "search",
-            lambda: r.SearchMemories(query=query, ref=self.branch, limit=limit, kind=kind),
+            lambda: r.SearchMemories(
+                query=query, ref=self.branch, limit=limit, kind=kind, where=dict(where or {}), skip=skip, mode=mode
+            ),
         )
         self._note(answer.commit, [hit.id for hit in answer.results])
         return answer.results

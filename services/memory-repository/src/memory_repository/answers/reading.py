@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from memory_repository import wire
 from memory_repository.handlers import found
-from memory_repository.operations import reading, searching, worktrees
-from memory_repository.storage.store import MAIN, has_repository
+from memory_repository.operations import reading, worktrees
 from thymos import requests
 from thymos.service import Endpoint
 from thymos.unit_of_work import Transaction
@@ -19,20 +18,12 @@ def get(request: requests.GetMemory, tx: Transaction) -> requests.Memory:
 
 def list_memories(request: requests.ListMemories, tx: Transaction) -> requests.MemoryPage:
     """`list`: a page may be shorter than `limit`, so that it fits a message; `next_after` says whether more follows."""
-    page = reading.page(found(tx), request.ref, request.limit, request.after or "")
+    page = reading.page(found(tx), request.ref, request.limit, request.after or "", request.kind, request.where)
     memories = wire.fitting(wire.memory_answer(item.memory, item.commit) for item in page.memories)
     cut = len(memories) < len(page.memories)
     return requests.MemoryPage(
         commit=page.commit.id, memories=memories, next_after=memories[-1].id if cut else page.next_after
     )
-
-
-def search(request: requests.SearchMemories, tx: Transaction) -> requests.SearchAnswer:
-    """`search`. An agent that has never written a memory finds nothing: that is no error of its."""
-    if request.ref == MAIN and not has_repository(tx.connection, tx.tenant, tx.agent):
-        return requests.SearchAnswer(commit=None, results=[])
-    result = searching.search(found(tx), request.query, request.ref, request.limit, request.kind)
-    return requests.SearchAnswer(commit=result.commit.id, results=wire.fitting(map(wire.hit_answer, result.hits)))
 
 
 def log(request: requests.ReadLog, tx: Transaction) -> requests.LogAnswer:
@@ -88,7 +79,6 @@ def staged(request: requests.ReadStaged, tx: Transaction) -> requests.StagedAnsw
 ENDPOINTS = (
     Endpoint("get", requests.GetMemory, get),
     Endpoint("list", requests.ListMemories, list_memories),
-    Endpoint("search", requests.SearchMemories, search),
     Endpoint("log", requests.ReadLog, log),
     Endpoint("show", requests.ShowCommit, show),
     Endpoint("diff", requests.DiffRefs, diff),

@@ -40,6 +40,20 @@ def memory_words(content: str, fields: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def memory_text(content: str, fields: Mapping[str, Any]) -> str:
+    """The text by which a memory is found: its content and all text values in its fields, a line each."""
+    return "\n".join([content, *_texts(fields)])
+
+
+def fused(rankings: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Reciprocal rank fusion (Cormack et al. 2009): the sum over rankings of 1 / (60 + rank), rank from 1."""
+    scores: dict[str, float] = {}
+    for ranking in rankings:
+        for rank, name in enumerate(ranking, start=1):
+            scores[name] = scores.get(name, 0.0) + 1 / (60 + rank)
+    return scores
+
+
 def query_terms(query: str, most: int) -> list[str]:
     """The distinct words of a query in the order they appear, at most `most`."""
     return list(dict.fromkeys(words(query)))[:most]

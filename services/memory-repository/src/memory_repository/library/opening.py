@@ -12,6 +12,7 @@ from typing import Generic, Self, TypeVar
 from urllib.parse import unquote
 
 from memory_repository.core.limits import invalid
+from memory_repository.embedders import Embedder
 from memory_repository.storage import store
 from memory_repository.storage.store import Repository
 from thymos.database import Connection, open_postgresql
@@ -36,7 +37,16 @@ class OpenRepository:
     only a connection that was lost while PostgreSQL committed leaves open whether it did.
     """
 
-    def __init__(self, connection: Connection, tenant: str, agent: str, author: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        tenant: str,
+        agent: str,
+        author: str,
+        clock: Clock,
+        embedder: Embedder | None = None,
+    ) -> None:
+        self._embedder = embedder
         self._connection = connection
         self._turn = threading.RLock()
         self._writer = store.turn_of(tenant, agent)
@@ -56,6 +66,7 @@ class OpenRepository:
         agent: str = "default",
         author: str = "library",
         clock: Clock = utc_now,
+        embedder: Embedder | None = None,
     ) -> Self:
         """Open a repository, created if need be with an empty first commit on `main`.
 
@@ -66,13 +77,14 @@ class OpenRepository:
             agent: which agent's.
             author: who commits, unless a call says otherwise.
             clock: the current time, aware.
+            embedder: the model that a search by meaning uses (memory_repository.embedders).
 
         Raises:
             Refusal: invalid, for a URL of another kind or a bad name.
         """
         connection = _connected(url)
         try:
-            return cls(connection, tenant, agent, author, clock)
+            return cls(connection, tenant, agent, author, clock, embedder)
         except BaseException:
             connection.close()
             raise

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from memory_repository.core.memory import Memory
 from memory_repository.library.opening import OpenRepository
-from memory_repository.operations import bisecting, reading, searching, tracing
+from memory_repository.operations import bisecting, nearest, reading, searching, tracing
 from memory_repository.operations.bisecting import Bisection
 from memory_repository.operations.reading import Branch, Differences, Found, Move, NamedCommit, Page
-from memory_repository.operations.searching import Hits
+from memory_repository.operations.searching import Hits, Mode
 from memory_repository.operations.tracing import Blame, MemoryChange
 from memory_repository.storage.commits import CommitRow
-from memory_repository.storage.store import MAIN
+from memory_repository.storage.store import MAIN, Repository
+from thymos.errors import Refusal, RefusalCode
 
 
 class Reading(OpenRepository):
@@ -23,20 +26,54 @@ class Reading(OpenRepository):
         with self._reading() as repo:
             return reading.get(repo, memory_id, ref)
 
-    def page(self, ref: str = MAIN, limit: int = 100, after: str = "") -> Page:
-        """A page of memories in the order of their ids, beginning after `after`."""
+    def page(
+        self,
+        ref: str = MAIN,
+        limit: int = 100,
+        after: str = "",
+        *,
+        kind: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> Page:
+        """A page of memories in the order of their ids, beginning after `after`; `where` as in `search`."""
         with self._reading() as repo:
-            return reading.page(repo, ref, limit, after)
+            return reading.page(repo, ref, limit, after, kind, where)
 
     def memories(self, ref: str = MAIN) -> list[Memory]:
         """All memories at a ref, by id."""
         with self._reading() as repo:
             return reading.memories(repo, ref)
 
-    def search(self, query: str, ref: str = MAIN, limit: int = 10, kind: str | None = None) -> Hits:
-        """Full-text search at a ref: plain words, best first."""
-        with self._reading() as repo:
-            return searching.search(repo, query, ref, limit, kind)
+    def search(
+        self,
+        query: str,
+        ref: str = MAIN,
+        limit: int = 10,
+        kind: str | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+        skip: int = 0,
+        mode: Mode = Mode.WORDS,
+    ) -> Hits:
+        """Search at a ref, best first: by words, by meaning, or both; `where` narrows it by fields, such as
+        `{"topic": "refunds", "weight": {"$gte": 3}}` (core/filters.py). The next page skips this one's hits."""
+        with self._reading() if mode is Mode.WORDS else self._embedding() as repo:
+            return searching.search(
+                repo, query, ref, limit, kind, where=where, skip=skip, mode=mode, embedder=self._embedder
+            )
+
+    def embed(self, ref: str = MAIN) -> int:
+        """Make vectors for at most 1,000 memories at a ref that have none; how many are left without."""
+        if self._embedder is None:
+            raise Refusal(RefusalCode.REFUSED, "there is no embedder", "open the repository with one")
+        with self._embedding() as repo:
+            return nearest.embed(repo, repo.resolve(ref), self._embedder)
+
+    @contextmanager
+    def _embedding(self) -> Iterator[Repository]:
+        # Vectors that are missing are made and kept on the way.
+        with self._writing() as (repo, _):
+            yield repo
 
     def log(self, ref: str = MAIN, limit: int = 50) -> list[CommitRow]:
         """The commits reachable from a ref, every commit before its parents."""

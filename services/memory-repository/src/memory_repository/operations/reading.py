@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
-from memory_repository.core import history, limits
+from memory_repository.core import filters, history, limits
 from memory_repository.core.memory import Difference, Memory
 from memory_repository.storage import commits, reflog, refs, timeline, versions
 from memory_repository.storage.commits import CommitRow
@@ -17,6 +17,10 @@ from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import Differing, Slot
 from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
+
+FILTERED_AT_ONCE: Final = 500
+LOOKED_AT_MAX: Final = 10_000
+"""Memories that one page of a listing looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +69,42 @@ def get(repo: Repository, memory_id: str, ref: str = MAIN) -> Found:
     return Found(versions.memory_of(memory_id, *columns), writer)
 
 
-def page(repo: Repository, ref: str = MAIN, limit: int = 100, after: str = "") -> Page:
-    """A page of the memories at `ref`, beginning after the id `after`. Raises Refusal."""
+def page(
+    repo: Repository,
+    ref: str = MAIN,
+    limit: int = 100,
+    after: str = "",
+    kind: str | None = None,
+    where: Mapping[str, Any] | None = None,
+) -> Page:
+    """A page of the memories at `ref`, beginning after the id `after`; of one kind, and whose fields `where` holds for
+    (core/filters.py), if they are given.
+
+    At most 10,000 memories are looked at: a page of few that were asked for may be short, and more may follow.
+    Raises Refusal.
+    """
     limits.check_page(limit)
+    wanted = filters.parse(where)
     commit = repo.resolve(ref)
     view = timeline.view_of(repo.db, commit.place)
-    listed = list(islice(timeline.listed(repo.db, view, after), limit + 1))
-    shown = listed[:limit]
-    held = versions.load_memories(repo.db, (version for _, version, _ in shown))
-    writers = commits.ids_of(repo.db, (writer for _, _, writer in shown))
-    found = tuple(Found(held[version], writer) for (_, version, _), writer in zip(shown, writers, strict=True))
-    return Page(commit, found, shown[-1][0] if len(listed) > limit else None)
+    batch = FILTERED_AT_ONCE if kind or where else limit + 1
+    listed = timeline.listed(repo.db, view, after)
+    found: list[tuple[Memory, int]] = []
+    last, left = "", LOOKED_AT_MAX
+    while rows := list(islice(listed, batch)):
+        held = versions.load_memories(repo.db, (version for _, version, _ in rows))
+        for memory_id, version, writer in rows:
+            if len(found) == limit or not left:
+                return Page(commit, _with_writers(repo, found), last)
+            last, left, memory = memory_id, left - 1, held[version]
+            if (kind is None or memory.kind == kind) and wanted.holds(memory.fields):
+                found.append((memory, writer))
+    return Page(commit, _with_writers(repo, found), None)
+
+
+def _with_writers(repo: Repository, found: Sequence[tuple[Memory, int]]) -> tuple[Found, ...]:
+    writers = commits.ids_of(repo.db, (writer for _, writer in found))
+    return tuple(Found(memory, writer) for (memory, _), writer in zip(found, writers, strict=True))
 
 
 def memories(repo: Repository, ref: str = MAIN) -> list[Memory]:

@@ -7,17 +7,21 @@ rank picks the 1,000, and a word's frequency counts within them. A search for on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from enum import StrEnum
+from typing import Any, Final
 
-from memory_repository.core import limits
+from memory_repository.core import filters, limits
 from memory_repository.core.memory import Memory
-from memory_repository.core.ranking import bm25, memory_words, query_terms
+from memory_repository.core.ranking import bm25, fused, memory_words, query_terms
+from memory_repository.embedders import Embedder
+from memory_repository.operations import nearest
 from memory_repository.storage import commits, timeline, versions, word_index
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import View
+from thymos.errors import Refusal, RefusalCode
 
 CANDIDATES_MAX: Final = 1_000
 """Visible candidates that are ranked."""
@@ -36,24 +40,90 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What was found as of `commit`, best first; equal scores by id."""
+    """What was found as of `commit`, best first; equal scores by id. `total` counts what was ranked, at most 1,000;
+    `skipped` of them come before these."""
 
     commit: CommitRow
     hits: tuple[Hit, ...]
+    total: int = 0
+    skipped: int = 0
 
 
-def search(repo: Repository, query: str, ref: str = MAIN, limit: int = 10, kind: str | None = None) -> Hits:
-    """Find memories that hold any word of `query` in their content or in the text values of their fields; with `kind`,
-    only memories of that kind.
+class Mode(StrEnum):
+    """What a search goes by: the words of the query, its meaning (needs an embedder), or the two rankings fused."""
 
-    The query is plain words; nothing in it is syntax. Raises Refusal (not_found, invalid, too_large).
+    WORDS = "words"
+    MEANING = "meaning"
+    BOTH = "both"
+
+
+def search(
+    repo: Repository,
+    query: str,
+    ref: str = MAIN,
+    limit: int = 10,
+    kind: str | None = None,
+    *,
+    where: Mapping[str, Any] | None = None,
+    skip: int = 0,
+    mode: Mode = Mode.WORDS,
+    embedder: Embedder | None = None,
+) -> Hits:
+    """Find memories by any word of `query` in their content or in the text values of their fields, or by its meaning.
+
+    The query is plain words; nothing in it is syntax.
+
+    Args:
+        repo: the repository.
+        query: what for.
+        ref: as of when.
+        limit: hits of this page, at most 100.
+        kind: only memories of this kind.
+        where: only memories whose fields it holds for (core/filters.py).
+        skip: the best hits that are left out: those of the pages before.
+        mode: what it goes by.
+        embedder: the model, for a mode that needs one.
+
+    Raises:
+        Refusal: not_found, invalid, too_large; refused when the mode needs an embedder and there is none.
     """
     limits.check_query(query)
     limits.check_page(limit, limits.RESULTS_MAX)
+    if not 0 <= skip <= CANDIDATES_MAX:
+        raise limits.invalid(f"cannot skip {skip} hits", f"at most {CANDIDATES_MAX} are ranked: narrow the search")
+    wanted = filters.parse(where)
     commit = repo.resolve(ref)
+
+    def accept(memory: Memory) -> bool:
+        return (kind is None or memory.kind == kind) and wanted.holds(memory.fields)
+
+    by_words = [] if mode is Mode.MEANING else ranked(repo, commit, query, kind, accept=accept)
+    found = by_words if mode is Mode.WORDS else _by_meaning(repo, commit, query, by_words, mode, embedder, accept)
     view = timeline.view_of(repo.db, commit.place)
-    found = ranked(repo, commit, query, kind)[:limit]
-    return Hits(commit, tuple(Hit(memory, _writer(repo, view, memory.id), score) for memory, score in found))
+    page = found[skip : skip + limit]
+    hits = tuple(Hit(memory, _writer(repo, view, memory.id), score) for memory, score in page)
+    return Hits(commit, hits, len(found), skip)
+
+
+def _by_meaning(
+    repo: Repository,
+    commit: CommitRow,
+    query: str,
+    by_words: list[tuple[Memory, float]],
+    mode: Mode,
+    embedder: Embedder | None,
+    accept: Callable[[Memory], bool],
+) -> list[tuple[Memory, float]]:
+    if embedder is None:
+        hint = "install thymos-memory-repository[embeddings] and configure an embedder, or search by words"
+        raise Refusal(RefusalCode.REFUSED, "there is no embedder to search by meaning with", hint)
+    close = nearest.nearest(repo, commit, query, embedder, accept)
+    if mode is Mode.MEANING:
+        return close
+    memories = {memory.id: memory for memory, _ in (*by_words, *close)}
+    scores = fused([[memory.id for memory, _ in ranking] for ranking in (by_words, close)])
+    order = sorted(scores, key=lambda name: (-scores[name], name))[:CANDIDATES_MAX]
+    return [(memories[name], scores[name]) for name in order]
 
 
 def ranked(

@@ -40,7 +40,7 @@ def step(db: Connection, pages: int = PAGES_STEP) -> bool:
         return True
     before = _changes(db)
     db.execute(
-        "INSERT INTO version_words (version_words, rank) VALUES ('merge', ?)",
+        "INSERT INTO version_terms (version_terms, rank) VALUES ('merge', ?)",
         (pages if row[0] == _MERGING else -pages,),
     )
     # The statement itself counts as one change.

@@ -91,13 +91,20 @@ CREATE INDEX IF NOT EXISTS entry_by_version ON entry (version_id, commit_no);
 
 -- One row per distinct version, rowid = version_id. The words are cut by ranking.words, so that what the index finds
 -- and what ranking counts are the same words; `ascii` then only has to split at the spaces.
-CREATE VIRTUAL TABLE IF NOT EXISTS version_words USING fts5 (
-    repo, words, content = '', tokenize = 'ascii'
+CREATE VIRTUAL TABLE IF NOT EXISTS version_terms USING fts5 (
+    words, content = '', tokenize = 'ascii'
 );
 --postgresql: CREATE TABLE IF NOT EXISTS version_words (
 --postgresql:     version_id BIGINT PRIMARY KEY REFERENCES version, words TSVECTOR NOT NULL
 --postgresql: );
 --postgresql: CREATE INDEX IF NOT EXISTS version_words_index ON version_words USING gin (words);
+
+CREATE TABLE IF NOT EXISTS embedding (
+    version_id  INTEGER NOT NULL REFERENCES version ON DELETE CASCADE,
+    model       TEXT NOT NULL,              -- its name and version: vectors of two models have nothing in common
+    vector      BLOB NOT NULL,
+    PRIMARY KEY (version_id, model)
+) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS ref (
     repo_id     INTEGER NOT NULL REFERENCES repository,

@@ -11,7 +11,7 @@ from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import salt_of, version_hash
 from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import memory_words
-from memory_repository.storage import batches, word_index
+from memory_repository.storage import batches, embeddings, word_index
 from thymos.database import Connection
 
 _NAMING = ("entry", "staged")
@@ -153,6 +153,7 @@ def forget_words(db: Connection, repo_id: int, version: int) -> tuple[str, str]:
     if content is None:
         return "", ""
     word_index.remove(db, repo_id, version, memory_words(content, json.loads(fields)))
+    embeddings.forget(db, version)
     return content, fields
 
 

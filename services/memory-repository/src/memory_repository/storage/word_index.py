@@ -1,14 +1,18 @@
 """The index of words: which versions hold any of some words, the likeliest first. FTS5 in SQLite, GIN in PostgreSQL.
 
-The words are those that core/ranking.py cuts, on both engines, so that both find the same versions. The order here only
-says which of very many are ranked (operations/searching.py); it is each engine's own.
+The words are those that core/ranking.py cuts, on both engines, so that both find the same versions. Each stands in the
+index as a word of its repository, so that a search reads entries of that repository alone: how long it takes says
+nothing of anybody else's memories. The order here only says which of very many are ranked (operations/searching.py);
+it is each engine's own.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from memory_repository.core.ranking import memory_words
 from thymos.database import Connection
 
 AT_ONCE = 4_000
@@ -21,8 +25,8 @@ def add(db: Connection, repo_id: int, versions: Sequence[tuple[int, Sequence[str
     """Index the words of versions, in their order."""
     if db.engine == "sqlite":
         db.executemany(
-            "INSERT INTO version_words (rowid, repo, words) VALUES (?, ?, ?)",
-            [(version, _repository(repo_id), " ".join(words)) for version, words in versions],
+            "INSERT INTO version_terms (rowid, words) VALUES (?, ?)",
+            [(version, _text(repo_id, words)) for version, words in versions],
         )
         return
     db.executemany(
@@ -36,8 +40,8 @@ def remove(db: Connection, repo_id: int, version: int, words: Sequence[str]) -> 
     """Take a version out of the index; `words` are those that it was indexed with, which FTS5 does not keep."""
     if db.engine == "sqlite":
         db.execute(
-            "INSERT INTO version_words (version_words, rowid, repo, words) VALUES ('delete', ?, ?, ?)",
-            (version, _repository(repo_id), " ".join(words)),
+            "INSERT INTO version_terms (version_terms, rowid, words) VALUES ('delete', ?, ?)",
+            (version, _text(repo_id, words)),
         )
         return
     db.execute("DELETE FROM version_words WHERE version_id = ?", (version,))
@@ -49,11 +53,11 @@ def holding(db: Connection, repo_id: int, terms: Sequence[str], kind: str | None
     Terms are words: letters and digits only, so that a quoted one cannot end its quotes. Costs what is taken.
     """
     if db.engine == "sqlite":
-        words = " OR ".join(f'"{term}"' for term in terms)
+        words = " OR ".join(f'"{_text(repo_id, [term])}"' for term in terms)
         yield from db.execute(
-            "SELECT v.version_id, v.memory_id FROM version_words w CROSS JOIN version v ON v.version_id = w.rowid"
-            " WHERE version_words MATCH ? AND (? IS NULL OR v.kind = ?) ORDER BY w.rank, v.version_id",
-            (f'repo : "{_repository(repo_id)}" AND words : ({words})', kind, kind),
+            "SELECT v.version_id, v.memory_id FROM version_terms w CROSS JOIN version v ON v.version_id = w.rowid"
+            " WHERE version_terms MATCH ? AND (? IS NULL OR v.kind = ?) ORDER BY w.rank, v.version_id",
+            (words, kind, kind),
         )
         return
     query = " | ".join(_lexeme(repo_id, term) for term in terms)
@@ -71,13 +75,23 @@ def holding(db: Connection, repo_id: int, terms: Sequence[str], kind: str | None
         limit, offset = limit * 8, offset + limit
 
 
-def _repository(repo_id: int) -> str:
-    """The word under which the index keeps a repository apart from the others."""
-    return f"r{repo_id}"
+def upgrade(db: Connection) -> None:
+    """Index anew what an SQLite file of a version before 2026-11-28 has indexed otherwise. O(memory), once."""
+    if db.engine != "sqlite" or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'version_words'").fetchone():
+        return
+    rows = db.execute("SELECT version_id, repo_id, content, fields FROM version WHERE content IS NOT NULL").fetchall()
+    for version, repo_id, content, fields in rows:
+        add(db, repo_id, [(version, memory_words(content, json.loads(fields)))])
+    db.execute("DROP TABLE version_words")
+
+
+def _text(repo_id: int, words: Sequence[str]) -> str:
+    """Words as those of a repository, for FTS5: `12xfoo`. The number ends at the first x: no two are the same."""
+    return " ".join(f"{repo_id}x{word}" for word in words)
 
 
 def _lexeme(repo_id: int, word: str) -> str:
-    return f"'{_repository(repo_id)}:{word}'"
+    return f"'r{repo_id}:{word}'"
 
 
 def _vector(repo_id: int, words: Sequence[str]) -> str:

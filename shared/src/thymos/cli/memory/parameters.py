@@ -14,4 +14,15 @@ Author = Annotated[str, Parameter(help="Of the commit [default: you].")]
 Message = Annotated[str, Parameter(help="Of the commit.")]
 Limit = Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1, lte=1_000))]
 Hits = Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1, lte=100))]
+Fields = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--field",
+        negative=(),
+        show_default=False,
+        help="Only where a field is so: name=value, or a JSON object such as "
+        '{"weight": {"$gte": 3}}; repeat it for several.',
+    ),
+]
+Kind = Annotated[str | None, Parameter(help="Only memories of this kind.")]
 Switch = Annotated[bool, Parameter(negative=(), show_default=False)]

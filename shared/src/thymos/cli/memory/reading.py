@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json as json_format
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from thymos.cli.exit_codes import UsageError
 from thymos.cli.memory.asking import ask
-from thymos.cli.memory.parameters import Agent, Hits, Limit, RefName
+from thymos.cli.memory.parameters import Agent, Fields, Hits, Kind, Limit, RefName
 from thymos.cli.memory.printing import print_changes, shortened
 from thymos.cli.options import HERE, Json, Where
 from thymos.cli.output import emit, line, pairs, say, short, table
@@ -120,23 +121,29 @@ async def search(
     /,
     *,
     ref: RefName = "main",
-    kind: str | None = None,
+    kind: Kind = None,
+    field: Fields = None,
+    mode: Literal["words", "meaning", "both"] = "words",
+    skip: int = 0,
     limit: Hits = 10,
     json: Json = False,
     where: Where = HERE,
 ) -> None:
-    """Full text over what is visible at a ref, best first.
+    """What is visible at a ref and goes with a query, best first.
 
     Parameters
     ----------
     query
         Plain words.
-    kind
-        Only memories of this kind.
+    mode
+        By the words, by the meaning (needs an embedder: `[memory] embedder`), or both.
+    skip
+        Leave out so many of the best: those of the pages before.
     """
     from thymos.requests import SearchAnswer, SearchMemories
 
-    request = SearchMemories(query=query, ref=ref, limit=limit, kind=kind)
+    conditions = field_conditions(field)
+    request = SearchMemories(query=query, ref=ref, limit=limit, kind=kind, where=conditions, skip=skip, mode=mode)
     answer = await ask(where, agent, "search", request, SearchAnswer)
     if json:
         emit(answer)
@@ -144,8 +151,30 @@ async def search(
     table(
         ("score", "id", "kind", "content"),
         [(hit.score, hit.id, hit.kind, shortened(hit.content)) for hit in answer.results],
-        empty=f"no memory on {ref} holds any of these words",
+        empty=f"nothing on {ref} goes with that",
     )
+    if answer.total > skip + len(answer.results) and answer.results:
+        say(f"{answer.total} in all: --skip {skip + len(answer.results)} shows more")
+
+
+def field_conditions(given: list[str] | None) -> dict[str, Any]:
+    """`name=value` and JSON objects, as one condition on fields. Raises UsageError for anything else."""
+    found: dict[str, Any] = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if text.lstrip().startswith("{"):
+            try:
+                found |= json_format.loads(text)
+            except ValueError as error:
+                raise UsageError(f"--field {text!r}: it is not JSON: {error}") from error
+        elif name and equals:
+            try:
+                found[name] = json_format.loads(value)
+            except ValueError:
+                found[name] = value
+        else:
+            raise UsageError(f"--field {text!r}: it is name=value, or a JSON object")
+    return found
 
 
 async def get(agent: Agent, memory: str, /, *, ref: RefName = "main", json: Json = False, where: Where = HERE) -> None:
@@ -173,6 +202,8 @@ async def list_memories(
     *,
     ref: RefName = "main",
     after: str | None = None,
+    kind: Kind = None,
+    field: Fields = None,
     limit: Limit = 100,
     json: Json = False,
     where: Where = HERE,
@@ -186,7 +217,9 @@ async def list_memories(
     """
     from thymos.requests import ListMemories, MemoryPage
 
-    page = await ask(where, agent, "list", ListMemories(ref=ref, after=after, limit=limit), MemoryPage)
+    conditions = field_conditions(field)
+    request = ListMemories(ref=ref, after=after, limit=limit, kind=kind, where=conditions)
+    page = await ask(where, agent, "list", request, MemoryPage)
     if json:
         emit(page)
         return

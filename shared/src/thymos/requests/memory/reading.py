@@ -1,12 +1,16 @@
 """Reading memory, and what is answered."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from thymos.message import BranchName, Id
+from thymos.message import BranchName, Count, Id
 from thymos.requests.base import PAGE_MAX, Answer, Limit, Ref, Request
+
+Where = Annotated[dict[str, JsonValue], Field(max_length=32)]
+"""Conditions on fields that all have to hold, such as {"topic": "refunds", "weight": {"$gte": 3}}: a path whose parts
+are joined by "." and what stands there, or one of $eq $ne $gt $gte $lt $lte $in $nin $contains $exists."""
 
 
 class GetMemory(Request):
@@ -22,6 +26,8 @@ class ListMemories(Request):
     ref: Ref = "main"
     limit: Limit = 100
     after: Id | None = None
+    kind: str | None = None
+    where: Where = {}
 
 
 class SearchMemories(Request):
@@ -31,6 +37,9 @@ class SearchMemories(Request):
     ref: Ref = "main"
     limit: Annotated[int, Field(ge=1, le=100)] = 10
     kind: str | None = None
+    where: Where = {}
+    skip: Annotated[int, Field(ge=0, le=1_000)] = 0
+    mode: Literal["words", "meaning", "both"] = "words"
 
 
 class ReadLog(Request):
@@ -80,10 +89,12 @@ class MemoryPage(Answer):
 
 
 class SearchAnswer(Answer):
-    """What was found, as of `commit`; None where there is no memory yet."""
+    """What was found, as of `commit`; None where there is no memory yet. `total` is how many were ranked, at most
+    1,000; the next page skips those before it and these."""
 
     commit: Id | None = None
     results: list[Hit]
+    total: Count = 0
 
 
 class Commit(Answer):

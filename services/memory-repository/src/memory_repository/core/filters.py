@@ -1,0 +1,131 @@
+"""Conditions on the fields of memories: what a search or a listing is narrowed by. Pure.
+
+A filter is a JSON object: each key is a path into `fields`, its parts joined by ".", each value what stands there, or
+an object of operators. All of them have to hold.
+
+    {"topic": "refunds", "weight": {"$gte": 3}, "author.name": {"$in": ["jo", "kim"]}, "old": {"$exists": false}}
+
+    $eq $ne             equal as JSON is (1, 1.0 and true differ); without an operator it is $eq
+    $gt $gte $lt $lte   of two numbers, or of two texts by their characters; of anything else never
+    $in $nin            one of a list, or none of it
+    $contains           a list holds this value; a text holds this text
+    $exists             whether the path is there at all; the other operators, but $ne and $nin, need it to be
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from memory_repository.core import limits
+from memory_repository.core.canonical import same_json
+
+CONDITIONS_MAX: Final = 32
+PATH_CHARACTERS_MAX: Final = 400
+LISTED_MAX: Final = 1_000
+"""Values of one `$in` or `$nin`."""
+
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition: the keys of the path, the operator without its sign, and what it compares with."""
+
+    path: tuple[str, ...]
+    operator: str
+    value: Any
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        """Whether it holds for the fields of a memory."""
+        found: Any = fields
+        for key in self.path:
+            found = found.get(key, _ABSENT) if isinstance(found, Mapping) else _ABSENT
+        if self.operator == "exists":
+            return (found is not _ABSENT) is self.value
+        if found is _ABSENT:
+            return self.operator in ("ne", "nin")
+        return _OPERATORS[self.operator](found, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """All conditions have to hold; a filter without any holds for everything."""
+
+    conditions: tuple[Condition, ...] = ()
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        """Whether it holds for the fields of a memory."""
+        return all(condition.holds(fields) for condition in self.conditions)
+
+
+EVERYTHING: Final = Filter()
+
+
+def parse(where: Mapping[str, Any] | None) -> Filter:
+    """Read a filter. Raises Refusal (invalid, too_large) that names what is wrong."""
+    if not where:
+        return EVERYTHING
+    limits.check_json("the filter", where)
+    found = [condition for path, wanted in where.items() for condition in _conditions(path, wanted)]
+    if len(found) > CONDITIONS_MAX:
+        raise limits.too_large("the filter", len(found), CONDITIONS_MAX, "conditions")
+    return Filter(tuple(found))
+
+
+def _conditions(path: str, wanted: Any) -> list[Condition]:
+    if not path or len(path) > PATH_CHARACTERS_MAX:
+        raise limits.invalid(f"{path!r:.60} is no path into fields", "name a field, or fields within it as `a.b`")
+    keys = tuple(path.split("."))
+    if not isinstance(wanted, Mapping) or not any(str(key).startswith("$") for key in wanted):
+        return [Condition(keys, "eq", wanted)]
+    return [Condition(keys, _operator(path, sign, value), value) for sign, value in wanted.items()]
+
+
+def _operator(path: str, sign: str, value: Any) -> str:
+    name = sign.removeprefix("$")
+    if not sign.startswith("$") or (name != "exists" and name not in _OPERATORS):
+        known = ", ".join(f"${known}" for known in (*_OPERATORS, "exists"))
+        raise limits.invalid(f"the filter on {path} has an unknown operator {sign!r:.40}", f"there are {known}")
+    if name in ("in", "nin") and not (isinstance(value, list) and len(value) <= LISTED_MAX):
+        raise limits.invalid(f"{sign} of the filter on {path} needs a list of at most {LISTED_MAX} values")
+    if name == "exists" and not isinstance(value, bool):
+        raise limits.invalid(f"{sign} of the filter on {path} needs true or false")
+    return name
+
+
+def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    def holds(found: Any, wanted: Any) -> bool:
+        return _comparable(found, wanted) and compare(found, wanted)
+
+    return holds
+
+
+def _comparable(one: Any, other: Any) -> bool:
+    if isinstance(one, str) and isinstance(other, str):
+        return True
+    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in (one, other))
+
+
+def _contains(found: Any, wanted: Any) -> bool:
+    if isinstance(found, str):
+        return isinstance(wanted, str) and wanted in found
+    return isinstance(found, list | tuple) and any(same_json(each, wanted) for each in found)
+
+
+def _one_of(found: Any, wanted: list[Any]) -> bool:
+    return any(same_json(found, each) for each in wanted)
+
+
+_OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "eq": same_json,
+    "ne": lambda found, wanted: not same_json(found, wanted),
+    "gt": _ordered(lambda found, wanted: found > wanted),
+    "gte": _ordered(lambda found, wanted: found >= wanted),
+    "lt": _ordered(lambda found, wanted: found < wanted),
+    "lte": _ordered(lambda found, wanted: found <= wanted),
+    "in": _one_of,
+    "nin": lambda found, wanted: not _one_of(found, wanted),
+    "contains": _contains,
+}

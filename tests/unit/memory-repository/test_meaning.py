@@ -1,0 +1,139 @@
+"""Search by meaning: the real local model, and models that are wrong."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from memory_repository import Memory, MemoryRepository, Mode, Modify, Put
+from memory_repository.embedders import Embedder
+from memory_repository.embedders.wordllama import WordLlamaEmbedder
+from memory_repository.operations import nearest
+from thymos.errors import Refusal
+
+FACTS = {
+    "refunds": "A refund takes thirty days after we have received the goods.",
+    "shipping": "Parcels travel by courier for two weeks.",
+    "password": "Reset your login on the account page.",
+    "hours": "The office opens at nine in the morning and closes at five.",
+}
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return WordLlamaEmbedder()
+
+
+Opened = Callable[[Embedder], MemoryRepository]
+
+
+@pytest.fixture
+def opened(store_url: str) -> Iterator[Opened]:
+    """Opens the store with a model."""
+    repositories: list[MemoryRepository] = []
+
+    def open_with(embedder: Embedder) -> MemoryRepository:
+        repositories.append(MemoryRepository.open(store_url, tenant="acme", embedder=embedder))
+        return repositories[-1]
+
+    yield open_with
+    for repository in repositories:
+        repository.close()
+
+
+def fill(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory(name, text)) for name, text in FACTS.items()])
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("how do I get my money back", "refunds"),
+        ("freight transport by mail", "shipping"),
+        ("forgot password", "password"),
+        ("when are you open", "hours"),
+    ],
+)
+def test_what_is_meant_is_found_though_no_word_is_the_same(
+    opened: Opened, embedder: Embedder, question: str, expected: str
+) -> None:
+    memory = opened(embedder)
+    fill(memory)
+    assert expected not in [hit.memory.id for hit in memory.search(question).hits]
+    assert memory.search(question, mode=Mode.MEANING).hits[0].memory.id == expected
+    assert memory.search(question, mode=Mode.BOTH).hits[0].memory.id == expected
+
+
+def test_only_what_is_visible_is_found_and_what_is_erased_is_forgotten(opened: Opened, embedder: Embedder) -> None:
+    memory = opened(embedder)
+    fill(memory)
+    memory.create_branch("idea")
+    memory.commit([Modify("hours", content="Get your cash back here.")], branch="idea")
+    assert memory.search("money back", "idea", mode=Mode.MEANING, limit=2).hits[0].memory.id == "hours"
+    assert memory.search("money back", "main", mode=Mode.MEANING).hits[0].memory.id == "refunds"
+    memory.redact("refunds", reason="asked to")
+    left = memory.read(lambda repo: repo.db.execute("SELECT count(*) FROM embedding").fetchone()[0])
+    assert left == 4, "of five versions, one was erased"
+
+
+def test_the_same_is_embedded_once(opened: Opened, embedder: Embedder) -> None:
+    counting = Counting(embedder)
+    memory = opened(counting)
+    fill(memory)
+    for _ in range(3):
+        memory.search("money", mode=Mode.MEANING)
+    assert counting.texts == len(FACTS) + 3
+
+
+def test_so_many_are_embedded_at_once_and_the_rest_later(
+    opened: Opened, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "EMBEDDED_MAX", 3)
+    memory = opened(embedder)
+    fill(memory)
+    assert (memory.embed(), memory.embed()) == (1, 0)
+    monkeypatch.setattr(nearest, "VISIBLE_MAX", 3)
+    with pytest.raises(Refusal, match="the limit is 3"):
+        memory.search("money", mode=Mode.MEANING)
+
+
+def test_meaning_is_narrowed_by_fields_and_paged(opened: Opened, embedder: Embedder) -> None:
+    memory = opened(embedder)
+    memory.commit([Put(Memory(f"m{n}", text, fields={"n": n})) for n, text in enumerate(FACTS.values())])
+    hits = memory.search("money back", mode=Mode.MEANING, where={"n": {"$gt": 0}})
+    assert (hits.total, hits.hits[0].memory.id != "m0") == (3, True)
+    assert [hit.memory.id for hit in memory.search("money back", mode=Mode.MEANING, skip=1, limit=1).hits] != ["m0"]
+
+
+def test_without_a_model_there_is_no_meaning(memory: MemoryRepository) -> None:
+    with pytest.raises(Refusal, match="there is no embedder") as caught:
+        memory.search("money", mode=Mode.MEANING)
+    assert "thymos-memory-repository[embeddings]" in caught.value.hint
+
+
+def test_a_model_that_breaks_its_word_is_refused_and_keeps_nothing(opened: Opened) -> None:
+    memory = opened(Wrong())
+    fill(memory)
+    with pytest.raises(Refusal, match=r"vectors of shape \(4, 2\), not of 3"):
+        memory.search("money", mode=Mode.MEANING)
+    assert memory.search("refund").total == 1
+
+
+class Counting:
+    """A model that counts what it is given."""
+
+    def __init__(self, model: Embedder) -> None:
+        self._model = model
+        self.name, self.dimensions, self.texts = model.name, model.dimensions, 0
+
+    def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        self.texts += len(texts)
+        return self._model.embed(texts)
+
+
+class Wrong:
+    """A model that says three and gives two."""
+
+    name, dimensions = "wrong", 3
+
+    def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        return [[float("nan"), 1.0] for _ in texts]
