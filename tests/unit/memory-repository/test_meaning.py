@@ -48,7 +48,7 @@ def fill(memory: MemoryRepository) -> None:
     ("question", "expected"),
     [
         ("how do I get my money back", "refunds"),
-        ("freight transport by mail", "shipping"),
+        ("freight transport", "shipping"),
         ("forgot password", "password"),
         ("when are you open", "hours"),
     ],
