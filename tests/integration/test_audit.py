@@ -157,6 +157,37 @@ async def test_what_is_exported_is_replayed_and_verified(
         assert "identical" in out
 
 
+async def test_an_export_writes_over_no_file_unless_it_is_told_to(
+    nats_server: NatsServer, a_sealed_log: str, tmp_path: Path
+) -> None:
+    del a_sealed_log
+    file = tmp_path / "log.jsonl"
+    file.write_text("kept")
+    code, _, told = await thymos(nats_server, "export", str(file))
+    assert (code, file.read_text()) == (5, "kept")
+    assert "exists already" in told
+    assert "--force" in told
+    code, _, told = await thymos(nats_server, "export", str(file), "--force")
+    assert code == 0, told
+    assert file.read_bytes().startswith(b'{"sequence":1,')
+
+
+async def test_a_file_that_was_cut_off_is_told_to_be(
+    nats_server: NatsServer, a_sealed_log: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "log.jsonl"
+    await thymos(nats_server, "export", str(file))
+    code, _, told = await thymos(nats_server, "replay", str(file), "--verify", "--seal", a_sealed_log.upper())
+    assert code == 0, told
+    event = json.loads(json.loads(file.read_bytes().splitlines()[3])["body"])["id"]
+    for whole in (True, False):
+        code, out, told = await thymos(nats_server, "replay", str(file))
+        assert (code, out.count("\n") > 10, "cut off" in told) == (0, True, not whole)
+        code, out, told = await thymos(nats_server, "why", event.upper(), "--file", str(file))
+        assert (code, f"branch.created {event}" in out, "cut off" in out) == (0, True, not whole), told
+        file.write_bytes(b"".join(file.read_bytes().splitlines(True)[:20]))
+
+
 def event_of(line: str) -> Any:
     return json.loads(line)["data"]["branch"]
 

@@ -10,6 +10,8 @@
     │   └── NoConfigError       the file that was named is not there
     ├── UnavailableError    the suite cannot be reached at all
     └── CannotRecomputeError    an event holds too little to be computed again
+        ├── NoInputsError           it holds nothing at all of what it was made from
+        └── UnreadableInputsError   what it holds is nothing that was ever written
 
 Expected outcomes (a merge conflict, an inconclusive experiment, nothing to do) are return values, not exceptions.
 """
@@ -46,6 +48,17 @@ class UnavailableError(ThymosError):
 
 class CannotRecomputeError(ThymosError):
     """An event does not hold all that its decision was made from; the text says what is missing."""
+
+
+class NoInputsError(CannotRecomputeError):
+    """It was made before decisions carried all of their inputs."""
+
+    def __init__(self) -> None:
+        super().__init__("it was made before decisions carried all of their inputs")
+
+
+class UnreadableInputsError(CannotRecomputeError):
+    """An event's inputs are not what any version writes; the text says what is wrong with them."""
 
 
 class ConfigError(ThymosError):

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from decision_engine import basis
 from decision_engine.recompute import RECOMPUTATIONS, decision_made, experiment_decided
 from decision_engine.testing import Story, policy, recomputed
-from thymos.errors import CannotRecomputeError
+from thymos.errors import CannotRecomputeError, NoInputsError, UnreadableInputsError
 from thymos.events import ExperimentDecided, Verdict
 
 
@@ -45,6 +45,43 @@ def test_a_verdict_is_computed_again_from_the_answers_themselves() -> None:
     assert again is None or again.arms != decided.arms
 
 
+def test_a_merge_is_computed_again_from_the_answers_and_not_from_the_look_that_was_stored() -> None:
+    made = merged().decisions("merge-on-success")[-1]
+    state: Any = basis.unpacked(made.inputs[basis.KEY])["state"]
+    (experiment,) = state["experiments"].values()
+    answers = experiment["answers"]["learn-from-success"]
+    assert len(answers) > 2, "all of them, not only the first and the last"
+
+    for answer in answers.values():
+        answer["outcome"] = "failed"
+    assert decision_made(with_basis(made, state=state)) is None, "nothing is proven by such answers"
+
+
+def test_a_look_that_was_changed_afterwards_changes_nothing_of_a_merge() -> None:
+    made = merged().decisions("merge-on-success")[-1]
+    state: Any = basis.unpacked(made.inputs[basis.KEY])["state"]
+    (experiment,) = state["experiments"].values()
+    for arm in experiment["look"]["arms"]:
+        arm["wins"] = 99
+
+    again = decision_made(with_basis(made, state=state))
+
+    assert again is not None
+    assert again.inputs["found"] == made.inputs["found"]
+
+
+def test_answers_that_are_too_many_are_left_out_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(basis, "PLAIN_MAX", 1)
+    whole: Any = merged().decisions("merge-on-success")[-1].inputs[basis.KEY]
+    monkeypatch.setattr(basis, "BYTES_MAX", len(whole["zlib"]) - 1)
+
+    made = merged().decisions("merge-on-success")[-1]  # which is computed again by the story itself
+
+    state: Any = basis.unpacked(made.inputs[basis.KEY])["state"]
+    (experiment,) = state["experiments"].values()
+    assert experiment["plan"]["tasks"] == []
+
+
 @pytest.mark.parametrize("field", ["verdict", "reason", "mode", "not_done", "actions"])
 def test_a_decision_that_was_changed_afterwards_does_not_follow(field: str) -> None:
     made = merged().decisions("merge-on-success")[-1]
@@ -72,19 +109,19 @@ def test_a_decision_from_before_decisions_carried_their_inputs_says_so() -> None
     made = merged().decisions("merge-on-success")[-1]
     old = {name: value for name, value in made.inputs.items() if name != basis.KEY}
 
-    with pytest.raises(CannotRecomputeError, match="before decisions carried"):
+    with pytest.raises(NoInputsError, match="before decisions carried"):
         decision_made(made.model_copy(update={"inputs": old}))
 
 
 @pytest.mark.parametrize(
     "held",
-    [None, 7, [], {}, {"zlib": "no base64"}, {"zlib": "AAAA"}, {"state": {}}, {"left_out": "much"}],
+    [7, [], {}, {"zlib": "no base64"}, {"zlib": "AAAA"}, {"zlib": "eJyrrgUAAXUA+Q=="}, {"state": {}}],
     ids=repr,
 )
 def test_inputs_that_somebody_made_up_are_refused_in_words(held: JsonValue) -> None:
     made = merged().decisions("merge-on-success")[-1]
 
-    with pytest.raises(CannotRecomputeError):
+    with pytest.raises(UnreadableInputsError):
         decision_made(made.model_copy(update={"inputs": {basis.KEY: held}}))
 
 

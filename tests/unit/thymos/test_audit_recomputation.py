@@ -1,13 +1,14 @@
 """Decisions are computed again with what the services offer, and a difference names its fields."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from thymos.audit.recomputation import differing, installed, recompute_with
+from thymos.audit.recomputation import Recomputations, differing, installed, recompute_with
 from thymos.audit.record import LogRecord
 from thymos.audit.verification import Recomputed
-from thymos.errors import CannotRecomputeError
+from thymos.errors import CannotRecomputeError, NoInputsError, UnreadableInputsError
 from thymos.events import BranchMerged, DecisionMade, ExperimentDecided, WorktreeScaled
 from thymos.examples import example_of
 from thymos.message import Message
@@ -55,11 +56,34 @@ def test_a_core_that_fails_on_an_event_is_a_difference(error: Exception) -> None
     assert type(error).__name__ in found.fields["(all)"][1]
 
 
+@pytest.mark.parametrize("body", [b"\xff", b"{}", b'{"data":{}}'])
+@pytest.mark.parametrize("offered", [{DecisionMade: lambda made: made}, {}], ids=["offered", "not offered"])
+def test_a_decision_that_cannot_be_read_is_a_difference(body: bytes, offered: Recomputations) -> None:
+    found = recompute_with(offered)(replace(record_of(DecisionMade), body=body))
+    assert found is not None
+    assert found.broken.startswith("it cannot be read: ")
+
+
+def test_inputs_that_cannot_be_read_are_a_difference_and_none_at_all_are_told_apart() -> None:
+    def unreadable(_: DecisionMade) -> DecisionMade:
+        raise UnreadableInputsError("its inputs are no object")
+
+    def without(_: DecisionMade) -> DecisionMade:
+        raise NoInputsError
+
+    assert recompute_with({DecisionMade: unreadable})(record_of(DecisionMade)) == Recomputed(
+        broken="its inputs are no object"
+    )
+    found = recompute_with({DecisionMade: without})(record_of(DecisionMade))
+    assert found is not None
+    assert (found.without_inputs, bool(found.broken)) == (True, False)
+
+
 def test_what_cannot_be_computed_again_is_told_and_is_no_difference() -> None:
     def cannot(_: DecisionMade) -> DecisionMade:
-        raise CannotRecomputeError("too old")
+        raise CannotRecomputeError("too large")
 
-    assert recompute_with({DecisionMade: cannot})(record_of(DecisionMade)) == Recomputed(cannot="too old")
+    assert recompute_with({DecisionMade: cannot})(record_of(DecisionMade)) == Recomputed(cannot="too large")
     found = recompute_with({})(record_of(DecisionMade))
     assert found is not None
     assert found.cannot == "nothing installed here computes decision.made again"

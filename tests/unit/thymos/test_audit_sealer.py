@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from thymos import subjects
-from thymos.audit import Report, verify_log
-from thymos.audit.chain import NO_SEAL, SEAL_SUBJECT, Seal, chain_hash
+from thymos.audit import Difference, Report, verify_log
+from thymos.audit.chain import NO_SEAL, SEAL_SUBJECT, Seal, Unsealed, chain_hash, read_seal
+from thymos.audit.reading import record_of
 from thymos.audit.sealer import Sealer, seal_envelope
 from thymos.background import running
 from thymos.bus import PublishAck, Stored
@@ -215,6 +216,97 @@ async def test_a_seal_that_claims_the_future_does_not_stop_the_sealing() -> None
         "changed: the seal seal-1000000000000 (sequence 3, audit.sealed): "
         "it says 1000000000000 to 1000000000000 and is itself event 3"
     ]
+
+
+# --- seals of others that leave events out ----------------------------------------------------------------------------
+
+
+async def skips_to_the_last(bus: MemoryBus) -> None:
+    """Somebody who may publish adds a seal that is right in itself, over the newest event only."""
+    records = [record_of(stored) for stored in log_of(bus).values()]
+    known = [seal.hash for record in records if (seal := read_seal(record)) is not None]
+    last = records[-1]
+    over = [Unsealed(last.sequence, last.hash(), last.stored_at, False)]
+    forged = seal_envelope(Seal.over(over, known[-1] if known else NO_SEAL), BEGAN)
+    await bus.publish(SEAL_SUBJECT, forged.to_bytes(), f"forged {last.sequence}")
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["later", "first of all"])
+@pytest.mark.parametrize("seals_of_others", [1, 3])
+async def test_a_seal_that_leaves_events_out_is_not_gone_on_from(begun: bool, seals_of_others: int) -> None:
+    bus = await a_sealed_log() if begun else MemoryBus()
+    oldest = ranges(all_seals(bus))[-1][1] + 1 if begun else 1
+    await happened(bus, *"abcdef")
+    for _ in range(seals_of_others):
+        await skips_to_the_last(bus)
+    last = max(log_of(bus))
+    await happened(bus, "g")
+    await sealed_once(bus)
+    assert ranges(all_seals(bus))[-1] == (oldest, last + 1)
+    report = await verified(bus)
+    assert report.difference_count == 1, report.problems
+    assert f"it leaves out events {oldest} to {last - seals_of_others - 1}" in report.problems[0]
+    assert (report.unsealed, report.unchecked) == (0, 0)
+
+    harmed = log_of(bus)[oldest + 1]
+    log_of(bus)[oldest + 1] = replace(harmed, body=harmed.body + b" ")
+    assert (await verified(bus)).differences[0].sequence == oldest + 1
+
+
+async def test_such_a_seal_is_not_gone_on_from_by_a_sealer_that_runs_either() -> None:
+    bus = MemoryBus()
+    async with running(Sealer(NEVER).run(bus)):
+        await happened(bus, "a")
+        await ask(bus)
+        await happened(bus, "b", "c", "d")
+        await skips_to_the_last(bus)
+        await happened(bus, "e")
+        assert (await ask(bus))["to_sequence"] == 7
+        await happened(bus, "f")
+        await ask(bus)
+    assert ranges(all_seals(bus)) == [(1, 1), (5, 5), (2, 7), (8, 9)]
+    report = await verified(bus)
+    assert report.difference_count == 1
+    assert "it leaves out events 2 to 4" in report.problems[0]
+
+
+async def test_it_is_a_difference_also_before_anybody_has_sealed_what_it_leaves_out() -> None:
+    bus = await a_sealed_log()
+    await happened(bus, "a", "b")
+    await skips_to_the_last(bus)
+    report = await verified(bus)
+    assert report.difference_count == 1
+    assert "it leaves out events" in report.problems[0]
+
+
+async def test_a_gap_in_the_numbering_leaves_nothing_out() -> None:
+    bus = MemoryBus()
+    await happened(bus, *"abcdef")
+    for sequence in (1, 4):
+        del log_of(bus)[sequence]
+    for name in "gh":
+        await sealed_once(bus)
+        await happened(bus, name)
+        await sealed_once(bus)
+    assert ranges(all_seals(bus))[:2] == [(2, 3), (5, 6)]
+    report = await verified(bus)
+    assert [problem.kind for problem in report.differences] == [Difference.MISSING] * 2, report.problems
+    assert report.unchecked == 0
+
+
+async def test_a_log_that_is_exchanged_under_a_sealer_gets_its_own_chain() -> None:
+    bus = MemoryBus()
+    sealer = Sealer(NEVER)
+    async with running(sealer.run(bus)), asyncio.timeout(10):
+        await happened(bus, *"abc")
+        await sealer.sealed(bus)
+    other = await a_sealed_log()
+    async with running(sealer.run(other)), asyncio.timeout(10):
+        await happened(other, "new")
+        await sealer.sealed(other)
+    report = await verified(other)
+    assert report.identical, report.problems
+    assert report.unsealed == 0
 
 
 def all_seals(bus: MemoryBus) -> list[AuditSealed]:

@@ -1,10 +1,11 @@
 """Whatever is done to an exported log is found, and the event is named."""
 
 import asyncio
+import gzip
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,55 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from thymos import subjects
-from thymos.audit import Difference, LogRecord, Report, verify_file
-from thymos.audit.chain import NO_SEAL, Head, Seal, Tail, Unsealed, read_seal
+from thymos.audit import Difference, LogRecord
+from thymos.audit.chain import NO_SEAL, Head, Seal, Tail, read_seal
 from thymos.audit.closing import End, cover_line, end_line
-from thymos.audit.exporting import export
 from thymos.audit.record import of_line, to_line
 from thymos.audit.sealer import seal_envelope
-from thymos.events import BranchCreated, CommitCreated, DecisionMade, WorktreeReady
+from thymos.audit.testing import START, a_log, lines_of, stored_as_next, unsealed, verified
+from thymos.events import BranchCreated
 from thymos.examples import example_of
-
-START = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
-KINDS = (BranchCreated, CommitCreated, DecisionMade, WorktreeReady)
-
-
-def a_log(events: int, *, sealed_every: int = 10, unsealed: int = 4) -> list[LogRecord]:
-    """A log of `events` events with seals among them; the last `unsealed` come after the last seal."""
-    log: list[LogRecord] = []
-    tail = Tail(Head())
-
-    def add(subject: str, message_id: str, body: bytes) -> LogRecord:
-        at = START + timedelta(milliseconds=7 * len(log))
-        log.append(LogRecord(len(log) + 1, at, subject, message_id, body))
-        tail.take(log[-1])
-        return log[-1]
-
-    for number in range(events):
-        envelope = example_of(KINDS[number % len(KINDS)]).model_copy(update={"id": f"event-{number}"})
-        add(envelope.subject, envelope.message_id, envelope.to_bytes())
-        if len(tail) >= sealed_every and number < events - unsealed:
-            sealed = seal_envelope(*tail.next_seal())
-            add(sealed.subject, sealed.message_id, sealed.to_bytes())
-    return log
-
-
-async def lines_of(log: Sequence[LogRecord]) -> list[bytes]:
-    """The log as an exported file."""
-
-    async def records() -> AsyncIterator[LogRecord]:
-        for record in log:
-            yield record
-
-    lines: list[bytes] = []
-    await export(records(), lines.append)
-    return lines
-
-
-def verified(folder: Path, lines: Sequence[bytes], seal: str | None = None) -> Report:
-    path = folder / "log.jsonl"
-    path.write_bytes(b"".join(lines))
-    return verify_file(path, seal=seal, recomputations={})
 
 
 async def test_an_untouched_log_is_identical(tmp_path: Path) -> None:
@@ -107,29 +67,94 @@ LINES = asyncio.run(lines_of(LOG))
 anywhere = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+RECORDED = gzip.decompress((Path(__file__).parents[2] / "histories" / "demo.log.gz").read_bytes()).splitlines(True)
+"""A log as the services wrote it: with ids within ids, and decisions of many kilobytes."""
+any_byte = st.one_of(st.sampled_from(b'\n"\\ 0'), st.integers(0, 255))
+
+
+def with_another_byte(data: st.DataObject, line: bytes) -> bytes:
+    at = data.draw(st.integers(0, len(line) - 1))
+    byte = data.draw(any_byte.filter(lambda b: b != line[at]))
+    return line[:at] + bytes([byte]) + line[at + 1 :]
+
+
 @anywhere
 @given(data=st.data())
 def test_one_changed_byte_is_found_and_its_event_named(tmp_path: Path, data: st.DataObject) -> None:
-    index = data.draw(st.integers(0, len(LOG) - 1))
-    line = LINES[index]
-    at = data.draw(st.integers(0, len(line) - 1))
-    byte = data.draw(st.integers(0, 255).filter(lambda b: b != line[at]))
-    harmed = [*LINES[:index], line[:at] + bytes([byte]) + line[at + 1 :], *LINES[index + 1 :]]
-    report = verified(tmp_path, harmed)
-    assert not report.identical
-    first = report.differences[0]
-    assert first.sequence == LOG[index].sequence, report.problems
-    assert f"{index + 1}" in first.words
+    lines = data.draw(st.sampled_from([LINES, RECORDED]))
+    index = data.draw(st.integers(0, sum(line.startswith(b'{"sequence"') for line in lines) - 1))
+    record = of_line(lines[index])
+    harmed = [*lines[:index], with_another_byte(data, lines[index]), *lines[index + 1 :]]
+    first = verified(tmp_path, harmed).differences[0]
+    if first.sequence is None:  # two lines have become one
+        assert f"one of the events {index + 1} to {index + 2}" in first.words
+    else:
+        assert first.sequence == record.sequence == index + 1, first.words
+        assert f"event {index + 1}" in first.words or first.kind is Difference.SEAL
+    assert record.event_id in first.words
 
 
 @anywhere
 @given(data=st.data())
-def test_a_changed_byte_of_the_closing_lines_is_found(tmp_path: Path, data: st.DataObject) -> None:
+def test_a_changed_byte_of_the_closing_lines_is_found_and_no_event_blamed(tmp_path: Path, data: st.DataObject) -> None:
     index = data.draw(st.integers(len(LOG), len(LINES) - 1))
-    at = data.draw(st.integers(0, len(LINES[index]) - 1))
-    byte = data.draw(st.integers(0, 255).filter(lambda b: b != LINES[index][at]))
-    harmed = LINES[index][:at] + bytes([byte]) + LINES[index][at + 1 :]
-    assert not verified(tmp_path, [*LINES[:index], harmed, *LINES[index + 1 :]]).identical
+    harmed = [*LINES[:index], with_another_byte(data, LINES[index]), *LINES[index + 1 :]]
+    report = verified(tmp_path, harmed)
+    assert not report.identical
+    assert {problem.sequence for problem in report.differences} == {None}, report.problems
+
+
+def test_a_line_break_in_an_event_does_not_harm_the_next_one(tmp_path: Path) -> None:
+    for at in (0, 30, LINES[33].index(b"event-") + 3, len(LINES[33]) - 2):
+        broken = LINES[33][:at] + b"\n" + LINES[33][at + 1 :]
+        report = verified(tmp_path, [*LINES[:33], broken, *LINES[34:]])
+        assert report.difference_count == 1, report.problems
+        assert report.problems[0].startswith("unreadable: line 34 (where event 34, "), report.problems
+
+
+def test_a_line_between_two_events_is_none_of_them(tmp_path: Path) -> None:
+    report = verified(tmp_path, [*LINES[:33], b"hello\n", *LINES[33:]])
+    assert report.difference_count == 1
+    assert report.problems[0].startswith("unreadable: line 34 (after event 33): it is not JSON")
+
+
+def test_fewer_broken_lines_than_missing_events_name_the_range(tmp_path: Path) -> None:
+    report = verified(tmp_path, [*LINES[:33], b"hello\n", *LINES[36:]])
+    assert report.difference_count == 3
+    assert "line 34 (where one of the events 34 to 36 was)" in report.problems[0]
+    assert report.problems[1] == "missing: 2 of the events 34 to 36 of the log"
+
+
+def test_an_id_that_was_changed_is_told_beside_the_message_id(tmp_path: Path) -> None:
+    harmed = LINES[4].replace(b'\\"id\\":\\"event-4\\"', b'\\"id\\":\\"event-7\\"')
+    report = verified(tmp_path, [*LINES[:4], harmed, *LINES[5:]])
+    assert "event 5, branch.created event-7 (message id " in report.problems[0]
+    assert "/event-4)" in report.problems[0]
+
+
+COVER = len(LOG)
+
+
+@pytest.mark.parametrize("place", [0, 1, 40, len(LOG) - 1])
+@pytest.mark.parametrize("repeated", [True, False])
+def test_a_seal_of_the_file_before_its_last_event_is_misplaced(tmp_path: Path, place: int, repeated: bool) -> None:
+    left = LINES[place:] if repeated else [*LINES[place:COVER], *LINES[COVER + 1 :]]
+    report = verified(tmp_path, [*LINES[:place], LINES[COVER], *left])
+    assert report.problems[0].startswith(f"inserted: line {place + 1}: ")
+    assert report.difference_count == 1, report.problems
+
+
+def test_a_misplaced_seal_hides_no_change(tmp_path: Path) -> None:
+    harmed = LINES[39].replace(b"event-", b"event_", 1)
+    report = verified(tmp_path, [LINES[COVER], *LINES[:39], harmed, *LINES[40:]])
+    assert [problem.kind for problem in report.differences] == [Difference.INSERTED, Difference.CHANGED]
+    assert report.differences[1].sequence == 40
+
+
+def test_a_file_whose_events_were_all_taken_out_is_found(tmp_path: Path) -> None:
+    report = verified(tmp_path, LINES[COVER:])
+    assert report.difference_count == len(LOG)
+    assert report.problems[0] == "missing: event 1 of the log"
 
 
 @anywhere
@@ -249,17 +274,6 @@ def a_backlog() -> tuple[list[LogRecord], str]:
     kept = read_seal(log[601])
     assert kept is not None
     return log, kept.hash
-
-
-def stored_as_next(log: list[LogRecord], tail: Tail) -> None:
-    """The seal that is due, at the end of the log."""
-    sealed = seal_envelope(*tail.next_seal())
-    log.append(LogRecord(len(log) + 1, START, sealed.subject, sealed.message_id, sealed.to_bytes()))
-    tail.take(log[-1])
-
-
-def unsealed(records: Sequence[LogRecord]) -> list[Unsealed]:
-    return [Unsealed(record.sequence, record.hash(), record.stored_at, False) for record in records]
 
 
 def forged_lines(log: list[LogRecord], before_kept: LogRecord, kept: str) -> list[bytes]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from thymos.errors import CannotRecomputeError
+from thymos.errors import NoInputsError, UnreadableInputsError
 from thymos.events import WorktreeScaled
 from worktree_scaler.recompute import ScalingBasis, worktree_scaled
 from worktree_scaler.scaling import Override, ScalingHistory, ScalingPolicy, ScalingSignal
@@ -47,9 +47,9 @@ def test_a_count_that_was_changed_afterwards_does_not_follow() -> None:
     assert worktree_scaled(changed) == published != changed
 
 
-@pytest.mark.parametrize("inputs", [{}, {"signal": "none"}])
-def test_an_event_without_its_inputs_says_so(inputs: dict[str, str]) -> None:
+@pytest.mark.parametrize(("inputs", "error"), [({}, NoInputsError), ({"signal": "none"}, UnreadableInputsError)])
+def test_an_event_without_its_inputs_says_so(inputs: dict[str, str], error: type[Exception]) -> None:
     scaled = WorktreeScaled(branch="main", from_count=1, to_count=2, signal={}, reason="lag", inputs=dict(inputs))
 
-    with pytest.raises(CannotRecomputeError, match="inputs"):
+    with pytest.raises(error, match="inputs"):
         worktree_scaled(scaled)

@@ -25,13 +25,15 @@ from decision_engine.finding import Approval
 from decision_engine.phases import Phase
 from decision_engine.policy import Policy, Predicate
 from thymos.config import Custom, Rule, Versioning, as_written
-from thymos.errors import CannotRecomputeError
-from thymos.events import ExperimentTask
+from thymos.errors import CannotRecomputeError, NoInputsError, UnreadableInputsError
+from thymos.events import ExperimentTask, Verdict
 from thymos.message import Value
 from thymos.metrics import AgentMetrics
 
 KEY = "basis"
 """Where it stands in an event's `inputs`."""
+LEFT_OUT = "left_out"
+"""Stands there instead of what is too large for an event."""
 PLAIN_MAX = 32 * 1024
 """Bytes of JSON up to which it is readable as it stands."""
 BYTES_MAX = 384 * 1024
@@ -91,12 +93,19 @@ _approval: TypeAdapter[Approval] = TypeAdapter(Approval)
 
 
 def of_rules(situation: Situation, cause: str, approval: Approval | None = None) -> dict[str, JsonValue]:
-    """The basis of every decision of one look at the rules."""
+    """The basis of every decision of one look at the rules; answers that are too many are left out of it first."""
+    whole = _of_rules(situation, cause, approval, _proven(situation.state))
+    return whole if LEFT_OUT not in whole else _of_rules(situation, cause, approval, frozenset())
+
+
+def _of_rules(
+    situation: Situation, cause: str, approval: Approval | None, with_answers: frozenset[str]
+) -> dict[str, JsonValue]:
     return packed(
         {
             "cause": cause,
             "now": situation.now.isoformat(),
-            "state": json.loads(agent_state.to_json(_read_by_rules(situation.state))),
+            "state": json.loads(agent_state.to_json(_read_by_rules(situation.state, with_answers))),
             "policy": policy_to_json(situation.policy, situation.state.metrics.get("main")),
             "has_scenario": bool(situation.policy.scenario),
             **({} if approval is None else {"approval": _approval.dump_python(approval, mode="json")}),
@@ -123,11 +132,24 @@ def of_step(
     )
 
 
-def _read_by_rules(state: AgentState) -> AgentState:
-    """The state without what no rule reads: tasks and answers of experiments, and the past."""
+def _proven(state: AgentState) -> frozenset[str]:
+    """The experiments whose look rules act on: it is measured again from all of their answers."""
+    return frozenset(
+        name
+        for name, known in state.experiments.items()
+        if known.phase is Phase.RUNNING
+        and known.look is not None
+        and known.look.verdict in (Verdict.MERGE, Verdict.ROLLBACK)
+    )
+
+
+def _read_by_rules(state: AgentState, with_answers: frozenset[str]) -> AgentState:
+    """The state without what no rule reads: tasks and answers of other experiments, and the past."""
     return replace(
         state,
-        experiments={name: _read_of(known) for name, known in state.experiments.items()},
+        experiments={
+            name: known if name in with_answers else _read_of(known) for name, known in state.experiments.items()
+        },
         approvals={
             name: replace(known, finding=replace(known.finding, inputs={})) for name, known in state.approvals.items()
         },
@@ -209,9 +231,9 @@ def experiment_basis(value: JsonValue) -> ExperimentBasis:
         raise _unreadable(error) from error
 
 
-def _unreadable(error: Exception) -> CannotRecomputeError:
+def _unreadable(error: Exception) -> UnreadableInputsError:
     said = f"{error.error_count()} fields cannot be read" if isinstance(error, ValidationError) else repr(error)
-    return CannotRecomputeError(f"its inputs are not what this version writes: {said}")
+    return UnreadableInputsError(f"its inputs are not what this version writes: {said}")
 
 
 def policy_from_json(value: JsonValue, scenario: tuple[ExperimentTask, ...]) -> Policy:
@@ -265,7 +287,7 @@ def packed(value: Basis) -> dict[str, JsonValue]:
     coded = base64.b64encode(zlib.compress(text)).decode()
     if len(coded) <= BYTES_MAX and len(text) <= UNPACKED_MAX:
         return {"zlib": coded}
-    return {"left_out": f"{len(text)} bytes, {len(coded)} compressed; an event has room for {BYTES_MAX}"}
+    return {LEFT_OUT: f"{len(text)} bytes, {len(coded)} compressed; an event has room for {BYTES_MAX}"}
 
 
 def _exact(value: JsonValue) -> JsonValue:
@@ -282,20 +304,22 @@ def _exact(value: JsonValue) -> JsonValue:
 
 def unpacked(value: JsonValue) -> Basis:
     """What `packed` was given. Raises CannotRecomputeError when that is not there, or cannot be read."""
+    if value is None:
+        raise NoInputsError
     if not isinstance(value, dict):
-        raise CannotRecomputeError("it was made before decisions carried all of their inputs")
-    if "left_out" in value:
-        raise CannotRecomputeError(f"its inputs were too large to be kept: {value['left_out']}")
+        raise UnreadableInputsError("its inputs are no object")
+    if LEFT_OUT in value:
+        raise CannotRecomputeError(f"its inputs were too large to be kept: {value[LEFT_OUT]}")
     if "zlib" not in value:
         return value
     try:
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(base64.b64decode(str(value["zlib"]), validate=True), UNPACKED_MAX)
         if not unpacker.eof:
-            raise CannotRecomputeError(f"its inputs are cut off, or more than {UNPACKED_MAX} bytes")
+            raise UnreadableInputsError(f"its inputs are cut off, or more than {UNPACKED_MAX} bytes")
         held = json.loads(text)
     except (ValueError, zlib.error, RecursionError) as error:
-        raise CannotRecomputeError(f"its inputs cannot be unpacked: {error}") from error
+        raise UnreadableInputsError(f"its inputs cannot be unpacked: {error}") from error
     if not isinstance(held, dict):
-        raise CannotRecomputeError("its inputs are no object")
+        raise UnreadableInputsError("its inputs are no object")
     return held

@@ -12,11 +12,12 @@ from typing import Any
 
 from decision_engine import basis, engine, measurement, saga
 from decision_engine.basis import ExperimentBasis
-from decision_engine.experiment import Step
+from decision_engine.conditions import Situation
+from decision_engine.experiment import Experiment, Step
 from decision_engine.phases import Phase, Trigger
 from decision_engine.rules import PERSON, as_approved, decide, evaluate, without_rule
 from thymos.commands import StartExperiment
-from thymos.errors import CannotRecomputeError
+from thymos.errors import UnreadableInputsError
 from thymos.events import DecisionMade, ExperimentDecided, Verdict
 from thymos.message import Message
 
@@ -29,7 +30,7 @@ def decision_made(made: DecisionMade) -> DecisionMade | None:
     if made.rule == PERSON:
         return _by_person(made)
     held = basis.rules_basis(made.inputs.get(basis.KEY))
-    situation, approval, whole = held.situation, held.approval, made.inputs[basis.KEY]
+    situation, approval, whole = _looked_again(held.situation), held.approval, made.inputs[basis.KEY]
     if approval is None:
         again = next((d for d in evaluate(situation, held.cause) if d.id == made.decision_id), None)
         return again.message(situation, whole) if again else None
@@ -40,6 +41,25 @@ def decision_made(made: DecisionMade) -> DecisionMade | None:
     return answered.message(situation, whole)
 
 
+def _looked_again(situation: Situation) -> Situation:
+    """With the looks at experiments that rules acted on measured anew, where the event holds the answers: those that
+    were recorded before it did, or had too many, hold no tasks either."""
+    known = situation.state.experiments
+    whole = {
+        name: _measured_anew(experiment)
+        for name, experiment in known.items()
+        if experiment.phase is Phase.RUNNING and experiment.plan is not None and experiment.plan.tasks
+    }
+    return replace(situation, state=replace(situation.state, experiments={**known, **whole}))
+
+
+def _measured_anew(experiment: Experiment) -> Experiment:
+    """With the look that follows from its answers and the look before."""
+    if experiment.look is None:
+        return experiment
+    return replace(experiment, look=measurement.measured(replace(experiment, look=experiment.look_before)).look)
+
+
 def _by_person(made: DecisionMade) -> DecisionMade:
     held = basis.unpacked(made.inputs.get(basis.KEY))
     try:
@@ -47,7 +67,7 @@ def _by_person(made: DecisionMade) -> DecisionMade:
         generators = [str(name) for name in held["generators"]]  # type: ignore[union-attr]
         tenant, agent, cause, now = (str(held[name]) for name in ("tenant", "agent", "cause", "now"))
     except (KeyError, TypeError, ValueError) as error:
-        raise CannotRecomputeError(f"its inputs are not what this version writes: {error!r}") from error
+        raise UnreadableInputsError(f"its inputs are not what this version writes: {error!r}") from error
     return engine.started_by_person(command, tenant, agent, cause, generators, now)
 
 
@@ -57,11 +77,7 @@ def experiment_decided(decided: ExperimentDecided) -> ExperimentDecided | None:
     Raises CannotRecomputeError: the event does not hold what it was made from.
     """
     held = basis.experiment_basis(decided.inputs.get(basis.KEY))
-    experiment = held.experiment
-    if experiment.look is not None:
-        anew = measurement.measured(replace(experiment, look=experiment.look_before))
-        held = replace(held, experiment=replace(experiment, look=anew.look))
-    step = _step(held)
+    step = _step(replace(held, experiment=_measured_anew(held.experiment)))
     again = next((it for it in step.outputs if isinstance(it, ExperimentDecided)), None) if step else None
     return again.model_copy(update={"inputs": decided.inputs}) if again else None
 

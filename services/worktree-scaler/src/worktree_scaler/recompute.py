@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from thymos.errors import CannotRecomputeError
+from thymos.errors import NoInputsError, UnreadableInputsError
 from thymos.events import WorktreeScaled
 from thymos.message import Message
 from worktree_scaler.scaling import (
@@ -53,12 +53,12 @@ _basis: TypeAdapter[ScalingBasis] = TypeAdapter(ScalingBasis)
 def worktree_scaled(scaled: WorktreeScaled) -> WorktreeScaled:
     """A scaling as it would be decided now. Raises CannotRecomputeError: the event does not hold its inputs."""
     if not scaled.inputs:
-        raise CannotRecomputeError("it was made before decisions carried all of their inputs")
+        raise NoInputsError
     try:
         basis = _basis.validate_python(scaled.inputs)
     except ValidationError as error:
         said = f"its inputs are not what this version writes: {error.error_count()} fields cannot be read"
-        raise CannotRecomputeError(said) from error
+        raise UnreadableInputsError(said) from error
     action = basis.action()
     update = {
         "from_count": basis.signal.current,

@@ -6,6 +6,7 @@
     closing.py        how an exported file ends
     reading.py        records of the live log or of a file
     verification.py   the fold that compares; seal_check.py for the seals, recomputation.py for decisions
+                      missing.py and broken_lines.py for what is not there, or cannot be read
     verify.py         `verify_log`, `verify_file`
 
 Everything that is in an event is covered: sequence, time, subject, message id and body. What that proves, and what it

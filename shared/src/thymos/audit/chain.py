@@ -90,6 +90,19 @@ class Head:
         """The head that a seal makes, which is stored as `sequence`."""
         return Head(sequence, seal.to_sequence, seal.hash)
 
+    def is_continued_by(self, seal: Seal, stored_as: int, oldest: int) -> bool:
+        """Whether a seal is the next one of the chain. It has to start at `oldest`, the oldest event that no seal
+        covers: one that starts later would keep what it leaves out from ever being sealed."""
+        return seal.previous_hash == self.hash and seal.from_sequence == oldest and not seal.problem(stored_as)
+
+
+def may_begin(seal: Seal, stored_as: int, oldest: int) -> bool:
+    """Whether a chain may be followed from this seal on where those before it are not there: `oldest` is the oldest
+    event that is there, and none is left out."""
+    is_first = seal.from_sequence == 1
+    complete = seal.from_sequence <= oldest and (seal.previous_hash == NO_SEAL or not is_first)
+    return complete and not seal.problem(stored_as)
+
 
 @dataclass(frozen=True, slots=True)
 class Unsealed:
@@ -118,6 +131,11 @@ class Tail:
         return len(self._events)
 
     @property
+    def oldest(self) -> int | None:
+        """The oldest event that no seal covers; None when there is none."""
+        return self._events[0].sequence if self._events else None
+
+    @property
     def worth_sealing(self) -> bool:
         """Whether there is anything but seals: a seal alone is covered when something else has happened."""
         return self._others > 0
@@ -129,12 +147,8 @@ class Tail:
             self._events.append(Unsealed(record.sequence, record.hash(), record.stored_at, is_seal))
             self._others += not is_seal
         seal = read_seal(record) if is_seal else None
-        if seal is not None and self._continues(seal, record.sequence):
+        if seal is not None and self.oldest and self.head.is_continued_by(seal, record.sequence, self.oldest):
             self.sealed(Head.at(record.sequence, seal))
-
-    def _continues(self, seal: Seal, stored_as: int) -> bool:
-        linked = seal.previous_hash == self.head.hash and seal.from_sequence > self.head.sealed_to
-        return linked and not seal.problem(stored_as)
 
     def sealed(self, head: Head) -> None:
         """The chain has moved on."""

@@ -28,6 +28,11 @@ class End:
         """The end of an export after its last seal."""
         return End(records, first_sequence, last_sequence, _hash(records, first_sequence, last_sequence, seal_hash))
 
+    @property
+    def is_plausible(self) -> bool:
+        """Whether its numbers agree with each other, as they do where no event of the log was ever deleted."""
+        return self.records == (self.last_sequence - self.first_sequence + 1 if self.last_sequence else 0)
+
     def follows(self, seal_hash: str) -> bool:
         """Whether it is the end of a file whose last seal has this hash."""
         return self.hash == _hash(self.records, self.first_sequence, self.last_sequence, seal_hash)

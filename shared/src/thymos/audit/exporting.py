@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from thymos.audit.chain import SEAL_SUBJECT, Head, Tail, read_seal
+from thymos.audit.chain import SEAL_SUBJECT, Head, Tail, may_begin, read_seal
 from thymos.audit.closing import End, cover_line, end_line
 from thymos.audit.record import LogRecord, to_line
 
@@ -46,8 +46,9 @@ async def export(
 
 
 def _take(tail: Tail, record: LogRecord) -> None:
-    """The next record. The first seal of an export that begins in the middle is where its chain begins."""
+    """The next record. The first seal of an export that begins in the middle is where its chain begins, if it leaves
+    no event out."""
     seal = read_seal(record) if tail.head.sequence == 0 and record.subject == SEAL_SUBJECT else None
-    if seal is not None and not seal.problem(record.sequence):
+    if seal is not None and may_begin(seal, record.sequence, tail.oldest or record.sequence):
         tail.sealed(Head.at(record.sequence, seal))
     tail.take(record)

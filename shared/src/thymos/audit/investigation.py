@@ -31,6 +31,8 @@ Log = Callable[[], AbstractAsyncContextManager[AsyncIterator[LogRecord]]]
 """Opens the log for one pass, from its beginning to its end."""
 
 PREFIX_MIN = 6
+HEXADECIMAL = frozenset("0123456789abcdef-")
+"""Ids of these characters are written in small letters, and found in large ones, too."""
 PASSES_MAX = 6
 EVENTS_MAX = 5_000
 """Events of one story that are looked at; more are told to be there."""
@@ -86,20 +88,21 @@ async def _resolve(text: str, log: Log) -> tuple[Meaning, set[str]]:
     """What an id stands for, and the decisions and experiments of the events that name it."""
     if len(text) < PREFIX_MIN:
         raise Refusal(RefusalCode.INVALID, f"{text!r} is too short", f"give at least {PREFIX_MIN} characters of an id")
+    spellings = (text, text.lower()) if set(text.lower()) <= HEXADECIMAL else (text,)
+    needles = [spelling.encode() for spelling in spellings]
     found: dict[Meaning, set[str]] = {}
     later: dict[Meaning, set[str]] = {}  # a commit's restoration is its story only when there is no other
-    needle = text.encode()
     async with log() as records:
         async for record in records:
-            if needle not in record.body or (event := read_event(record)) is None:
+            if not any(needle in record.body for needle in needles) or (event := read_event(record)) is None:
                 continue
             for meaning in meanings(event):
-                if meaning.value.startswith(text):
+                if meaning.value.startswith(spellings):
                     place = later if meaning.value == event.text("restored_commit") else found
                     place.setdefault(meaning, set()).update(keys_of(event))
     found = {**later, **found}
-    exact = [meaning for meaning in found if meaning.value == text]
-    candidates = exact or list(found)
+    exact = [[meaning for meaning in found if meaning.value == spelling] for spelling in spellings]
+    candidates = next(filter(None, exact), list(found))
     if not candidates:
         raise Refusal(
             RefusalCode.NOT_FOUND,

@@ -14,7 +14,13 @@ from typing import Any
 from thymos.audit.record import LogRecord
 from thymos.audit.verification import Recompute, Recomputed
 from thymos.envelope import decode
-from thymos.errors import CannotRecomputeError, PoisonError, ThymosError
+from thymos.errors import (
+    CannotRecomputeError,
+    NoInputsError,
+    PoisonError,
+    ThymosError,
+    UnreadableInputsError,
+)
 from thymos.events import DecisionMade, ExperimentDecided, WorktreeScaled
 from thymos.message import Message
 
@@ -48,14 +54,16 @@ def recompute_with(offered: Recomputations) -> Recompute:
         try:
             message = decode(record.body, record.subject).data
         except PoisonError as error:
-            return Recomputed(cannot=f"the event cannot be read ({error})")
+            return Recomputed(broken=f"it cannot be read: {_shown(str(error))}")
         again = offered.get(type(message))
         if again is None:
             return Recomputed(cannot=f"nothing installed here computes {record.type} again")
         try:
             return Recomputed(differing(message, again(message)))
+        except UnreadableInputsError as error:
+            return Recomputed(broken=str(error))
         except CannotRecomputeError as error:
-            return Recomputed(cannot=str(error))
+            return Recomputed(cannot=str(error), without_inputs=isinstance(error, NoInputsError))
         except Exception as error:  # noqa: BLE001  (an event may hold anything; today's core cannot take it)
             return Recomputed({"(all)": (record.type, f"{type(error).__name__}: {_shown(str(error))}")})
 

@@ -15,12 +15,18 @@ from thymos.errors import ThymosError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_ID = re.compile(rb'\\?"id\\?":\\?"([^"\\]{1,200})')
-_TYPE = re.compile(rb'\\?"type\\?":\\?"(?:thymos\.)?([a-z_.]{1,100}?)(?:\.v\d+)?\\?"')
+_ID = re.compile(rb'"id" ?: ?"([^"\\\x00-\x1f]{1,200})"')
+_LINE_ID = re.compile(rb'\\"id\\":\\"([^"\\\x00-\x1f]{1,200})\\"')
+_LINE_MESSAGE_ID = re.compile(rb'"message_id":"([^"\\\x00-\x1f]{1,900})","body')
+_LINE_TYPE = re.compile(rb'\\"type\\":\\"thymos\.([a-z_.]{1,100})\.v\d+\\"')
+_LINE_SUBJECT = re.compile(rb'"subject":"thymos\.event\.[^."\\]+\.[^."\\]+\.([a-z_.]{1,100})","message_id')
 _KEYS = ("sequence", "stored_at", "subject", "message_id")
 SEQUENCE_END = 2**63
+RECORD = b'{"sequence":'
+"""How an event's line begins."""
 UNKNOWN = "unknown"
 GUESSED_FROM_BYTES = 20_000
+SHOWN_MAX = 200
 
 
 class NotARecordError(ThymosError):
@@ -39,8 +45,15 @@ class LogRecord:
 
     @property
     def event_id(self) -> str:
-        """The CloudEvents id, read without judging the rest; `unknown` when there is none."""
-        return _found(_ID, self.body)
+        """The CloudEvents id, read without judging the rest, or else the one in the message id; `unknown` when there is
+        none."""
+        return _found(_ID, self.body) or _id_within(self.message_id) or UNKNOWN
+
+    @property
+    def name(self) -> str:
+        """What to call it: its type and id; and its message id, where that holds another one."""
+        other = self.message_id not in ("", self.event_id) and not self.message_id.endswith(f"/{self.event_id}")
+        return f"{self.type} {self.event_id}" + (f" (message id {self.message_id[:SHOWN_MAX]})" if other else "")
 
     @property
     def type(self) -> str:
@@ -143,14 +156,27 @@ def written(moment: datetime) -> str:
 
 
 def guessed_names(line: bytes) -> tuple[str, str]:
-    """Id and type of the event on a line that cannot be read, as far as they can still be made out."""
+    """Id and type of the event on a line that cannot be read, as far as they can still be made out. Both stand there
+    twice: in the body, and in the message id or the subject, which are told from ids and types deeper in the body."""
     beginning = line[:GUESSED_FROM_BYTES]
-    return _found(_ID, beginning), _found(_TYPE, beginning)
+    message_id, in_body = _found(_LINE_MESSAGE_ID, beginning), _found(_LINE_ID, beginning)
+    same = in_body and message_id.endswith(f"/{in_body}")
+    event_id = in_body if same else _id_within(message_id) or in_body
+    return event_id or UNKNOWN, _found(_LINE_SUBJECT, beginning) or _found(_LINE_TYPE, beginning) or UNKNOWN
+
+
+def _id_within(message_id: str) -> str:
+    """The event's id in `<tenant>/<agent>/<source>/<id>`; empty when it is none of that kind."""
+    return message_id.split("/", 3)[3] if message_id.count("/") > 2 else ""
 
 
 def _found(pattern: re.Pattern[bytes], text: bytes) -> str:
+    """What it finds; empty when that is nothing, or no text."""
     match = pattern.search(text)
-    return match.group(1).decode(errors="replace") if match else UNKNOWN
+    try:
+        return match.group(1).decode() if match else ""
+    except UnicodeDecodeError:
+        return ""
 
 
 def _body_of(body: bytes) -> tuple[str, str]:

@@ -25,8 +25,9 @@ class Difference(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One difference: at which event, and what it is, in words. `sequence` is None for what is no event of the log;
-    `fields` are those that differ in a decision: what the log says, and what comes out today."""
+    """One difference: at which event, and what it is, in words. `sequence` is None for what is no event of the log, or
+    not known to be one; `after` is then the event before it, if there is one. `fields` are those that differ in a
+    decision: what the log says, and what comes out today."""
 
     kind: Difference
     words: str
@@ -34,7 +35,14 @@ class Problem:
     event_id: str | None = None
     type: str | None = None
     line: int | None = None
+    after: int | None = None
     fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def place(self) -> tuple[bool, int, bool, bool, int]:
+        """Where it stands in the log: differences are told in this order."""
+        at = self.sequence if self.sequence is not None else self.after
+        return at is None, at or 0, self.sequence is None, self.line is None, self.line or 0
 
     def to_json(self) -> dict[str, Any]:
         """As `thymos replay --verify --json` prints it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thymos.audit.chain import NO_SEAL, Seal
@@ -9,6 +12,8 @@ from thymos.audit.report import Difference, Problem
 
 REMEMBERED_MAX = 8_192
 """Hashes that wait for their events; the oldest are forgotten, which only events far out of their place could miss."""
+AHEAD_MAX = 64
+"""Seals that are looked at for one that covers the event which is due, before the chain is followed without one."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,9 @@ class FoundSeal:
 class SealCheck:
     """A fold over seals, in the order of the log. `sealed_to` is the last event that they cover.
 
+    A seal that starts after the event which is due leaves that one out. It is passed over when another one covers it
+    and goes on from there; when none does, the chain is followed as it is.
+
     Args:
         wanted: a hash that was kept elsewhere, and that one of the seals should have.
     """
@@ -45,21 +53,70 @@ class SealCheck:
         self.newest_covers = 0
         self.exhausted = False
         self.head = NO_SEAL
+        self.closing_broken = False
+        """Whether a seal that only the file holds is not what it was."""
         self._wanted = wanted
         self._wanted_found = False
         self._linkable: tuple[str, ...] = ()
         self._hashes: dict[int, str] = {}
+        self._ahead: deque[tuple[FoundSeal, Seal]] = deque()
+        self._passed: set[str] = set()
 
-    def take(self, found: FoundSeal, from_sequence: int) -> Problem | None:
-        """The next seal; hashes of events before `from_sequence` are not kept. What is wrong with it, if anything."""
+    def take(self, found: FoundSeal) -> Problem | None:
+        """The next seal; `follow` puts it to use. What is wrong with it in itself, if anything."""
         seal = found.seal
-        if seal is None:
-            return self._broken(found, "it cannot be read")
-        if why := seal.problem(found.sequence):
-            return self._broken(found, why)
-        if self.count and seal.from_sequence <= self.sealed_to:
-            return None  # a second one over the same events, which the chain has passed by: an event like any other
-        problem = self._link(found, seal)
+        why = "it cannot be read" if seal is None else seal.problem(found.sequence)
+        if seal is not None and not why:
+            self._ahead.append((found, seal))
+            return None
+        self._linkable = ()  # of what it says nothing is believed; the next one may continue any of its hashes
+        self.closing_broken = self.closing_broken or found.sequence is None
+        return _wrong(found, why)
+
+    def follow(self, due: int, from_sequence: int) -> Iterator[Problem]:
+        """Go on until event `due` is covered, as far as seals were taken; what is wrong with them.
+
+        Args:
+            due: the oldest event that needs a seal.
+            from_sequence: hashes of events before it are not kept.
+        """
+        while self._ahead and self.sealed_to < due:
+            if self._is_behind(self._ahead[0][1]):
+                yield from self._left_behind(*self._ahead.popleft())
+                continue
+            place = next((n for n, (_, seal) in enumerate(self._ahead) if self._covers(seal, due)), None)
+            if place is None and not self.exhausted and len(self._ahead) < AHEAD_MAX:
+                return
+            yield from self._pass_over(place if place is not None else 1)
+            found, seal = self._ahead[place or 0]
+            del self._ahead[place or 0]
+            yield from self._accept(found, seal, from_sequence)
+
+    def _is_behind(self, seal: Seal) -> bool:
+        return self.count > 0 and seal.from_sequence <= self.sealed_to
+
+    def _covers(self, seal: Seal, due: int) -> bool:
+        return seal.from_sequence <= due and not self._is_behind(seal)
+
+    def _pass_over(self, number: int) -> Iterator[Problem]:
+        """So many of those ahead leave out an event that is there. They may be right where a seal before them is lost
+        or stands elsewhere, but not those that continue the chain as far as it goes."""
+        for found, seal in itertools.islice(self._ahead, number):
+            if seal.previous_hash == self.head and seal.hash not in self._passed:
+                first, last = self.sealed_to + 1, seal.from_sequence - 1
+                events = f"event {first}" if first == last else f"events {first} to {last}"
+                yield _wrong(found, f"it leaves out {events}")
+            self._passed.add(seal.hash)
+
+    def _left_behind(self, found: FoundSeal, seal: Seal) -> Iterator[Problem]:
+        """A seal over events that the chain has passed by. A second one is an event like any other; not so one that was
+        passed over, unless it continues such a one."""
+        if seal.hash in self._passed and seal.previous_hash not in self._passed:
+            yield _wrong(found, "it does not continue the seal before it")
+
+    def _accept(self, found: FoundSeal, seal: Seal, from_sequence: int) -> Iterator[Problem]:
+        if problem := self._link(found, seal):
+            yield problem
         self.from_the_start = self.from_the_start or (self.count == 0 and seal.previous_hash == NO_SEAL)
         self.count += 1
         self.head, self.sealed_to, self._linkable = seal.hash, seal.to_sequence, (seal.hash,)
@@ -67,7 +124,6 @@ class SealCheck:
             self.newest, self.newest_covers = seal.hash, seal.to_sequence
         self._wanted_found = self._wanted_found or self._wanted == seal.hash
         self._remember(seal, from_sequence)
-        return problem
 
     def _link(self, found: FoundSeal, seal: Seal) -> Problem | None:
         if seal.from_sequence == 1 and seal.previous_hash != NO_SEAL:
@@ -79,11 +135,6 @@ class SealCheck:
             return problem
         self.unlinked = self.unlinked or problem
         return None
-
-    def _broken(self, found: FoundSeal, why: str) -> Problem:
-        """Of what it says nothing is believed; the next seal may continue it by whichever of its hashes is right."""
-        self._linkable = ()
-        return _wrong(found, why)
 
     def _remember(self, seal: Seal, from_sequence: int) -> None:
         for sequence, text in enumerate(seal.hashes, start=seal.from_sequence):

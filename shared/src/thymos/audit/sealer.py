@@ -1,9 +1,9 @@
 """Seals the event log: follows it and publishes `audit.sealed` over every 256 events, or after ten seconds.
 
-The chain's state is the log itself. At each start the newest seal is read and the log is followed from there; a seal
-is stored only if it comes directly after the seal it names, and everything in it follows from the events it covers. So
-a kill at any moment, a restart, and two sealers at once make one chain: whoever is second begins again at the newest
-seal.
+The chain's state is the log itself. At each start the seals are read and the log is followed from the last of their
+chain; a seal is stored only if nothing came on its subject since, and everything in it follows from the events it
+covers. So a kill at any moment, a restart, and two sealers at once make one chain: whoever is second begins again.
+Whoever may publish may put seals there, too: one that does not start at the oldest unsealed event is passed over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from thymos import subjects
-from thymos.audit.chain import EVENTS_MAX, SEAL_SUBJECT, Head, Seal, Tail, read_seal
+from thymos.audit.chain import EVENTS_MAX, SEAL_SUBJECT, Head, Seal, Tail, may_begin, read_seal
 from thymos.audit.reading import EVERY_EVENT, past, record_of
 from thymos.audit.record import LogRecord
 from thymos.background import running
@@ -50,6 +50,7 @@ class Sealer:
         self._wanted = 0
         self._read_to = 0
         self._tail = Tail(Head())
+        self._newest = 0  # on the subject of seals, whoever put it there
         self._said = ""
 
     async def run(self, bus: Bus) -> None:
@@ -82,7 +83,7 @@ class Sealer:
 
     async def _seal_on(self, bus: Bus) -> None:
         """From the newest seal on. Raises TransientError or UnavailableError when it must begin again there."""
-        head = await newest_head(bus)
+        head, self._newest = await newest_head(bus, self._tail.head)
         self._tail, self._read_to = Tail(head), head.sealed_to
         ahead: asyncio.Queue[LogRecord] = asyncio.Queue(READ_AHEAD_MAX)
         async with running(self._read(bus, head, ahead)) as reading:
@@ -115,6 +116,8 @@ class Sealer:
             record = ahead.get_nowait()
             self._tail.take(record)
             self._read_to = record.sequence
+            if record.subject == SEAL_SUBJECT:
+                self._newest = max(self._newest, record.sequence)
 
     def _due_at_once(self) -> bool:
         asked = self._read_to >= self._wanted > self._tail.head.sealed_to
@@ -130,7 +133,7 @@ class Sealer:
     async def _publish(self, bus: Bus) -> None:
         seal, last_stored_at = self._tail.next_seal()
         message = seal_envelope(seal, last_stored_at)
-        headers = {CONTENT_TYPE_HEADER: CONTENT_TYPE, EXPECTED_LAST_HEADER: str(self._tail.head.sequence)}
+        headers = {CONTENT_TYPE_HEADER: CONTENT_TYPE, EXPECTED_LAST_HEADER: str(self._newest)}
         try:
             ack = await bus.publish(message.subject, message.to_bytes(), message.message_id, headers)
         except PoisonError as error:
@@ -138,6 +141,7 @@ class Sealer:
         if ack.duplicate:
             raise TransientError(f"events from {seal.from_sequence} on are sealed already")
         self._tail.sealed(Head.at(ack.sequence, seal))
+        self._newest = ack.sequence
         self._say("")
 
     def _say(self, problem: str) -> None:
@@ -162,23 +166,55 @@ def seal_envelope(seal: Seal, last_stored_at: datetime) -> Envelope[Message]:
     )
 
 
-async def newest_head(bus: Bus) -> Head:
-    """Where the chain stands, by the log: at the newest seal that can be read.
+async def newest_head(bus: Bus, known: Head | None = None) -> tuple[Head, int]:
+    """Where the chain stands, by the log, and the newest sequence on the subject of seals (0: there is none).
+
+    All seals are read, because one alone proves nothing: those that it names may leave events out. `known` is where
+    the chain stood before; if that is still there, only what came after it is read.
 
     Raises:
         UnavailableError: the bus is away.
     """
     newest = await bus.last(subjects.EVENTS, SEAL_SUBJECT)
     if newest is None:
-        return Head()
-    seal = read_seal(record_of(newest))
-    if seal is not None and not seal.problem(newest.sequence):
-        return Head.at(newest.sequence, seal)
-    found = Head()  # somebody else wrote there
-    async for record in past(bus, SEAL_SUBJECT, to_sequence=newest.sequence):
-        if (seal := read_seal(record)) is not None and not seal.problem(record.sequence):
-            found = Head.at(record.sequence, seal)
-    return Head(newest.sequence, found.sealed_to, found.hash)
+        return Head(), 0
+    head = known if known is not None and await _is_there(bus, known, newest.sequence) else Head()
+    if head.sequence == newest.sequence:
+        return head, newest.sequence
+    oldest = None
+    records = past(bus, SEAL_SUBJECT, to_sequence=newest.sequence, from_sequence=head.sequence + 1)
+    async with aclosing(records):
+        async for record in records:
+            if (seal := read_seal(record)) is None:
+                continue  # somebody else wrote there
+            if seal.from_sequence > head.sealed_to + 1 and oldest is None:  # only where the numbering has a gap
+                oldest = await _oldest_after(bus, head.sealed_to, record.sequence)
+            if _goes_on(head, seal, record.sequence, oldest or head.sealed_to + 1):
+                head, oldest = Head.at(record.sequence, seal), None
+    return head, newest.sequence
+
+
+def _goes_on(head: Head, seal: Seal, stored_as: int, oldest: int) -> bool:
+    follows = head.is_continued_by(seal, stored_as, oldest)
+    return follows or (head.sequence == 0 and may_begin(seal, stored_as, oldest))
+
+
+async def _is_there(bus: Bus, head: Head, newest: int) -> bool:
+    """Whether the log still holds this seal, and was not exchanged for another."""
+    if not 0 < head.sequence <= newest:
+        return False
+    records = past(bus, SEAL_SUBJECT, to_sequence=newest, from_sequence=head.sequence)
+    async with aclosing(records):
+        record = await anext(records)
+    seal = read_seal(record)
+    return record.sequence == head.sequence and seal is not None and seal.hash == head.hash
+
+
+async def _oldest_after(bus: Bus, sequence: int, stored_at_latest: int) -> int:
+    """The oldest event after `sequence`; there is one at `stored_at_latest`."""
+    records = past(bus, to_sequence=stored_at_latest, from_sequence=sequence + 1)
+    async with aclosing(records):
+        return (await anext(records)).sequence
 
 
 class _Answers:

@@ -6,22 +6,27 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from thymos.audit.broken_lines import BrokenLines
 from thymos.audit.chain import SEAL_SUBJECT
 from thymos.audit.closing import End
-from thymos.audit.record import UNKNOWN, BadLine, LogRecord
+from thymos.audit.missing import MissingEvents
+from thymos.audit.record import SEQUENCE_END, BadLine, LogRecord
 from thymos.audit.report import KEPT_MAX, Difference, Problem, Report
 from thymos.audit.seal_check import FoundSeal, SealCheck
-
-GAPS_MAX = 10_000
-"""Places of missing events that are remembered, in case an event turns up later; more are missing at once."""
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """A decision computed again: the fields that differ (in the log, today), or why it could not be."""
+    """A decision computed again: the fields that differ (in the log, today), or why it could not be.
+
+    `broken` is why it is none that can be read, which is a difference; `cannot` is no difference. `without_inputs` says
+    that it holds none at all: so did those that were made before logs were sealed, and no others.
+    """
 
     fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     cannot: str = ""
+    broken: str = ""
+    without_inputs: bool = False
 
 
 Recompute = Callable[[LogRecord], Recomputed | None]
@@ -29,7 +34,8 @@ Recompute = Callable[[LogRecord], Recomputed | None]
 
 
 class Verifier:
-    """Feed it with `take_seal` while `wants_seal`, and each record with `take`; then ask for the `report`.
+    """Feed it with `take_seal` while `wants_seal`, and each record with `take`; after `records_end` with the seals that
+    are left; then ask for the `report`.
 
     Args:
         recompute: computes a decision's event again.
@@ -41,13 +47,14 @@ class Verifier:
         self._recompute = recompute
         self._whole = whole
         self.seals = SealCheck(wanted)
+        self._due_seal = 0
+        self._seal_stands_before = False
         self._next: int | None = None
         self._first = 0
-        self._missing: dict[int, None] = {}
-        self._missing_beyond = 0
-        self._early: set[int] = set()
-        self._bad_lines = 0
-        self._first_lines: list[BadLine] = []
+        self._missing = MissingEvents()
+        self._broken = BrokenLines()
+        self._first_broken = BrokenLines()
+        self._misplaced = False
         self._end: End | None = None
         self._ended_before = False
         self._unsealed_names: list[Problem] = []
@@ -62,13 +69,24 @@ class Verifier:
     def wants_seal(self, record: LogRecord, following: int | None) -> bool:
         """Whether the next seal is needed before the record is taken; `following` is the sequence after it."""
         needed = record.sequence if self._is_in_place(record, following) else self._due(record, following)
+        self._follow_seals(needed)
         return not self.seals.exhausted and self.seals.sealed_to < needed
+
+    def records_end(self) -> None:
+        """There are no more records: the seals that are left are followed for their own sake."""
+        self._follow_seals(SEQUENCE_END)
 
     def take_seal(self, found: FoundSeal | None) -> None:
         """The next seal, or None when there are no more."""
         if found is None:
             self.seals.exhausted = True
-        elif problem := self.seals.take(found, from_sequence=self._next or 1):
+        elif problem := self.seals.take(found):
+            self._add(problem)
+        self._follow_seals(self._due_seal)
+
+    def _follow_seals(self, due: int) -> None:
+        self._due_seal = due
+        for problem in self.seals.follow(due, from_sequence=self._next or 1):
             self._add(problem)
 
     # --- records ---------------------------------------------------------------------------------------------------
@@ -80,9 +98,9 @@ class Verifier:
         expected = self._due(record, following)
         if self._next is None:
             self._first = self._next = expected
-            self._tell_first_lines(expected)
-            self._bad_lines = 0
+            self._first_broken, self._broken = self._broken, BrokenLines()
         if record.sequence != expected and self._is_renumbered(record, expected):
+            self._skip_to(expected, expected)
             words = f"its sequence was {expected} and says {record.sequence}"
             self._differs(Difference.CHANGED, replace(record, sequence=expected), words)
             self._next = expected + 1
@@ -92,8 +110,8 @@ class Verifier:
             self._next = record.sequence + 1
         else:
             self._out_of_place(record, expected)
-        self._bad_lines = 0
         self._compute_again(record)
+        self._seal_stands_before = self._seal_stands_before or record.subject == SEAL_SUBJECT
 
     def _due(self, record: LogRecord, following: int | None) -> int:
         """The sequence that should come now; at the beginning the record's own, unless the following one is lower."""
@@ -111,15 +129,23 @@ class Verifier:
         return wanted is not None and replace(record, sequence=expected).hash().hex() == wanted
 
     def _skip_to(self, found: int, due: int) -> None:
-        """Events that should have come before it, but for those on lines that could not be read."""
-        for sequence in range(due + self._bad_lines, found):
-            if sequence in self._early:
-                self._early.discard(sequence)
-            elif len(self._missing) < GAPS_MAX:
-                self._missing[sequence] = None
-            else:
-                self._missing_beyond += found - sequence
-                return
+        """Events that should have come before it."""
+        if self._broken.count:
+            self._tell_broken(due, found)
+        else:
+            self._missing.passed_by(due, found)
+
+    def _tell_broken(self, due: int, found: int) -> None:
+        """Lines that could not be read, where events from `due` to before `found` should have come."""
+        gap, broken = self._missing.gap(due, found), self._broken
+        self._broken = BrokenLines()
+        for problem in broken.told(gap, after=due - 1):
+            self._add(problem)
+        if gap is not None and (more := gap.number - broken.count) > 0:
+            self._missing.among(gap)
+            words = f"missing: {more} of the events {gap.first} to {gap.last} of the log"
+            self._add(Problem(Difference.MISSING, words, after=gap.first - 1))
+            self._count += more - 1
 
     def _out_of_place(self, record: LogRecord, expected: int) -> None:
         wanted = self.seals.expected(record.sequence)
@@ -128,11 +154,10 @@ class Verifier:
         if wanted is not None and record.hash().hex() != wanted:
             self._differs(Difference.INSERTED, record, "no seal knows it", twice=True)
         elif record.sequence > expected:
-            self._early.add(record.sequence)
+            self._missing.came_early(record.sequence)
             self._differs(Difference.REORDERED, record, f"it stands where {expected} should")
-        elif record.sequence in self._missing or record.sequence < self._first:
+        elif self._missing.turned_up(record.sequence) or record.sequence < self._first:
             self._first = min(self._first, record.sequence)
-            self._missing.pop(record.sequence, None)
             self._differs(Difference.REORDERED, record, f"it stands after {expected - 1}")
         else:
             self._differs(Difference.INSERTED, record, f"event {record.sequence} stands there already", twice=True)
@@ -153,26 +178,13 @@ class Verifier:
 
     def take_bad_line(self, bad: BadLine) -> None:
         """A line of a file that is none of an export."""
-        self._bad_lines += 1
-        if self._next is None and len(self._first_lines) < KEPT_MAX:
-            self._first_lines.append(bad)
-        else:
-            self._unreadable(bad, None if self._next is None else self._next + self._bad_lines - 1)
+        self._broken.take(bad)
 
-    def _unreadable(self, bad: BadLine, sequence: int | None) -> None:
-        """`sequence` is that of the event which should stand there."""
-        place = "an event" if sequence is None else f"event {sequence}"
-        named = f" (where {place}, {bad.type} {bad.event_id}, was)" if bad.type != UNKNOWN else ""
-        words = f"unreadable: line {bad.line}{named}: {bad.why}"
-        self._add(Problem(Difference.UNREADABLE, words, sequence, _known(bad.event_id), _known(bad.type), bad.line))
-
-    def _tell_first_lines(self, sequence: int | None) -> None:
-        """Unreadable lines before the first event, whose sequence is `sequence`."""
-        for back, bad in enumerate(reversed(self._first_lines), start=1):
-            self._unreadable(bad, sequence - back if sequence is not None and sequence > back else None)
-        if sequence is not None:
-            self._first = max(1, sequence - len(self._first_lines))
-        self._first_lines = []
+    def take_misplaced(self, line: int) -> None:
+        """A line with a seal of the file's own, before its last event."""
+        self._misplaced = True
+        words = f"inserted: line {line}: an export writes such seals after the last event; it was not looked at"
+        self._add(Problem(Difference.INSERTED, words, line=line, after=(self._next or 1) - 1))
 
     def take_end(self, end: End) -> None:
         """A file's last line."""
@@ -190,6 +202,10 @@ class Verifier:
         again = self._recompute(record)
         if again is None:
             return
+        if again.broken or (again.without_inputs and self._is_sealed_before()):
+            why = again.broken or "it holds no inputs, as only those do that were made before the log was sealed"
+            self._differs(Difference.DECISION, record, why)
+            return
         if again.cannot:
             self._not_recomputed[again.cannot] += 1
             return
@@ -199,42 +215,69 @@ class Verifier:
             problem = _problem(Difference.DECISION, record, f"computed again, it comes out otherwise: {differing}")
             self._add(replace(problem, fields=again.fields))
 
+    def _is_sealed_before(self) -> bool:
+        """Whether a seal was stored before the record: it was read, or what was read continues one."""
+        return self._seal_stands_before or (self.seals.count > 0 and not self.seals.from_the_start)
+
     # --- what came out ---------------------------------------------------------------------------------------------
 
     def finish_file(self) -> None:
         """A file is at its end: compare with what its last line says."""
-        end = self._end
-        self._tell_first_lines(None)
+        end, last = self._end, None if self._next is None else self._next - 1
         if end is None:
-            last = "nothing" if self._next is None else f"event {self._next - 1}"
-            self._add(
-                Problem(Difference.MISSING, f"missing: the file ends after {last}, without its last line: cut off")
-            )
+            self._tell_ends(None)
+            words = f"the file ends after {f'event {last}' if last else 'nothing'}, without its last line: cut off"
+            self._add(Problem(Difference.MISSING, f"missing: {words}", after=last))
             return
+        follows = end.follows(self.seals.head)
+        whole = not (self._misplaced or self.seals.closing_broken or self._broken.count)
         for problem in self._unsealed_names:
-            self._add(problem)
-        if self._next is not None:
-            self._gone(range(end.first_sequence, self._first))
-            self._gone(range(self._next + self._bad_lines, end.last_sequence + 1))
-        if self._ended_before and not self._count:
+            if whole or (problem.sequence or 0) > end.last_sequence:
+                self._add(problem)
+        self._tell_ends(end if follows or end.is_plausible else None)
+        if self._ended_before and not self._differs_anywhere():
             self._add(Problem(Difference.INSERTED, "inserted: lines after the one that ends the file"))
-        if not end.follows(self.seals.head) and not self._count:
+        if not follows and not self._differs_anywhere():
             self._add(Problem(Difference.CHANGED, "changed: the file's last line is not that of what it holds"))
+
+    def _differs_anywhere(self) -> bool:
+        return bool(self._count or self._missing)
+
+    def _tell_ends(self, end: End | None) -> None:
+        """What is missing or cannot be read at the beginning and at the end of a file. Without an `end` that is to be
+        believed, nothing is known of what is missing there."""
+        before, after = self._first_broken, self._broken
+        if end is None:
+            for problem in (*before.told(None, before=self._first), *after.told(None, after=(self._next or 1) - 1)):
+                self._add(problem)
+            return
+        if self._next is not None:
+            self._tell_absent(before, end.first_sequence, self._first)
+        if self._next is not None or end.records:
+            self._tell_absent(after, self._next or end.first_sequence, end.last_sequence + 1)
+        else:
+            self._tell_absent(after, 1, 1)
+
+    def _tell_absent(self, broken: BrokenLines, due: int, found: int) -> None:
+        """Events from `due` to before `found` did not come; some may be on lines that could not be read."""
+        self._broken = broken
+        if broken.count:
+            self._tell_broken(due, max(due, found))
+        else:
+            self._gone(range(due, found))
 
     def report(self) -> Report:
         """What was found. Raises nothing; call it once, at the end."""
         if self._whole and self._next is not None:
             self._gone(range(1, self._first))
-        for sequence in self._missing:
+        for sequence in self._missing.sequences:
             self._gone(range(sequence, sequence + 1))
-        self._count += self._missing_beyond
+        self._count += self._missing.beyond
         if problem := self.seals.wanted_missing():
             self._add(problem)
         if not self._count and (problem := self._unproven()):
             self._add(problem)
-        kept = sorted(
-            self._problems.values(), key=lambda p: (p.sequence is None, p.sequence or 0, p.line is None, p.line or 0)
-        )
+        kept = sorted(self._problems.values(), key=lambda problem: problem.place)
         return Report(
             events=self._events,
             first_event=self._first,
@@ -277,9 +320,5 @@ class Verifier:
 
 
 def _problem(kind: Difference, record: LogRecord, why: str) -> Problem:
-    words = f"{kind}: event {record.sequence}, {record.type} {record.event_id}: {why}"
+    words = f"{kind}: event {record.sequence}, {record.name}: {why}"
     return Problem(kind, words, record.sequence, record.event_id, record.type)
-
-
-def _known(text: str) -> str | None:
-    return text if text != UNKNOWN else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from thymos import subjects
 from thymos.audit.chain import SEAL_SUBJECT, Seal, read_seal
 from thymos.audit.closing import End
-from thymos.audit.reading import Line, file_lines, past
+from thymos.audit.reading import Line, MisplacedSeal, file_lines, last_event_line, past
 from thymos.audit.recomputation import Recomputations, installed, recompute_with
 from thymos.audit.record import BadLine, LogRecord
 from thymos.audit.report import Report
@@ -81,6 +81,7 @@ async def _verify(
             progress(read)
     if waiting is not None:
         await _take(verifier, waiting, None, seals)
+    verifier.records_end()
     while not verifier.seals.exhausted:
         verifier.take_seal(await _next_seal(seals))
 
@@ -112,25 +113,30 @@ def verify_file(
 ) -> Report:
     """Compare an exported file with the seals in it, and compute its decisions again; arguments as of `verify_log`.
 
-    The file is read twice at a time, the seals ahead of the events, so that any size will do.
+    The file is read for its last event, and then twice at a time, the seals ahead of the events, so that any size will
+    do.
 
     Raises:
         ThymosError: the file cannot be read; or what a service offers cannot be loaded.
     """
     recompute = recompute_with(installed() if recomputations is None else recomputations)
     verifier = Verifier(recompute, whole=False, wanted=seal)
-    seals = file_seals(path)
-    for line, following in _with_following(file_lines(path)):
+    last = last_event_line(path)
+    seals = file_seals(path, last)
+    for line, following in _with_following(file_lines(path, last)):
         if isinstance(line, LogRecord):
             while verifier.wants_seal(line, following):
                 verifier.take_seal(next(seals, None))
             verifier.take(line, following)
         elif isinstance(line, BadLine):
             verifier.take_bad_line(line)
+        elif isinstance(line, MisplacedSeal):
+            verifier.take_misplaced(line.line)
         elif isinstance(line, End):
             verifier.take_end(line)
         if progress is not None and isinstance(line, LogRecord) and line.sequence % PROGRESS_EVERY == 0:
             progress(line.sequence)
+    verifier.records_end()
     while not verifier.seals.exhausted:
         verifier.take_seal(next(seals, None))
     verifier.finish_file()
@@ -142,9 +148,9 @@ async def verify_file_aside(path: Path, seal: str | None, progress: Progress | N
     return await asyncio.to_thread(verify_file, path, seal=seal, progress=progress)
 
 
-def file_seals(path: Path) -> Iterator[FoundSeal]:
-    """The seals of a file: events of the log, then those that only the file holds."""
-    for line in file_lines(path):
+def file_seals(path: Path, last: int) -> Iterator[FoundSeal]:
+    """The seals of a file whose last event is on line `last`: events of the log, then those that only it holds."""
+    for line in file_lines(path, last):
         if isinstance(line, Seal):
             yield FoundSeal(line)
         elif isinstance(line, LogRecord) and line.subject == SEAL_SUBJECT:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from thymos.cli.exit_codes import UsageError
 from thymos.cli.options import HERE, Where, moment
 from thymos.cli.output import count, say
 from thymos.cli.progress import Progress
-from thymos.cli.whole_file import output
+from thymos.cli.whole_file import keep, output
 
 if TYPE_CHECKING:
     from thymos.audit.exporting import Exported
@@ -24,12 +24,18 @@ def register(app: App) -> None:
 
 
 async def export(
-    file: Path | None = None, /, *, since: str | None = None, until: str | None = None, where: Where = HERE
+    file: Path | None = None,
+    /,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
+    where: Where = HERE,
 ) -> None:
     """Write the event log of all tenants as JSON lines, each event byte for byte, and what proves it.
 
     The hash of the newest seal is told on stderr: kept elsewhere, it shows later that the log is still the same
-    (thymos replay --verify --seal HASH). A file appears whole or not at all.
+    (thymos replay --verify --seal HASH). A file appears whole or not at all. Exits 5 when there is one already.
 
     Parameters
     ----------
@@ -39,14 +45,18 @@ async def export(
         Begin in the past: an age such as 1h, or a time such as 2026-03-01T12:00:00Z [default: the log's beginning].
     until
         End there: an age or a time [default: now].
+    force
+        Write over a file that is there.
     """
     from thymos.audit import exporting, reading
 
     if where.tenant:
         raise UsageError("an export holds all tenants, because seals cover them all: leave --tenant out")
     first, last = moment("--since", since), moment("--until", until)
+    if not force:
+        keep(file)
     async with where.bus() as bus, aclosing(reading.past(bus, since=first)) as records:
-        with output(file) as write, Progress("exported") as progress:
+        with output(file, force=force) as write, Progress("exported") as progress:
             exported = await exporting.export(progress.counting(records), write, last)
     _tell(exported, file)
 

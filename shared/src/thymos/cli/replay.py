@@ -85,9 +85,10 @@ async def replay(
 
 
 def _hash(seal: str | None) -> str | None:
-    if seal is not None and (len(seal) != 64 or set(seal) - set("0123456789abcdef")):
+    lower = None if seal is None else seal.lower()
+    if lower is not None and (len(lower) != 64 or set(lower) - set("0123456789abcdef")):
         raise UsageError(f"--seal: {seal!r} is no hash of a seal: 64 characters of 0-9 and a-f, as export tells it")
-    return seal
+    return lower
 
 
 async def _records(file: Path | None, since: datetime | None, where: Where) -> AsyncGenerator[LogRecord, None]:
@@ -98,7 +99,8 @@ async def _records(file: Path | None, since: datetime | None, where: Where) -> A
             async for record in records:
                 yield record
         return
-    for number, record in enumerate(reading.file_records(file)):
+    told = f"{file} ends without its last line: it was cut off, and what came after that is not here"
+    for number, record in enumerate(reading.file_records(file, lambda: say(told))):
         yield record
         if number % YIELD_EVERY == 0:
             await asyncio.sleep(0)  # an interrupt has its turn

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from thymos.errors import ThymosError
+from thymos.errors import Refusal, RefusalCode, ThymosError
 
 
 @contextmanager
-def output(file: Path | None) -> Iterator[Callable[[bytes], object]]:
-    """Where lines go. A file is written aside, and gets its name when it is whole and on the disk."""
+def output(file: Path | None, *, force: bool = True) -> Iterator[Callable[[bytes], object]]:
+    """Where lines go. A file is written aside, and gets its name when it is whole and on the disk; with `force` even
+    where there is one of that name, see `keep`."""
     if file is None:
         yield sys.stdout.buffer.write
         sys.stdout.buffer.flush()
@@ -24,11 +25,19 @@ def output(file: Path | None) -> Iterator[Callable[[bytes], object]]:
         with aside.open("xb") as lines:
             yield lines.write
             _to_disk(lines)
+        if not force:
+            keep(file)
         aside.replace(file)
     except OSError as error:
         raise ThymosError(f"{file} cannot be written: {error.strerror}") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def keep(file: Path | None) -> None:
+    """Raises Refusal when there is a file of that name, which may be the only copy of something."""
+    if file is not None and os.path.lexists(file):
+        raise Refusal(RefusalCode.CONFLICT, f"{file} exists already", "name another one, or write over it with --force")
 
 
 def _to_disk(lines: BinaryIO) -> None:

@@ -47,7 +47,9 @@ async def why(
     from thymos.audit.reading import past
 
     if file is not None:
-        answer = await investigate(id, lambda: _opened(file), None)
+        cut_off: set[str] = set()
+        answer = await investigate(id, lambda: _opened(file, cut_off), None)
+        answer.notes += sorted(cut_off)
     else:
         async with where.bus() as bus:
             answer = await investigate(id, lambda: aclosing(past(bus)), bus)
@@ -58,15 +60,16 @@ async def why(
 
 
 @asynccontextmanager
-async def _opened(file: Path) -> AsyncIterator[AsyncIterator[LogRecord]]:
-    async with aclosing(_records(file)) as records:
+async def _opened(file: Path, cut_off: set[str]) -> AsyncIterator[AsyncIterator[LogRecord]]:
+    async with aclosing(_records(file, cut_off)) as records:
         yield records
 
 
-async def _records(file: Path) -> AsyncGenerator[LogRecord, None]:
+async def _records(file: Path, cut_off: set[str]) -> AsyncGenerator[LogRecord, None]:
     from thymos.audit.reading import file_records
 
-    for record in file_records(file):
+    note = f"{file} ends without its last line: it was cut off, and what came after that is not here"
+    for record in file_records(file, lambda: cut_off.add(note)):
         yield record
 
 
