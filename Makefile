@@ -77,6 +77,7 @@ generate: install ## write proto/ and docs/reference/ from the code
 	@$(BIN)/python -m thymos.generate
 	@$(BIN)/python -m thymos.config.reference > docs/reference/configuration.md
 	@$(BIN)/python -m thymos.observability.catalogue > docs/reference/metrics.md
+	@$(BIN)/python -m thymos.cli.reference > docs/reference/cli.md
 
 verify: install ## generated files and the lock are current, and the contract keeps what was released
 	@$(BIN)/python -m thymos.generate --check
@@ -84,6 +85,7 @@ verify: install ## generated files and the lock are current, and the contract ke
 	@$(BIN)/buf breaking --against proto/released/protobuf || { echo "the released contract is broken: make it a new version (CONTRIBUTING.md)" >&2; exit 1; }
 	@$(BIN)/python -m thymos.config.reference | diff docs/reference/configuration.md - || { echo "run: make generate" >&2; exit 1; }
 	@$(BIN)/python -m thymos.observability.catalogue | diff docs/reference/metrics.md - || { echo "run: make generate" >&2; exit 1; }
+	@$(BIN)/python -m thymos.cli.reference | diff docs/reference/cli.md - || { echo "run: make generate" >&2; exit 1; }
 	@$(BIN)/python .ci/dependencies.py --check requirements.lock
 	@$(BIN)/python .ci/dependencies.py --run --check deploy/run.lock
 	@$(BIN)/python .ci/dependencies.py --build --check deploy/build.lock
