@@ -3,7 +3,9 @@
 import pytest
 
 from memory_repository import Delete, Memory, MemoryRepository, Modify, Put
+from memory_repository.operations import searching
 from memory_repository.operations.searching import CANDIDATES_MAX, Hits
+from memory_repository.storage import word_index
 from thymos.errors import Refusal
 
 ARTICLES = [
@@ -38,6 +40,20 @@ def test_a_kind_is_found_behind_any_number_of_better_matches(memory: MemoryRepos
         [Put(Memory("wanted", "apple and so many more words that it ranks behind all others", kind="answer"))]
     )
     assert found(memory.search("apple", kind="answer")) == ["wanted"]
+
+
+@pytest.mark.sqlite
+def test_of_too_many_to_rank_those_with_a_rare_word_come_first_then_those_with_all_words_then_the_newest(
+    memory: MemoryRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.commit([Put(Memory("rare", "apple and one quince")), Put(Memory("both", "apple pear"))])
+    for number in range(9):
+        memory.commit([Put(Memory(f"n{number}", f"{('apple', 'pear')[number % 2]} {number}"))])
+    monkeypatch.setattr(word_index, "RANKED_MAX", 4)
+    monkeypatch.setattr(searching, "CANDIDATES_MAX", 4)
+    assert set(found(memory.search("apple pear quince"))) == {"rare", "n8", "n7", "n6"}
+    assert set(found(memory.search("apple pear"))) == {"both", "n8", "n7", "n6"}
+    assert found(memory.search("quince")) == ["rare"]
 
 
 def test_kind_and_limit_narrow_the_answer(desk: MemoryRepository) -> None:

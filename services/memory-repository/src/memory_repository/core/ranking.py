@@ -22,14 +22,17 @@ WORD_CHARACTERS_MAX: Final = 64
 """A longer run of letters is cut: it is no word, and an index entry has to end somewhere."""
 
 
-_WORD: Final = re.compile(r"[^\W_]+")
+# What is longer than a word may be is taken whole and cut; most text is ASCII, where letters are few.
+_WORD: Final = re.compile(rf"([^\W_]{{1,{WORD_CHARACTERS_MAX}}})[^\W_]*")
+_ASCII_WORD: Final = re.compile(rf"([a-z0-9]{{1,{WORD_CHARACTERS_MAX}}})[a-z0-9]*")
 
 
 def words(text: str) -> list[str]:
     """The words of a text, in order, with repetitions."""
-    if not text.isascii():
-        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return [word[:WORD_CHARACTERS_MAX] for word in _WORD.findall(text.casefold())]
+    if text.isascii():
+        return _ASCII_WORD.findall(text.lower())
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return _WORD.findall(text.casefold())
 
 
 def memory_words(content: str, fields: Mapping[str, Any]) -> list[str]:
@@ -72,7 +75,8 @@ def bm25(
         total: N, how many documents are visible at all.
         mean_length: their mean number of words.
     """
-    counts = {name: Counter(found) for name, found in documents.items()}
+    wanted = frozenset(terms)
+    counts = {name: Counter(filter(wanted.__contains__, found)) for name, found in documents.items()}
     idf = {}
     for term in terms:
         holding = sum(1 for count in counts.values() if term in count)
@@ -87,7 +91,7 @@ def bm25(
 def _texts(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict | Mapping):
         for key in sorted(value):
             yield from _texts(value[key])
     elif isinstance(value, list | tuple):

@@ -1,8 +1,9 @@
 """Full-text search at a ref: only what is visible there, ranked by what is visible there.
 
 The index finds candidates (all versions that hold a word of the query); the view says which of them are visible; BM25
-over those ranks them (ranking.py). Up to 1,000 visible candidates the result is exact; beyond that the index's own
-rank picks the 1,000, and a word's frequency counts within them. A search for one kind has candidates of that kind only.
+over those ranks them (ranking.py). Up to 1,000 visible candidates the result is exact; beyond that the index picks the
+1,000 (word_index.holding), and a word's frequency counts within them. A search for one kind has candidates of that kind
+only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
 from memory_repository.core import filters, limits
@@ -17,7 +19,7 @@ from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import bm25, fused, memory_words, query_terms
 from memory_repository.embedders import Embedder
 from memory_repository.operations import nearest
-from memory_repository.storage import commits, timeline, versions, word_index
+from memory_repository.storage import batches, commits, timeline, versions, word_index
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import View
@@ -100,9 +102,7 @@ def search(
     by_words = [] if mode is Mode.MEANING else ranked(repo, commit, query, kind, accept=accept)
     found = by_words if mode is Mode.WORDS else _by_meaning(repo, commit, query, by_words, mode, embedder, accept)
     view = timeline.view_of(repo.db, commit.place)
-    page = found[skip : skip + limit]
-    hits = tuple(Hit(memory, _writer(repo, view, memory.id), score) for memory, score in page)
-    return Hits(commit, hits, len(found), skip)
+    return Hits(commit, _hits(repo, view, found[skip : skip + limit]), len(found), skip)
 
 
 def _by_meaning(
@@ -167,19 +167,20 @@ def _candidates(
     accept: Callable[[Memory], bool] | None,
 ) -> list[Memory]:
     found: list[Memory] = []
-    for version, memory_id in word_index.holding(repo.db, repo.id, terms, kind):
-        if ids is not None and not any(first <= memory_id < end for first, end in ids):
-            continue
-        if timeline.visible_version(repo.db, view, memory_id) == version:
-            memory = versions.load_memory(repo.db, version)
-            if accept is None or accept(memory):
-                found.append(memory)
-            if len(found) == CANDIDATES_MAX:
-                break
-    return found
+    holding = (
+        (version, memory_id)
+        for version, memory_id in word_index.holding(repo.db, repo.id, terms, kind)
+        if ids is None or any(first <= memory_id < end for first, end in ids)
+    )
+    while len(found) < CANDIDATES_MAX and (part := list(islice(holding, batches.LENGTHS[-1]))):
+        seen = timeline.visible_many(repo.db, view, dict.fromkeys(memory_id for _, memory_id in part))
+        visible = [version for version, name in part if name in seen and seen[name].version == version]
+        held = versions.load_memories(repo.db, visible)
+        found += (memory for memory in map(held.__getitem__, visible) if accept is None or accept(memory))
+    return found[:CANDIDATES_MAX]
 
 
-def _writer(repo: Repository, view: View, memory_id: str) -> str:
-    slot = timeline.visible(repo.db, view, memory_id)
-    assert slot is not None
-    return commits.ids_of(repo.db, [slot.commit_no])[0]
+def _hits(repo: Repository, view: View, found: Sequence[tuple[Memory, float]]) -> tuple[Hit, ...]:
+    seen = timeline.visible_many(repo.db, view, [memory.id for memory, _ in found])
+    writers = commits.ids_of(repo.db, [seen[memory.id].commit_no for memory, _ in found])
+    return tuple(Hit(memory, writer, score) for (memory, score), writer in zip(found, writers, strict=True))

@@ -13,8 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from memory_repository.core.ranking import memory_words
-from thymos.database import Connection
+from thymos.database import Connection, Rows
 
+RANKED_MAX = 4_000
+"""Versions that hold a word of the query, up to which SQLite ranks them."""
 AT_ONCE = 4_000
 """Versions that PostgreSQL is asked for first; SQLite gives them one by one."""
 POSITION_MAX = 16_383
@@ -50,15 +52,12 @@ def remove(db: Connection, repo_id: int, version: int, words: Sequence[str]) -> 
 def holding(db: Connection, repo_id: int, terms: Sequence[str], kind: str | None) -> Iterator[tuple[int, str]]:
     """The versions of a repository that hold any of the terms, with their memory's id; of one kind if it is given.
 
-    Terms are words: letters and digits only, so that a quoted one cannot end its quotes. Costs what is taken.
+    Terms are words: letters and digits only, so that a quoted one cannot end its quotes. Costs what is taken; in SQLite
+    up to RANKED_MAX are ranked by the index, and of more those with a rare term come first, then those with all terms,
+    then the others, the newest first.
     """
     if db.engine == "sqlite":
-        words = " OR ".join(f'"{_text(repo_id, [term])}"' for term in terms)
-        yield from db.execute(
-            "SELECT v.version_id, v.memory_id FROM version_terms w CROSS JOIN version v ON v.version_id = w.rowid"
-            " WHERE version_terms MATCH ? AND (? IS NULL OR v.kind = ?) ORDER BY w.rank, v.version_id",
-            (words, kind, kind),
-        )
+        yield from _holding_sqlite(db, [f'"{_text(repo_id, [term])}"' for term in terms], kind)
         return
     query = " | ".join(_lexeme(repo_id, term) for term in terms)
     limit, offset = AT_ONCE, 0
@@ -73,6 +72,38 @@ def holding(db: Connection, repo_id: int, terms: Sequence[str], kind: str | None
         if len(rows) < limit:
             return
         limit, offset = limit * 8, offset + limit
+
+
+def _holding_sqlite(db: Connection, terms: Sequence[str], kind: str | None) -> Iterator[tuple[int, str]]:
+    any_term = " OR ".join(terms)
+    if _at_most(db, any_term, RANKED_MAX):
+        yield from _versions(db, any_term, kind, "w.rank, v.version_id")
+        return
+    # The index would have to rank them all, however many: where a word is in so many memories, that says little.
+    rare = [term for term in terms if _at_most(db, term, RANKED_MAX)]
+    given: set[int] = set()
+    for expression, order in (
+        (" OR ".join(rare), "w.rank, v.version_id"),
+        (" AND ".join(terms) if len(terms) > 1 else "", "w.rowid DESC"),
+        (any_term, "w.rowid DESC"),
+    ):
+        for version, memory_id in _versions(db, expression, kind, order) if expression else ():
+            if version not in given:
+                given.add(version)
+                yield version, memory_id
+
+
+def _at_most(db: Connection, expression: str, most: int) -> bool:
+    sql = "SELECT count(*) FROM (SELECT rowid FROM version_terms WHERE version_terms MATCH ? LIMIT ?)"
+    return bool(db.execute(sql, (expression, most + 1)).fetchone()[0] <= most)
+
+
+def _versions(db: Connection, expression: str, kind: str | None, order: str) -> Rows:
+    return db.execute(
+        "SELECT v.version_id, v.memory_id FROM version_terms w CROSS JOIN version v ON v.version_id = w.rowid"
+        f" WHERE version_terms MATCH ? AND (? IS NULL OR v.kind = ?) ORDER BY {order}",
+        (expression, kind, kind),
+    )
 
 
 def upgrade(db: Connection) -> None:
