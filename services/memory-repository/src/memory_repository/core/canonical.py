@@ -8,12 +8,18 @@ encodings are: 1, 1.0 and true differ. This can never change: commit ids are com
 from __future__ import annotations
 
 import json
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 
 def canonical_json(value: Any) -> bytes:
     """The canonical encoding of a JSON value. Raises ValueError for NaN and infinities."""
     return _ENCODER.encode(value).encode("ascii")
+
+
+def canonical_text(text: str) -> str:
+    """The canonical encoding of a text, as `canonical_json` writes it."""
+    return encode_basestring_ascii(text)
 
 
 def same_json(one: Any, other: Any) -> bool:

@@ -59,6 +59,9 @@ SNAPSHOTS_MAX = 10_000
 PREFIX_MIN = 8
 """Characters of a commit id that are enough to name it, if they are unique."""
 
+# Every value that enters is asked for these: a union in a call would be made anew each time, and asking whether
+# something is a Mapping takes longer than whether it is a dict.
+_OBJECTS, _LISTS, _NUMBERS = (dict, Mapping), (list, tuple), (int, float)
 _MEMORY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,199}", re.ASCII)
 _MEMORY_ID_RULE = "1 to 200 characters of A-Z, a-z, 0-9 and ._:@/+-, starting with a letter or digit"
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
@@ -158,23 +161,23 @@ def check_json(what: str, value: Any, depth: int = 0) -> None:
     16 levels."""
     if depth >= FIELDS_DEPTH_MAX:
         raise invalid(f"{what} is nested more than {FIELDS_DEPTH_MAX} levels deep")
-    if isinstance(value, Mapping):
+    if isinstance(value, str):
+        _check_characters(what, value)
+    elif isinstance(value, _OBJECTS):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise invalid(f"{what} has a key that is not text: {key!r:.40}")
             _check_characters(what, key)
             check_json(what, item, depth + 1)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, _LISTS):
         for item in value:
             check_json(what, item, depth + 1)
-    elif isinstance(value, str):
-        _check_characters(what, value)
     else:
         _check_number(what, value)
 
 
 def _check_number(what: str, value: Any) -> None:
-    if value is not None and not isinstance(value, bool | int | float):
+    if value is not None and not isinstance(value, _NUMBERS):
         raise invalid(f"{what} holds a {type(value).__name__}, which is not JSON")
     if isinstance(value, float) and not math.isfinite(value):
         raise invalid(f"{what} holds {value}; only finite numbers are JSON")
@@ -192,7 +195,7 @@ def _check_text(what: str, text: str, limit: int) -> str:
     if not isinstance(text, str):
         raise invalid(f"the {what} is not text but a {type(text).__name__}")
     _check_characters(f"the {what}", text)
-    size = len(text.encode())
+    size = len(text) if text.isascii() else len(text.encode())
     if size > limit:
         raise too_large(f"the {what}", size, limit)
     return text
@@ -202,6 +205,8 @@ def _check_characters(what: str, text: str) -> None:
     # NUL is text in SQLite but not in PostgreSQL; a lone surrogate is neither. Refused now, not at the migration.
     if "\x00" in text:
         raise invalid(f"{what} holds a NUL character")
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memory_repository.core import limits
-from memory_repository.core.canonical import canonical_json
+from memory_repository.core.canonical import canonical_json, canonical_text
 from thymos.errors import Refusal, RefusalCode
 
 DEFAULT_KIND = "note"
@@ -48,7 +48,12 @@ class Memory:
 
     def body(self) -> bytes:
         """Everything that makes up this version, in the canonical encoding: what its hash is taken over."""
-        return canonical_json([self.id, self.kind, self.content, self.fields])
+        return self.body_around(canonical_json(self.fields).decode())
+
+    def body_around(self, fields: str) -> bytes:
+        """The same, where the canonical encoding of the fields is known already."""
+        texts = (canonical_text(text) for text in (self.id, self.kind, self.content))
+        return f"[{','.join(texts)},{fields}]".encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

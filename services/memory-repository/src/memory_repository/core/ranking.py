@@ -22,6 +22,7 @@ WORD_CHARACTERS_MAX: Final = 64
 """A longer run of letters is cut: it is no word, and an index entry has to end somewhere."""
 
 
+_OBJECTS, _LISTS = (dict, Mapping), (list, tuple)
 # What is longer than a word may be is taken whole and cut; most text is ASCII, where letters are few.
 _WORD: Final = re.compile(rf"([^\W_]{{1,{WORD_CHARACTERS_MAX}}})[^\W_]*")
 _ASCII_WORD: Final = re.compile(rf"([a-z0-9]{{1,{WORD_CHARACTERS_MAX}}})[a-z0-9]*")
@@ -91,9 +92,9 @@ def bm25(
 def _texts(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | Mapping):
+    elif isinstance(value, _OBJECTS):
         for key in sorted(value):
             yield from _texts(value[key])
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, _LISTS):
         for item in value:
             yield from _texts(item)

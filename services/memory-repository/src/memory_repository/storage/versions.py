@@ -80,10 +80,10 @@ class _Draft:
 
 
 def _draft(key: bytes, memory: Memory) -> _Draft:
-    body = memory.body()
+    fields = canonical_json(memory.fields).decode()
+    body = memory.body_around(fields)
     salt = salt_of(key, body)
     words = memory_words(memory.content, memory.fields)
-    fields = canonical_json(memory.fields).decode()
     columns = (salt, memory.content, memory.kind, fields, len(words))
     return _Draft((memory.id, version_hash(salt, body)), columns, words)
 

@@ -118,7 +118,7 @@ def upgrade(db: Connection) -> None:
 
 def _text(repo_id: int, words: Sequence[str]) -> str:
     """Words as those of a repository, for FTS5: `12xfoo`. The number ends at the first x: no two are the same."""
-    return " ".join(f"{repo_id}x{word}" for word in words)
+    return f"{repo_id}x" + f" {repo_id}x".join(words) if words else ""
 
 
 def _lexeme(repo_id: int, word: str) -> str:
