@@ -13,7 +13,7 @@ RESOLVE := $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --g
 	--no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulate format lint types generate verify promise lock test-compose up down chaos chaos-kills chaos-cluster oracles bench-memory
+.PHONY: help install demo test simulate format lint types generate verify promise lock test-compose up down chaos chaos-kills chaos-cluster oracles bench-memory bench-week
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ oracles: install ## thousands of random merges beside libgit2, git merge-file an
 
 bench-memory: install $(BENCH)/.installed ## the memory beside libgit2, DoltLite and prollytree, an hour (ARGS="--quick", docs/benchmarks.md)
 	@$(BIN)/python -m benchmarks.memory $(ARGS)
+
+bench-week: install ## a week of an agent that commits every second: what it keeps, what reads cost, an hour (docs/memory-upkeep.md)
+	@$(BIN)/python -m benchmarks.memory_week $(ARGS)
 
 $(BENCH)/.installed: benchmarks/peers.lock
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

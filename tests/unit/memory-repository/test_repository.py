@@ -1,5 +1,6 @@
 """A repository as a whole: commits, refs, reading at any of them, rolling back, what is refused."""
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from memory_repository import Delete, Memory, MemoryRepository, Modify, Put
+from memory_repository.core.memory import Change
 from memory_repository.operations.committing import CommitConflictError
 from memory_repository.storage import refs
 from thymos.database import SqliteConnection
@@ -347,3 +349,24 @@ def cut_off(connection: SqliteConnection, operation: Callable[[], object], after
 def test_a_url_of_another_kind_is_refused(url: str) -> None:
     with refused(RefusalCode.INVALID, "storage"):
         MemoryRepository.open(url)
+
+
+def test_a_listing_of_memories_that_were_rewritten_often_is_that_of_any_other(memory: MemoryRepository) -> None:
+    names = [f"m{n:02}" for n in range(12)]
+    heads: list[str] = []
+    for start in range(60):
+        changes: list[Change] = [Put(Memory(name, f"{name} {start}")) for name in names]
+        if start == 40:
+            changes.append(Delete("m03"))
+            changes = [change for change in changes if not (isinstance(change, Put) and change.id == "m03")]
+        heads.append(memory.commit(changes).commit.id if changes else heads[-1])
+    memory.create_branch("idea", heads[45])
+    memory.commit([Delete("m05"), Put(Memory("m99", "new"))], branch="idea")
+    for ref in (heads[10], heads[41], heads[-1], "idea"):
+        one_by_one = {}
+        for name in [*names, "m99"]:
+            with contextlib.suppress(Refusal):
+                one_by_one[name] = memory.get(name, ref).memory
+        assert {found.id: found for found in memory.memories(ref)} == one_by_one
+        page = memory.page(ref, 4, "m02")
+        assert [found.memory.id for found in page.memories] == [name for name in sorted(one_by_one) if name > "m02"][:4]

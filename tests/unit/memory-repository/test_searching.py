@@ -113,3 +113,20 @@ def test_a_query_over_the_limit_is_refused_and_many_words_are_not(desk: MemoryRe
     with pytest.raises(Refusal, match="query"):
         desk.search("refund " * 10_000)
     assert found(desk.search("refund " + " ".join(f"word{n}" for n in range(1000)))) == ["refunds"]
+
+
+def test_a_memory_that_was_rewritten_often_is_found_in_it_as_it_is_now(memory: MemoryRepository) -> None:
+    """The index tells mostly of what was, so that what is visible is read instead: the same is found."""
+    memory.commit([Put(Memory("rare", "refund days")), Put(Memory("other", "refund refund", kind="answer"))])
+    at = memory.log("main", 1)[0].id
+    before, plain, kept = memory.search("refund counted", at), memory.search("refund"), memory.search("counted")
+    assert kept.hits == ()
+    for start in range(0, 1_100, 100):
+        changes = [Put(Memory(f"m{n}", f"counted {start} refund")) for n in range(100)]
+        memory.commit(changes)
+    memory.commit([Delete(f"m{n}") for n in range(100)])
+    assert memory.search("refund counted", at).hits == before.hits
+    found = memory.search("refund counted")
+    assert [(hit.memory, hit.score) for hit in found.hits] == [(hit.memory, hit.score) for hit in plain.hits]
+    assert [hit.memory.id for hit in memory.search("refund", kind="answer").hits] == ["other"]
+    assert len(memory.search("counted", "main~1", limit=100).hits) == 100

@@ -49,7 +49,7 @@ class Desk:
         return await self.ask("commit", r.CommitChanges.model_validate({"author": "jo", "changes": [change]}), agent)
 
     async def tick(self) -> None:
-        (tick,) = self.service.ticks
+        (tick,) = (each for each in self.service.ticks if each.name == "upkeep")
         await self.service.store.tick(tick.name, tick.work)
 
     async def rows(self, sql: str) -> list[Any]:

@@ -27,6 +27,11 @@ from thymos.errors import Refusal, RefusalCode
 
 CANDIDATES_MAX: Final = 1_000
 """Visible candidates that are ranked."""
+SCANNED_MAX: Final = 10_000
+"""Memories that are read all, and ranked, where the index holds too many versions that are no longer visible."""
+SCANNED_LEAST: Final = 250
+HISTORY_MAX: Final = 4
+"""So many versions in the index for each visible memory (and for 250 more) cost as much as reading that memory."""
 IdRange = tuple[str, str]
 """Ids from the first up to, and not with, the second."""
 
@@ -152,7 +157,11 @@ def ranked(
     if not terms:
         return []
     view = timeline.view_of(repo.db, commit.place)
-    found = {memory.id: memory for memory in _candidates(repo, view, terms, kind, ids, accept)}
+    most = HISTORY_MAX * (commit.memories + SCANNED_LEAST)
+    # Where a small memory was rewritten so often that the index tells mostly of what was, all that is visible is read.
+    scanned = commit.memories <= SCANNED_MAX and word_index.holds_more(repo.db, repo.id, terms, most)
+    candidates = _scanned if scanned else _candidates
+    found = {memory.id: memory for memory in candidates(repo, view, terms, kind, ids, accept)}
     documents = {name: memory_words(memory.content, memory.fields) for name, memory in found.items()}
     scores = bm25(terms, documents, commit.memories, commit.words / max(1, commit.memories))
     return [(found[name], scores[name]) for name in sorted(scores, key=lambda name: (-scores[name], name))]
@@ -178,6 +187,30 @@ def _candidates(
         held = versions.load_memories(repo.db, visible)
         found += (memory for memory in map(held.__getitem__, visible) if accept is None or accept(memory))
     return found[:CANDIDATES_MAX]
+
+
+def _scanned(
+    repo: Repository,
+    view: View,
+    terms: list[str],
+    kind: str | None,
+    ids: Sequence[IdRange] | None,
+    accept: Callable[[Memory], bool] | None,
+) -> list[Memory]:
+    """The same, all of them, without the index. O(memories)."""
+    wanted = set(terms)
+    listed = [
+        version
+        for memory_id, version, _ in timeline.listed(repo.db, view)
+        if ids is None or any(first <= memory_id < end for first, end in ids)
+    ]
+    return [
+        memory
+        for memory in versions.load_memories(repo.db, listed).values()
+        if (kind is None or memory.kind == kind)
+        and not wanted.isdisjoint(memory_words(memory.content, memory.fields))
+        and (accept is None or accept(memory))
+    ]
 
 
 def _hits(repo: Repository, view: View, found: Sequence[tuple[Memory, float]]) -> tuple[Hit, ...]:

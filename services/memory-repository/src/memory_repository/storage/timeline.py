@@ -146,6 +146,12 @@ def listed(db: Connection, view: View, after: str = "") -> Iterator[Listed]:
 
 
 def _line_rows(db: Connection, depth: int, place: Place, after: str) -> Iterator[tuple[str, int, int | None, int]]:
+    if db.engine == "sqlite" and _is_crowded(db, place.line, after):
+        # From name to name by the key, past the older rows of each. The rows come in the order in which they are made.
+        rows = db.execute(_NAME_BY_NAME, (place.line, after, place.line, place.line, place.line, place.seq))
+        for memory_id, version, commit_no in rows:
+            yield memory_id, depth, version, commit_no
+        return
     if db.engine == "sqlite":
         # With a single max() the other columns come from the row that holds it ("bare columns in an aggregate").
         rows = db.execute(
@@ -169,6 +175,29 @@ def _line_rows(db: Connection, depth: int, place: Place, after: str) -> Iterator
         if len(part) < limit:
             return
         limit, after = min(limit * 4, PART_MAX), part[-1][0]
+
+
+_NAME_BY_NAME = """
+WITH RECURSIVE name (memory_id) AS (
+    SELECT min(memory_id) FROM entry WHERE line_id = ? AND memory_id > ?
+    UNION ALL
+    SELECT (SELECT min(e.memory_id) FROM entry e WHERE e.line_id = ? AND e.memory_id > name.memory_id)
+    FROM name WHERE name.memory_id IS NOT NULL)
+SELECT name.memory_id, e.version_id, e.commit_no FROM name CROSS JOIN entry e
+ON e.line_id = ? AND e.memory_id = name.memory_id AND e.seq = (
+    SELECT max(s.seq) FROM entry s WHERE s.line_id = ? AND s.memory_id = name.memory_id AND s.seq <= ?)
+"""
+_SAMPLE, _CROWDED = 48, 6
+"""Rows that are looked at to tell how many rows a memory has on a line; so many are too many to read them all."""
+
+
+def _is_crowded(db: Connection, line: int, after: str) -> bool:
+    """Whether the memories of a line, from `after` on, were rewritten so often there that most rows are old."""
+    names = db.execute(
+        "SELECT memory_id FROM entry WHERE line_id = ? AND memory_id > ? ORDER BY memory_id LIMIT ?",
+        (line, after, _SAMPLE),
+    ).fetchall()
+    return len(names) == _SAMPLE and len(set(names)) * _CROWDED < _SAMPLE
 
 
 def entries_between(db: Connection, one: View, other: View) -> list[str]:

@@ -74,6 +74,15 @@ def holding(db: Connection, repo_id: int, terms: Sequence[str], kind: str | None
         limit, offset = limit * 8, offset + limit
 
 
+def holds_more(db: Connection, repo_id: int, terms: Sequence[str], most: int) -> bool:
+    """Whether more than so many versions of a repository hold any of the terms. O(most)."""
+    if db.engine == "sqlite":
+        return not _at_most(db, " OR ".join(f'"{_text(repo_id, [term])}"' for term in terms), most)
+    query = " | ".join(_lexeme(repo_id, term) for term in terms)
+    sql = "SELECT version_id FROM version_words WHERE words @@ CAST(? AS TSQUERY) LIMIT 1 OFFSET ?"
+    return db.execute(sql, (query, most)).fetchone() is not None
+
+
 def _holding_sqlite(db: Connection, terms: Sequence[str], kind: str | None) -> Iterator[tuple[int, str]]:
     any_term = " OR ".join(terms)
     if _at_most(db, any_term, RANKED_MAX):
