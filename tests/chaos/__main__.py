@@ -82,6 +82,8 @@ async def _kills(options: argparse.Namespace, folder: Path) -> int:
     whole = await campaign(folder, options.moments, options.seed, report.say, over)
     if options.json:
         report.emit([report.as_json(result) for result in whole.runs])
+        for problem in whole.problems:
+            report.say(f"BROKEN: {problem}")
     else:
         report.show_campaign(whole, f'make chaos-kills ARGS="--moments {options.moments} --seed {options.seed}"')
     return 0 if whole.held else 1

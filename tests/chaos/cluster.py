@@ -8,15 +8,17 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from thymos.embedded import NatsCluster, NatsServer
 from thymos.nats_bus import NatsBus
 from thymos.subjects import EVENTS, METRICS
+from thymos.suite import NATS
 
-from .checks import Finding
-from .faults import Action, Fault, Hand
+from .checks.finding import Finding, finding
+from .faults import Action, Fault, Hand, servers_in
 from .ledger import until_answered
 from .run import Result, Stage, run
 
@@ -75,6 +77,8 @@ async def in_turn(data_dir: Path, seed: int, rounds: int, tell: Callable[[str], 
     finally:
         await asyncio.to_thread(cluster.stop)
     result.findings.append(_went_on(absences, rounds))
+    left = [f"process {process.pid} is still running" for process in servers_in(data_dir)]
+    result.findings.append(finding("no orphan server", SERVERS, left))
     result.notes += [absence.line() for absence in absences]
     return result
 
@@ -89,7 +93,7 @@ async def _away(cluster: NatsCluster, number: int, stage: Stage, hand: Hand) -> 
     """Kill a server, let work go on without it, and bring it back."""
     led = await leader(stage.bus) == number
     server: NatsServer = cluster.servers[number]
-    hand.note(Fault(0.0, Action.KILL, f"NATS server n{number}"), server.pid)
+    done = hand.note(Fault(0.0, Action.KILL, f"{NATS} server n{number}"), server.pid)
     measured = await until_answered(partial(stage.bus.last_sequence, METRICS))
     acknowledged, began = len(stage.ledger.entries), time.monotonic()
     server.kill9()
@@ -100,6 +104,7 @@ async def _away(cluster: NatsCluster, number: int, stage: Stage, hand: Hand) -> 
     absence = Absence(number, led, round(time.monotonic() - began, 1), gone_on, measured)
     await asyncio.to_thread(server.start)
     await asyncio.to_thread(cluster.wait_until_current, number)
+    done.ended = datetime.now(UTC)
     return absence
 
 

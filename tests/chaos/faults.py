@@ -7,12 +7,16 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 
 import psutil
 
 from thymos.suite import MODULES, NATS, Suite
+
+from .load import PARTS
 
 AGENT = "agent"
 SERVICES = tuple(MODULES)
@@ -20,6 +24,9 @@ TARGETS = (*SERVICES, NATS, AGENT)
 EVERY_SECONDS = 2.5
 """The mean time between two faults."""
 LASTS_SECONDS = (0.3, 4.0)
+LOOK_SECONDS = 0.02
+GONE_SECONDS = 30.0
+"""How long a process may take to end."""
 MARK, URL = "THYMOS_WORKTREE", "THYMOS_NATS_URL"
 
 
@@ -34,24 +41,33 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault, `at` seconds after the load began; `lasts` is for a pause or an absence, in seconds. `pick` says
-    which of the agent processes there are at that moment."""
+    """One fault, `at` seconds after the load began, or after it came to a `part` of the story; `lasts` is for a pause
+    or an absence, in seconds. `pick` says which of the agent processes there are at that moment."""
 
     at: float
     action: Action
     target: str
     lasts: float = 0.0
     pick: int = 0
+    part: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Done:
-    """A fault that was done: when it really was, to which process, during which part of the load."""
+    """A fault that was done: when it really was, to which process, during which part of the load, and when it was
+    over."""
 
     fault: Fault
     at: float
     stage: str
     pid: int | None
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    ended: datetime | None = None
+
+    @property
+    def part(self) -> str:
+        """The part of the story."""
+        return self.stage.split(" ", 1)[-1]
 
     @property
     def hit(self) -> bool:
@@ -102,6 +118,7 @@ class Hand:
         self._began = began
         self._tell = tell
         self._paused: set[int] = set()
+        self._parts: dict[str, float] = {}
         self.done: list[Done] = []
 
     async def do_all(self, faults: Sequence[Fault]) -> None:
@@ -109,15 +126,31 @@ class Hand:
         try:
             async with asyncio.TaskGroup() as group:
                 for fault in faults:
-                    await asyncio.sleep(max(0.0, self._began + fault.at - time.monotonic()))
+                    await self._moment(fault)
                     group.create_task(self.do(fault))
         finally:
             self.release()
 
+    async def _moment(self, fault: Fault) -> None:
+        """Wait until it is time for a fault."""
+        began = self._began
+        if fault.part:
+            while not _reached(fault.part, self._stage()):
+                await asyncio.sleep(LOOK_SECONDS)
+            began = self._parts.setdefault(fault.part, time.monotonic())
+        await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
+
     async def do(self, fault: Fault) -> None:
-        """One fault, now. None when there is no such process at this moment: that is said, too."""
+        """One fault, from now until it is over. None when there is no such process at this moment: that is said,
+        too."""
         pid = self._pid(fault)
-        self.note(fault, pid)
+        done = self.note(fault, pid)
+        try:
+            await self._do(fault, pid)
+        finally:
+            done.ended = datetime.now(UTC)
+
+    async def _do(self, fault: Fault, pid: int | None) -> None:
         if fault.action is Action.AWAY:
             await self._keep_away(fault)
         elif pid is None:
@@ -127,11 +160,14 @@ class Hand:
         else:
             self.forget_deaths()
             _signal(pid, signal.SIGKILL if fault.action is Action.KILL else signal.SIGTERM)
+            await _gone(pid)
 
-    def note(self, fault: Fault, pid: int | None) -> None:
-        """Write down a fault that is done now."""
-        self.done.append(Done(fault, round(time.monotonic() - self._began, 1), self._stage(), pid))
-        self._tell(self.done[-1].line())
+    def note(self, fault: Fault, pid: int | None) -> Done:
+        """Write down a fault that is done now; whoever does it says when it is over."""
+        done = Done(fault, round(time.monotonic() - self._began, 1), self._stage(), pid)
+        self.done.append(done)
+        self._tell(done.line())
+        return done
 
     def release(self) -> None:
         """Let everything that is paused go on."""
@@ -165,9 +201,13 @@ class Hand:
                 await asyncio.sleep(0.1)
             return
         child = self._suite.services[fault.target]
-        await child.stop()
-        await asyncio.sleep(fault.lasts)
-        child.start()
+        stopping = asyncio.create_task(child.stop())
+        try:
+            await asyncio.shield(stopping)
+            await asyncio.sleep(fault.lasts)
+        finally:
+            await stopping  # two processes must not work on one file
+            child.start()
 
     def forget_deaths(self) -> None:
         """Let each service be started again at once: the backoff of what dies again and again is not tested."""
@@ -186,7 +226,7 @@ def agent_pids(url: str) -> list[int]:
     return [pid for _, pid in sorted(found)]
 
 
-def processes_of(url: str) -> list[psutil.Process]:
+def workers_of(url: str) -> list[psutil.Process]:
     """All processes that were told of the server at `url`: services and agents."""
     found = []
     for process in psutil.process_iter():
@@ -196,9 +236,35 @@ def processes_of(url: str) -> list[psutil.Process]:
     return found
 
 
-def shifted(faults: Sequence[Fault], seconds: float) -> list[Fault]:
-    """The same faults, later."""
-    return [replace(fault, at=fault.at + seconds) for fault in faults]
+def servers_in(folder: Path) -> list[psutil.Process]:
+    """NATS servers that keep what they store below a folder: their configuration lies there."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            words = process.cmdline()
+            if "-c" in words[:-1] and folder.absolute() in Path(words[words.index("-c") + 1]).parents:
+                found.append(process)
+    return found
+
+
+def _reached(part: str, stage: str) -> bool:
+    """Whether the story is at a part, or past it. `stage` is the agent and what the load is doing for it."""
+    now = stage.split(" ", 1)[-1]
+    return now in PARTS and PARTS.index(now) >= PARTS.index(part)
+
+
+async def _gone(pid: int) -> None:
+    """Wait until a process is gone, which may do its work meanwhile. Not for ever: whether all end is seen later."""
+    end = time.monotonic() + GONE_SECONDS
+    while time.monotonic() < end and _is_there(pid):
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -1,7 +1,7 @@
 """The demo's load, patient: the same customers, questions and bad commit, for one agent after the other.
 
 Nothing here has a deadline that a fault could reach: what is waited for may take minutes. A part that did not happen
-is noted; whether that is a failure is for the checks to say.
+is noted, and the checks fail.
 """
 
 import asyncio
@@ -57,9 +57,11 @@ def configuration(folder: Path, dataset: Dataset, agents: list[str], replicas: i
 
 @dataclass
 class Told:
-    """What the load did: the commits it made and got acknowledged, and what of the story did not happen."""
+    """What the load did: the stories it began, by agent, the commits it made and got acknowledged, and what of the
+    story did not happen."""
 
     stage: str = "starting"
+    stories: list[str] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
     bad_commits: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Load:
         parts: list[Callable[[str, Customers], Awaitable[None]]] = [
             self._baseline, self._drift, self._experiment, self._recover, self._damage, self._burst,
         ]  # fmt: skip
+        self.told.stories.append(agent)
         async with customers(self._client, agent) as crowd:
             for name, part in zip(PARTS, parts, strict=True):
                 self.told.stage = f"{agent} {name}"

@@ -25,12 +25,8 @@ def show(result: Result, again: str) -> None:
     write(f"faults: {len(result.timeline)} ({faults_of(result)})")
     write_table([(name, str(count)) for name, count in result.counts.items()])
     write("")
-    rows = []
-    for finding in result.findings:
-        checked = "not checked" if finding.checked is None else str(finding.checked)
-        rows.append(("ok" if finding.held else "BROKEN", finding.invariant, checked))
-    write_table(rows)
-    for note in (*result.notes, *(f"did not happen: {missed}" for missed in result.missed)):
+    write_table([("ok" if f.held else "BROKEN", f.invariant, str(f.checked)) for f in result.findings])
+    for note in result.notes:
         write(note)
     write(f"seed {result.seed}, {result.seconds:g} s")
     for finding in result.broken:
@@ -73,6 +69,8 @@ def show_campaign(whole: Campaign, again: str) -> None:
             write(f"BROKEN with seed {result.seed}: {finding.invariant}")
             for problem in finding.problems:
                 write(f"  {problem}")
+    for problem in whole.problems:
+        write(f"BROKEN: {problem}")
     if not whole.held:
         write(f"again: {again}")
 

@@ -8,19 +8,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from thymos import nats_bus
+from thymos import config, nats_bus
 from thymos.background import running
 from thymos.client import Client
 from thymos.demo.dataset import load_dataset
 from thymos.nats_bus import NatsBus
 from thymos.suite import Suite
 
-from .aftermath import Aftermath, gather, gather_afterwards, quiet
-from .checks import Finding, check_all, late_outcomes
+from .aftermath import Aftermath, Disturbance, gather, gather_afterwards, quiet
+from .checks import Finding, check_all
+from .checks.counting import late_outcomes
 from .faults import Done, Hand
 from .ledger import Ledger, LedgerBus
 from .load import Load, Told, agent_names, configuration
 from .replay import differences
+from .sent import note_what_is_sent
 from .witness import Witness
 
 Faults = Callable[["Stage", Hand], Awaitable[None]]
@@ -40,6 +42,11 @@ class Stage:
     witness: Witness
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by faults that the load goes on for."""
+
+    @property
+    def part(self) -> str:
+        """The part of the story that the load is in."""
+        return self.load.told.stage.split(" ", 1)[-1]
 
     def has_lasted(self, seconds: float) -> bool:
         """Whether the load has gone on for so long."""
@@ -61,7 +68,7 @@ class Result:
 
     @property
     def broken(self) -> list[Finding]:
-        """The invariants that do not hold."""
+        """The invariants that do not hold; that the story happened is one of them."""
         return [finding for finding in self.findings if not finding.held]
 
 
@@ -102,6 +109,9 @@ async def run(
     dataset, ledger, witness, told = load_dataset(), Ledger(), Witness(), Told()
     aftermath = Aftermath(names, ledger.entries, witness.seen, told)
     config_path = configuration(data_dir, dataset, names, replicas=3 if cluster_url else 1)
+    versioning = config.load(config_path, {}).supervisor.versioning
+    aftermath.worktrees_min = versioning.worktree_scaling.min_worktrees
+    note_what_is_sent(data_dir)
     began = time.monotonic()
     async with Suite(data_dir, cluster_url, config_path=config_path, tell=lambda _: None) as suite:
         await suite.ready()
@@ -121,11 +131,13 @@ async def run(
             told.stage = "quiet"
             hand.forget_deaths()
             await suite.ready()
-            aftermath.restless = await quiet(bus, witness)
-            await gather(bus, aftermath, url)
+            aftermath.restless = await quiet(bus, witness, names, aftermath.worktrees_min)
+            await gather(bus, aftermath, suite.data_dir, url)
             aftermath.replay = await differences(bus)
     gather_afterwards(aftermath, suite.data_dir, url)
-    aftermath.disturbed |= {done.fault.target for done in hand.done if done.hit}
+    aftermath.disturbances = [
+        Disturbance(done.fault.target, done.began, done.ended or done.began) for done in hand.done if done.hit
+    ]
     return Result(
         seed, check_all(aftermath), hand.done, _counts(aftermath, ledger), told.stages, told.missed,
         round(time.monotonic() - began, 1),

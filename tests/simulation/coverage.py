@@ -29,6 +29,7 @@ STORY = frozenset(
         "whole stories",
         "ids minted again",
         "decisions computed again",
+        "merges and rollbacks computed again",
         "seals that hold",
     }
 )

@@ -27,6 +27,8 @@ from thymos.settlement import ORIGINAL_BYTES_MAX
 from thymos.telemetry import TaskFinished
 from thymos.testing import subject_matches
 
+from .answers import wrongly_answered
+from .contents import Contents
 from .ledger import Ledger
 
 Agent = tuple[str, str]
@@ -81,6 +83,8 @@ class Monitor:
     open_experiments: set[Experiment] = field(default_factory=set)
     story: dict[Agent, list[str]] = field(default_factory=lambda: defaultdict(list))
     """What each agent's rules did, and when its memory was damaged."""
+    of_memory: dict[Agent, list[events.Event]] = field(default_factory=lambda: defaultdict(list))
+    """Commits and merges that were told of."""
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -133,6 +137,8 @@ class Monitor:
     def _event(self, agent: Agent, event: events.Event) -> None:
         if isinstance(event, _ORDER):
             self._stage((*agent, event.experiment_id), event)
+        if isinstance(event, events.CommitCreated | events.BranchMerged):
+            self.of_memory[agent].append(event)
         match event:
             case events.CommitCreated():
                 self.commits[*agent, event.commit] += 1
@@ -215,6 +221,21 @@ def worktrees_are_bounded(connection: Connection, most: int) -> Iterator[str]:
     )
 
 
+def contents_are_right(contents: dict[Agent, Contents], connection: Connection, after: int) -> Iterator[str]:
+    """A rollback holds what the restored commit holds; a merge holds all clean changes of both sides.
+
+    Args:
+        contents: what is known of each agent's commits; those of a connection that is gone are read anew.
+        after: the last row number among the commits that were looked at before.
+    """
+    for tenant, agent in _repositories(connection):
+        known = contents.get((tenant, agent))
+        if known is None or known.repo.db is not connection:
+            repo = memory_store.find_repository(connection, tenant, agent)
+            known = contents[tenant, agent] = Contents(repo, known.checked if known else 0)
+        yield from (f"{tenant}/{agent}: {problem}" for problem in known.wrong(after))
+
+
 # --- at the end -----------------------------------------------------------------------------------------------------
 
 
@@ -232,51 +253,9 @@ def outcomes_counted(monitor: Monitor) -> Iterator[str]:
         yield f"outcome {key} was reported and is not counted"
 
 
-ANSWERS: Mapping[type[commands.Command], tuple[type[events.Event], ...]] = {
-    commands.CreateBranch: (events.BranchCreated,),
-    commands.MergeBranch: (events.BranchMerged, events.MergeConflicted),
-    commands.RollbackBranch: (events.BranchRolledBack,),
-    commands.DeleteBranch: (events.BranchDeleted,),
-    commands.CreateSnapshot: (events.SnapshotCreated,),
-    commands.PrepareVariants: (events.VariantsPrepared,),
-    commands.CommitMemory: (events.CommitCreated,),
-    commands.ReserveWorktrees: (events.WorktreesReserved,),
-    commands.ReleaseWorktrees: (events.WorktreesReleased,),
-    commands.RunScenario: (events.ScenarioStarted,),
-    commands.StartExperiment: (events.DecisionMade,),
-    commands.ApproveDecision: (events.ApprovalGiven,),
-}
-"""What a command that is not refused is answered by, once; it may have companions, such as the commit of a merge.
-
-Not here: `worktree.scale`, which changes nothing but a wish (`worktree.scaled` follows later, and only where the number
-of worktrees changes), and `experiment.abort`, after which the experiment's own end is the answer.
-"""
-
-
 def commands_answered(monitor: Monitor) -> Iterator[str]:
     """Each command is answered exactly once, and by nothing else when it is refused."""
-    for identity, envelope in monitor.commands.items():
-        answers = monitor.answers.get(identity, [])
-        refused = [a for a in answers if isinstance(a.data, events.CommandRefused)]
-        if refused:
-            if len(answers) > 1:
-                yield f"{envelope.type} {identity} is refused and answered: {[a.type for a in answers]}"
-            continue
-        expected = next((a for known, a in ANSWERS.items() if type(envelope.data) is known), None)
-        if expected is None:
-            continue
-        found = [a for a in answers if isinstance(a.data, expected) and not _companion(envelope.data, a.data)]
-        if len(found) != 1:
-            types = [a.type for a in answers]
-            yield f"{envelope.type} {identity} of {envelope.source} has {len(found)} answers: {types}"
-
-
-def _companion(command: Message, answer: Message) -> bool:
-    """The first commit of a new repository comes along with the commit that was asked for; a decision that an
-    experiment's start leads to at once is not the start."""
-    if isinstance(command, commands.CommitMemory) and isinstance(answer, events.CommitCreated):
-        return not answer.parents
-    return isinstance(answer, events.DecisionMade) and answer.rule != "person"
+    return wrongly_answered(monitor.commands.values(), monitor.answers)
 
 
 def everything_sent(ledger: Ledger, monitor: Monitor) -> Iterator[str]:
@@ -311,7 +290,7 @@ def everything_handled(ledger: Ledger, monitor: Monitor, history: Mapping[str, I
 
 def memory_is_whole(connection: Connection, monitor: Monitor) -> Iterator[str]:
     """The history is what it was when it was written, each commit has its event, and no experiment's branch is left."""
-    for tenant, agent in connection.execute("SELECT tenant, agent FROM repository ORDER BY tenant, agent").fetchall():
+    for tenant, agent in _repositories(connection):
         repo = memory_store.find_repository(connection, tenant, agent)
         yield from (f"{tenant}/{agent}: {problem}" for problem in verify(repo).problems)
         stored = {row[0] for row in connection.execute("SELECT commit_id FROM commits WHERE repo_id = ?", (repo.id,))}
@@ -322,6 +301,17 @@ def memory_is_whole(connection: Connection, monitor: Monitor) -> Iterator[str]:
             "SELECT name FROM ref WHERE repo_id = ? AND type = 'branch' AND name LIKE 'experiment-%'", (repo.id,)
         )
         yield from (f"{tenant}/{agent}: the branch {name} is left" for (name,) in names)
+
+
+def _repositories(connection: Connection) -> list[Agent]:
+    return connection.execute("SELECT tenant, agent FROM repository ORDER BY tenant, agent").fetchall()
+
+
+def merges_without_commit_held_all(contents: Mapping[Agent, Contents], monitor: Monitor) -> Iterator[str]:
+    """A merge that made no commit had nothing to bring."""
+    for (tenant, agent), known in contents.items():
+        wrong = known.wrong_without_commit(monitor.of_memory[tenant, agent])
+        yield from (f"{tenant}/{agent}: {problem}" for problem in wrong)
 
 
 def commits_kept(connection: Connection, notes: Mapping[tuple[str, str, str], bool]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from decision_engine.agent_state import AgentState
 from decision_engine.experiment import Experiment
 from decision_engine.phases import TRANSITIONS, Phase, Trigger
 from decision_engine.store import AgentStates
+from memory_repository.operations import committing, merging, reading
 from thymos import subjects
 from thymos.bus import Bus, Delivery
 from thymos.envelope import Envelope
@@ -36,6 +37,10 @@ TROUBLE = Rates(
 SHORT = Scale(traffic_seconds=20.0, drift_at=8.0, damage_at=14.0, rates=TROUBLE)
 WITH_EXPERIMENTS = Scale(traffic_seconds=50.0, drift_at=26.0, damage_at=48.0, rates=TROUBLE)
 """Long enough for experiments that run."""
+SMOOTH = Scale(traffic_seconds=30.0, pause=0.14, faults=False, tenants=("default",), agents=("support",), notes=0)
+"""One agent, much asked and left in peace: what goes wrong with it is mended soon."""
+DRIFTING = replace(SMOOTH, traffic_seconds=45.0, drift_at=18.0, damage_at=100.0)
+DAMAGED = replace(SMOOTH, drift_at=100.0, damage_at=16.0)
 SEEDS = range(1, 7)
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -183,6 +188,31 @@ def _a_verdict_is_not_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(saga, "_leave", leave)
 
 
+def _a_rollback_leaves_out_a_memory(patch: pytest.MonkeyPatch) -> None:
+    real_rollback, real_differing = committing.rollback, reading.differing
+
+    def rollback(*arguments: Any, **named: Any) -> Any:
+        with pytest.MonkeyPatch.context() as meanwhile:
+            meanwhile.setattr(reading, "differing", lambda *sides: dict([*real_differing(*sides).items()][1:]))
+            return real_rollback(*arguments, **named)
+
+    patch.setattr(committing, "rollback", rollback)
+
+
+def _a_merge_loses_a_change(patch: pytest.MonkeyPatch) -> None:
+    real = merging._plan
+
+    def plan(*arguments: Any) -> Any:
+        made = real(*arguments)
+        for memory_id in sorted(made.on_ours)[:1]:
+            ours, merged = made.on_ours.pop(memory_id)
+            theirs, _ = made.on_theirs.get(memory_id, (merged, None))
+            made.on_theirs[memory_id] = (theirs, ours)
+        return made
+
+    patch.setattr(merging, "_plan", plan)
+
+
 BROKEN: Mapping[str, tuple[Break, str, Scale]] = {
     "the inbox is skipped": (_inbox_is_skipped, "handled .* twice", SHORT),
     "outbox rows are forgotten": (_outbox_rows_are_forgotten, "waits no more", SHORT),
@@ -205,6 +235,8 @@ BROKEN: Mapping[str, tuple[Break, str, Scale]] = {
     "what was sent is forgotten": (_what_was_sent_is_forgotten, "ordered twice", WITH_EXPERIMENTS),
     "a phase is skipped": (_a_phase_is_skipped, "came to Running", WITH_EXPERIMENTS),
     "a verdict is not told": (_a_verdict_is_not_told, "closed without being decided", WITH_EXPERIMENTS),
+    "a rollback leaves out a memory": (_a_rollback_leaves_out_a_memory, "the rollback .* does not hold", DAMAGED),
+    "a merge loses a change": (_a_merge_loses_a_change, "the merge .* does not hold", DRIFTING),
     "nothing is swept": (_what_is_closed_is_not_cleaned_up, "is left|not settled", WITH_EXPERIMENTS),
 }
 

@@ -25,6 +25,7 @@ from thymos.database import Connection as Database
 
 from . import invariants, virtual_time
 from .agents import Machine, Reporting
+from .contents import Contents
 from .dataset import write_scenario
 from .experiment_states import watched_moves
 from .faults import Faults, Rates, points_of
@@ -56,6 +57,10 @@ class Scale:
     crash_every: float = 2.0
     trouble_every: float = 8.0
     faults: bool = True
+    tenants: tuple[str, ...] = TENANTS
+    agents: tuple[str, ...] = AGENTS
+    notes: int = 4
+    """Small commits to each agent's memory."""
     rates: Rates | None = None
     """Of the faults that have a chance per occasion; drawn from the seed unless given."""
 
@@ -89,6 +94,8 @@ class World:
         drawn = Rates.drawn(self.random)
         self.faults = Faults(Random(self.random.random()), scale.rates or drawn)
         self.problems: list[str] = []
+        self.contents: dict[invariants.Agent, Contents] = {}
+        self._commits_seen = 0
         self.server = Server(self.faults, self._stored, self.note)
         self.answers: dict[str, str] = {}
         write_scenario(folder / "scenario.jsonl", self.random)
@@ -133,6 +140,9 @@ class World:
         yield from invariants.nothing_sent_is_lost(connection, service, self.ledger.waiting[service])
         for state in reached:
             yield from invariants.state_is_stored(connection, state)
+        if service == subjects.MEMORY_REPOSITORY:
+            yield from invariants.contents_are_right(self.contents, connection, self._commits_seen)
+            self._commits_seen = connection.execute("SELECT coalesce(max(commit_no), 0) FROM commits").fetchone()[0]
         if service == subjects.WORKTREE_SCALER:
             yield from invariants.worktrees_are_bounded(connection, WORKTREES_MAX)
 
@@ -168,10 +178,10 @@ class World:
         """Traffic, drift, a bad commit, commands, hostile messages."""
         seconds, pause = self.scale.traffic_seconds, self.scale.pause
         async with asyncio.TaskGroup() as group:
-            for tenant in TENANTS:
+            for tenant in self.scale.tenants:
                 operator = Operator(self._client(tenant, "operator"), self._rng(), self.monitor)
                 self._operators.append(operator)
-                for agent in AGENTS:
+                for agent in self.scale.agents:
                     self._drift_at[tenant, agent] = self.scale.drift_at + 8 * self.random.random()
                     group.create_task(self._agents_life(operator, tenant, agent, seconds, pause))
 
@@ -191,7 +201,7 @@ class World:
             group.create_task(live)
             if busy:
                 group.create_task(self._damage(operator, agent))
-            group.create_task(operator.commit_notes(agent, 4, seconds / 6))
+            group.create_task(operator.commit_notes(agent, self.scale.notes, seconds / 6))
             group.create_task(operator.meddle(agent, seconds))
             group.create_task(Stranger(self._client(tenant, "stranger"), self._rng(), self.monitor).run(agent, 8.0))
 
@@ -352,6 +362,7 @@ class World:
             *invariants.outcomes_counted(monitor),
             *invariants.commands_answered(monitor),
             *invariants.memory_is_whole(memory, monitor),
+            *invariants.merges_without_commit_held_all(self.contents, monitor),
             *invariants.commits_kept(memory, notes),
             *invariants.only_the_hostile_are_dead(monitor, letters),
             *invariants.folded_state_is_stored(threads[subjects.DECISION_ENGINE].connection, self.steps.folded()),
@@ -403,6 +414,7 @@ class World:
                 **stored,
                 "outcomes": len(self.monitor.counted),
                 "ids minted again": self.ledger.again,
+                "merges and rollbacks computed again": sum(known.checked for known in self.contents.values()),
                 "whole stories": self.monitor.whole_stories,
             }
         )
