@@ -13,6 +13,7 @@ import memory_repository.app
 import metrics_collector.app
 import worktree_scaler.app
 from thymos import config, subjects
+from thymos.database import Database
 from thymos.errors import TransientError
 from thymos.service import Service, ServiceSettings, run
 from thymos.unit_of_work import ServiceStore
@@ -92,8 +93,8 @@ class Suite:
         thread = StoreThread(owner, self._faults, lambda kind, well: self._committed(name, kind, well))
         self.owners[name], self.threads[name] = owner, thread
 
-        def open_store(path: Path, service: str, schema: str) -> ServiceStore:
-            return ServiceStore(path, service, schema, owner.now, thread)
+        def open_store(place: Path | Database, service: str, schema: str) -> ServiceStore:
+            return ServiceStore(place, service, schema, owner.now, thread)
 
         service = owner.context.run(self._build, name, open_store, owner)
         self._ledger.observe(service, self._sometimes_fails)

@@ -26,7 +26,7 @@ _KINDS = {
     "ServiceStore.handle_batch.": "handle",
     "ServiceStore.tick.": "tick",
     "ServiceStore.answer.": "answer",
-    "ServiceStore._forget.": "forget",
+    "Outbox._forget.": "forget",
 }
 
 
@@ -52,7 +52,9 @@ class StoreThread(StoreExecutor):
     def connection(self) -> SqliteConnection:
         """The store's own connection."""
         assert self.store is not None
-        return self.store._connection
+        connection = self.store._connection
+        assert isinstance(connection, SqliteConnection)
+        return connection
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """The opening of the file: at once."""

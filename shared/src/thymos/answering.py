@@ -33,6 +33,11 @@ class Endpoint:
     request: type[BaseModel]
     answer: Callable[[Any, Transaction], Any]
 
+    @property
+    def reads(self) -> bool:
+        """Whether it changes nothing: whoever may change something takes an idempotency key."""
+        return "idempotency_key" not in self.request.model_fields
+
 
 class Answers:
     """Answers requests. Every failure is part of the answer, so that the caller never waits in vain."""
@@ -101,7 +106,7 @@ class Answers:
         def work(tx: Transaction) -> bytes:
             return reply(endpoint.answer(request, tx))
 
-        return await self._store.answer(cause, full_key, work)
+        return await self._store.answer(cause, full_key, work, reads=endpoint.reads)
 
 
 def reply(data: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""The connection that a service's SQL runs on: SQLite's own, or one to PostgreSQL that behaves like it.
+"""The connection that a service's SQL runs on, and the database behind it: an SQLite file, or PostgreSQL.
 
 SQL behind it is portable: `?` for values, `ON CONFLICT` instead of `INSERT OR …`, `RETURNING` instead of a last row id,
 text ordered by its bytes. What has to differ asks `engine`, in one place of the service.
@@ -6,10 +6,11 @@ text ordered by its bytes. What has to differ asks `engine`, in one place of the
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from thymos.errors import Refusal, RefusalCode
+from thymos.errors import Refusal, RefusalCode, StoreUnavailableError
 
 Engine = Literal["sqlite", "postgresql"]
 
@@ -81,6 +82,58 @@ class Connection(Protocol):
         ...
 
 
+class Database(Protocol):
+    """Where a service's store is kept."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it; without user and password."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes of one service may use it at the same time."""
+        ...
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What its connections raise that may be its own fault: `unavailable` tells."""
+        ...
+
+    def opened(self) -> Connection:
+        """A new connection, durable at every commit."""
+        ...
+
+    def opened_to_read(self) -> Connection:
+        """A new connection for somebody else than the service: to read."""
+        ...
+
+    def unavailable(self, error: Exception) -> StoreUnavailableError | None:
+        """The error that says what to do when the database cannot be used; None when the work is at fault."""
+        ...
+
+    def finding(self) -> str:
+        """What is wrong with it as seen from outside, at once and on any thread; empty when nothing is."""
+        ...
+
+    def ask(self, connection: Connection) -> None:
+        """Make sure that it still answers. Raises StoreUnavailableError."""
+        ...
+
+    def probe(self, connection: Connection) -> None:
+        """Make sure that it takes writes again. Raises what `unavailable` knows."""
+        ...
+
+    def size_bytes(self, connection: Connection) -> int:
+        """How large it is."""
+        ...
+
+
+def turn_of(tenant: str, agent: str) -> str:
+    """The turn that whoever writes what is an agent's takes; that of all for what is nobody's."""
+    return f"{tenant}/{agent}" if tenant and agent else ""
+
+
 class SqliteConnection(sqlite3.Connection):
     """SQLite, as a Connection."""
 
@@ -112,11 +165,24 @@ def open_sqlite(
     )
 
 
-def open_postgresql(url: str, *, idle_seconds: int = 0) -> Connection:
+def open_postgresql(url: str) -> Connection:
     """Connect to `postgresql://…` (thymos.postgresql.connection). Raises Refusal: invalid, DatabaseUnavailableError."""
-    try:
+    with _psycopg_installed():
         from thymos.postgresql.connection import PostgresqlConnection
+    return PostgresqlConnection(url)
+
+
+def postgresql_database(url: str) -> Database:
+    """The database at `postgresql://…`, not connected yet. Raises Refusal: invalid."""
+    with _psycopg_installed():
+        from thymos.postgresql.database import PostgresqlDatabase
+    return PostgresqlDatabase(url)
+
+
+@contextmanager
+def _psycopg_installed() -> Iterator[None]:
+    try:
+        yield
     except ImportError as error:
         hint = "pip install 'thymos[postgresql]'"
         raise Refusal(RefusalCode.INVALID, f"PostgreSQL cannot be used here: {error}", hint) from error
-    return PostgresqlConnection(url, idle_seconds=idle_seconds)

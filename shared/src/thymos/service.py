@@ -129,7 +129,7 @@ def main(build: Callable[[ServiceSettings], Service]) -> None:
     configure_logging()
     try:
         asyncio.run(_run_process(ServiceSettings.from_environment(), build))
-    except (ConfigError, StoreUnavailableError) as error:
+    except (ConfigError, Refusal, StoreUnavailableError) as error:
         raise SystemExit(f"{error}") from error
 
 

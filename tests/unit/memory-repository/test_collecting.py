@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.engines import examples
 
 from memory_repository import MemoryRepository
 from memory_repository.core.memory import Change, Delete, Memory, Put
@@ -191,7 +192,7 @@ def no_row_is_left_over(db: Connection) -> None:
         assert db.execute(sql).fetchone() == (0,), sql
 
 
-@settings(max_examples=6, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(6), suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), steps=st.integers(5, 40))
 def test_what_stays_reads_differs_and_merges_as_it_did(
     connect: Callable[[], Connection], seed: int, steps: int

@@ -3,7 +3,6 @@
 The model keeps a whole copy of the state per commit and merges record by record with the rule of the truth table.
 """
 
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from tests.engines import examples
 from tests.histories.git_trees import GitCopy
 
 from memory_repository import MemoryRepository
@@ -251,7 +251,7 @@ def connected(connect: Callable[[], Connection], monkeypatch: pytest.MonkeyPatch
 
 
 Histories.TestCase.settings = settings(
-    max_examples=30 if os.environ.get("THYMOS_TEST_ENGINE", "sqlite") == "sqlite" else 6,
+    max_examples=examples(30),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -315,7 +315,7 @@ class ExportedHistories(Histories):
 
 
 ExportedHistories.TestCase.settings = settings(
-    max_examples=15 if os.environ.get("THYMOS_TEST_ENGINE", "sqlite") == "sqlite" else 2,
+    max_examples=examples(15),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),

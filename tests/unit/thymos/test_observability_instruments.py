@@ -65,7 +65,7 @@ async def test_a_row_that_cannot_be_read_takes_the_figures_away_and_no_other_met
         yield Figure("thymos_decisions_kept", float(text))
 
     store = ServiceStore(tmp_path / "decision-engine.db", subjects.DECISION_ENGINE)
-    reader = FigureReader(store.path, instruments, damaged)
+    reader = FigureReader(store.database, instruments, damaged)
     try:
         await reader.refresh()
     finally:

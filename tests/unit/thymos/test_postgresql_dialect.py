@@ -17,7 +17,7 @@ def test_values_are_marked_as_psycopg_wants_them_and_texts_stay_as_they_are() ->
 
 def test_a_reader_has_one_snapshot_and_a_writer_sees_what_was_committed_before_its_turn() -> None:
     assert dialect.statement("BEGIN") == "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    assert dialect.statement("BEGIN IMMEDIATE") == "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+    assert dialect.statement("BEGIN IMMEDIATE") == "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 def test_a_schema_keeps_its_words_but_for_types_and_what_only_sqlite_has() -> None:

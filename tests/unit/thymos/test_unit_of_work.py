@@ -1,9 +1,9 @@
-"""State, inbox and outbox change in one transaction, or not at all: real SQLite, the bus in memory."""
+"""State, inbox and outbox change in one transaction, or not at all: a real store, the bus in memory."""
 
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from thymos import subjects, unit_of_work
+from thymos import outbox, subjects, unit_of_work
 from thymos.bus import PublishAck
+from thymos.database import Database
 from thymos.envelope import Envelope, decode
 from thymos.errors import PoisonError, StoreUnavailableError, TransientError
 from thymos.events import BranchDeleted
@@ -28,13 +29,16 @@ CONSUMER = "THE_STREAM:the-durable"
 SCHEMA = "CREATE TABLE IF NOT EXISTS seen(task TEXT);"
 
 
-def open_store(path: Path) -> ServiceStore:
-    return ServiceStore(path, "memory-repository", SCHEMA, clock=lambda: NOW)
+Place = Callable[[str], Path | Database]
+
+
+def open_store(place: Path | Database) -> ServiceStore:
+    return ServiceStore(place, "memory-repository", SCHEMA, clock=lambda: NOW)
 
 
 @pytest_asyncio.fixture
-async def store(tmp_path: Path) -> AsyncIterator[ServiceStore]:
-    opened = open_store(tmp_path / "data" / "store.db")
+async def store(place: Place) -> AsyncIterator[ServiceStore]:
+    opened = open_store(place("data/store.db"))
     yield opened
     await opened.close()
 
@@ -108,11 +112,11 @@ async def test_a_handler_that_fails_leaves_nothing_behind(store: ServiceStore, e
     assert await store.handle(CONSUMER, message(), record) is True, "it may be tried again"
 
 
-async def test_what_was_stored_survives_a_crash_and_is_published_after_it(tmp_path: Path) -> None:
+async def test_what_was_stored_survives_a_crash_and_is_published_after_it(place: Place) -> None:
     """The process dies between the commit and the relay: the next one publishes."""
-    first = open_store(tmp_path / "store.db")
+    first = open_store(place("store.db"))
     await first.handle(CONSUMER, message(), record)
-    second, bus = open_store(tmp_path / "store.db"), MemoryBus()
+    second, bus = open_store(place("store.db")), MemoryBus()
     assert await second.handle(CONSUMER, message(), record) is False, "the inbox remembers"
     assert await second.relay(bus) == 2
     assert branches(await published(bus)) == ["t-1-a", "t-1-b"]
@@ -120,6 +124,7 @@ async def test_what_was_stored_survives_a_crash_and_is_published_after_it(tmp_pa
     await second.close()
 
 
+@pytest.mark.sqlite
 async def test_an_open_transaction_is_gone_after_a_crash(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store.db")
     dying = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
@@ -164,12 +169,12 @@ async def test_in_a_batch_whoever_publishes_says_whose_it_is(store: ServiceStore
 
 
 async def test_what_is_young_is_remembered_however_much_comes_and_whoever_it_is_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unit_of_work, "INBOX_MAX", 2)
     monkeypatch.setattr(unit_of_work, "INBOX_PRUNE_EVERY", 1)
     now = [NOW]
-    store = ServiceStore(tmp_path / "store.db", "memory-repository", SCHEMA, clock=lambda: now[0])
+    store = ServiceStore(place("store.db"), "memory-repository", SCHEMA, clock=lambda: now[0])
     await store.handle("QUIET:durable", message("first"), record)
     await store.handle_batch("BUSY:durable", [message(str(n)) for n in range(20)], record_all)
     assert not await store.handle("QUIET:durable", message("first"), record)
@@ -185,11 +190,11 @@ async def test_what_is_young_is_remembered_however_much_comes_and_whoever_it_is_
 # --- what is published ----------------------------------------------------------------------------------------------
 
 
-async def test_ids_follow_from_the_cause(tmp_path: Path) -> None:
+async def test_ids_follow_from_the_cause(place: Place) -> None:
     """The work done again, on another machine, publishes the same ids: a duplicate to the stream."""
     bus = MemoryBus()
     for name in ("one.db", "other.db"):
-        store = open_store(tmp_path / name)
+        store = open_store(place(name))
         await store.handle(CONSUMER, message(), record)
         await store.relay(bus)
         await store.close()
@@ -363,7 +368,7 @@ async def test_a_tick_publishes_for_the_agents_that_it_names(store: ServiceStore
 async def test_a_full_outbox_takes_nothing_more_until_the_bus_is_back(
     store: ServiceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unit_of_work, "OUTBOX_MAX", 3)
+    monkeypatch.setattr(outbox, "OUTBOX_MAX", 3)
     await store.handle(CONSUMER, message("1", "t-1"), record)
     await store.handle(CONSUMER, message("2", "t-2"), record)
     with pytest.raises(TransientError, match="3 messages wait for the bus"):
@@ -386,6 +391,7 @@ async def test_the_inbox_forgets_the_oldest_of_its_own_consumer(
     assert await store.handle(CONSUMER, many[-1], record) is False
 
 
+@pytest.mark.sqlite
 async def test_a_full_disk_is_transient(store: ServiceStore) -> None:
     def fill(_envelope: Envelope[Message], tx: Transaction) -> None:
         tx.connection.execute("INSERT INTO seen(task) VALUES (?)", ("x" * 1_000_000,))
@@ -397,8 +403,9 @@ async def test_a_full_disk_is_transient(store: ServiceStore) -> None:
     assert await store.handle(CONSUMER, message(), fill) is True
 
 
-async def test_a_busy_file_is_transient(store: ServiceStore) -> None:
-    other = sqlite3.connect(store.path, isolation_level=None)
+@pytest.mark.sqlite
+async def test_a_busy_file_is_transient(store: ServiceStore, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "data/store.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     await store.run(lambda: store._connection.execute("PRAGMA busy_timeout = 1"))
     with pytest.raises(TransientError, match="locked"):
@@ -423,7 +430,7 @@ async def test_an_idle_store_is_tried_now_and_then(tmp_path: Path) -> None:
     now = [NOW]
     store = ServiceStore(tmp_path / "store.db", "memory-repository", SCHEMA, clock=lambda: now[0])
     await store.run(lambda: store._connection.execute("PRAGMA busy_timeout = 0"))
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+    with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert await store.findings() == []
         now[0] += unit_of_work.PROVE_EVERY
@@ -437,7 +444,7 @@ async def test_an_idle_store_is_tried_now_and_then(tmp_path: Path) -> None:
 async def test_a_stream_that_takes_nothing_holds_up_no_other(store: ServiceStore) -> None:
     def fill(envelope: Envelope[Message], tx: Transaction) -> None:
         del envelope
-        for number in range(unit_of_work.RELAY_BATCH + 1):
+        for number in range(outbox.RELAY_BATCH + 1):
             tx.publish(TaskAssigned(task_id=str(number), branch="main", input="x"))
         tx.publish(deleted("b"))
 
@@ -446,13 +453,13 @@ async def test_a_stream_that_takes_nothing_holds_up_no_other(store: ServiceStore
     with pytest.raises(TransientError, match="maximum bytes"):
         await store.relay(bus)
     assert len(await published(bus)) == 1
-    assert await count(store, "outbox") == unit_of_work.RELAY_BATCH + 1
+    assert await count(store, "outbox") == outbox.RELAY_BATCH + 1
 
 
 async def test_one_message_that_waits_is_one_however_many_of_other_streams_were_published_meanwhile(
     store: ServiceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unit_of_work, "OUTBOX_MAX", 6)
+    monkeypatch.setattr(outbox, "OUTBOX_MAX", 6)
     bus, task = PickyBus(), TaskAssigned(task_id="t", branch="main", input="x")
     await store.tick("hand out", lambda tx: tx.publish(task, tenant="acme", agent="support"))
     for number in range(4):
@@ -463,6 +470,7 @@ async def test_one_message_that_waits_is_one_however_many_of_other_streams_were_
     assert await count(store, "outbox") == 1
 
 
+@pytest.mark.sqlite
 async def test_a_full_disk_is_the_stores_fault_and_a_wrong_statement_is_not(store: ServiceStore) -> None:
     def fill(envelope: Envelope[Message], tx: Transaction) -> None:
         del envelope

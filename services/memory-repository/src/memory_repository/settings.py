@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from memory_repository.core.retention import Retention
 from memory_repository.embedders import Embedder
+from thymos.database import Database, postgresql_database
 from thymos.service import ServiceSettings
+from thymos.sqlite_file import SqliteFile
 
 FILE_NAME = "memory-repository.db"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The service's settings: where its SQLite file lies, how much history it keeps, and whether it drops the rest on
+    """The service's settings: where memories are kept, how much history it keeps, and whether it drops the rest on
     its own; the model for searches by meaning ("" for none)."""
 
-    database: Path
+    database: Database
     retention: Retention
     retains: bool
     embedder_name: str = ""
@@ -32,8 +33,10 @@ class Settings:
 
     @staticmethod
     def of(settings: ServiceSettings) -> Settings:
-        """From the settings that every service is given."""
+        """From the settings that every service is given. Raises Refusal where PostgreSQL cannot be used."""
+        url = settings.config.storage.url
+        database = postgresql_database(url) if url else SqliteFile(settings.data_dir / FILE_NAME)
         wanted = settings.config.memory.retention
         retention = Retention(wanted.commits_max, wanted.age_max, wanted.reflog_age)
         embedder = settings.config.memory.embedder
-        return Settings(settings.data_dir / FILE_NAME, retention, wanted.enabled, embedder)
+        return Settings(database, retention, wanted.enabled, embedder)

@@ -15,7 +15,7 @@ from memory_repository.core.retention import Retention
 from memory_repository.handlers import publish_collected
 from memory_repository.operations import collecting
 from memory_repository.storage import erasing, store
-from thymos.database import Connection
+from thymos.database import Connection, turn_of
 from thymos.unit_of_work import Transaction
 
 EVERY: Final = timedelta(seconds=5)
@@ -43,7 +43,7 @@ class Retaining:
             repo = store.repository_of(tx.connection, repo_id)
             if repo is None or not collecting.is_due(repo, self._retention, now=tx.now, least=least):
                 continue
-            tx.connection.take_turn(store.turn_of(repo.tenant, repo.agent))
+            tx.connection.take_turn(turn_of(repo.tenant, repo.agent))
             done = collecting.collect(repo, self._retention, now=tx.now)
             publish_collected(tx, repo, done)
             if done.more:

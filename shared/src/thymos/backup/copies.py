@@ -18,6 +18,7 @@ from thymos.background import cancelled
 from thymos.backup.requests import CHUNK_BYTES_MAX, HOLD_SECONDS, BackupRequest, CopyPart
 from thymos.bus import Bus
 from thymos.errors import Refusal, RefusalCode
+from thymos.sqlite_file import SqliteFile
 from thymos.unit_of_work import ServiceStore
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class Copies:
         self._ending: asyncio.Task[None] | None = None
         self._copy: _Copy | None = None
         self._forgetting: asyncio.Task[None] | None = None
-        for left in store.path.parent.glob(f"{store.path.name}.*{SUFFIX}*"):
+        self._path = Path(store.database.path) if isinstance(store.database, SqliteFile) else None
+        for left in self._path.parent.glob(f"{self._path.name}.*{SUFFIX}*") if self._path else ():
             left.unlink(missing_ok=True)
 
     async def answer(self, request: BackupRequest) -> CopyPart:
@@ -87,6 +89,7 @@ class Copies:
         await self._forget()
 
     async def _hold(self, token: str) -> None:
+        self._file()
         if self._holder not in (None, token):
             hint = f"wait until it has ended; one that was killed is forgotten after {self._hold_seconds:g} s"
             raise Refusal(RefusalCode.CONFLICT, "another backup is being taken", hint)
@@ -132,10 +135,11 @@ class Copies:
 
     async def _pin(self, token: str) -> None:
         await self._forget()
-        path = self._store.path.with_name(f"{self._store.path.name}.{token}{SUFFIX}")
+        store = self._file()
+        path = store.with_name(f"{store.name}.{token}{SUFFIX}")
         loop, pinned = asyncio.get_running_loop(), asyncio.Event()
         making = asyncio.ensure_future(
-            asyncio.to_thread(_copied, self._store.path, path, lambda: loop.call_soon_threadsafe(pinned.set))
+            asyncio.to_thread(_copied, store, path, lambda: loop.call_soon_threadsafe(pinned.set))
         )
         making.add_done_callback(lambda _: pinned.set())
         self._copy = _Copy(token, path, making, asyncio.Event())
@@ -143,6 +147,14 @@ class Copies:
         if making.done():
             self._result_of(making)
         self._forgetting = asyncio.create_task(self._forget_when_silent(self._copy))
+
+    def _file(self) -> Path:
+        """The store's file. Raises Refusal (`refused`) when it is none."""
+        if self._path is not None:
+            return self._path
+        words = f"{self._store.service} keeps its state in {self._store.database.name}, which is no part of a backup"
+        hint = "take it with pg_dump, and back up the other services' files while the suite is down: docs/postgresql.md"
+        raise Refusal(RefusalCode.REFUSED, words, hint)
 
     async def _read(self, token: str, offset: int) -> CopyPart:
         copy = self._check_copy(token)
@@ -164,7 +176,7 @@ class Copies:
             return making.result()
         except (sqlite3.Error, OSError) as error:
             words = f"the copy of {self._store.service}'s store cannot be written beside it: {error}"
-            raise Refusal(RefusalCode.UNAVAILABLE, words, f"make room in {self._store.path.parent}") from error
+            raise Refusal(RefusalCode.UNAVAILABLE, words, f"make room in {self._file().parent}") from error
 
     async def _forget_when_silent(self, copy: _Copy) -> None:
         await asyncio.wait({copy.making})

@@ -78,5 +78,6 @@ def _plain(path: KeyPath, value: Any) -> Any:
     if path[-1] == "environment" and isinstance(value, dict):
         return {name: _HIDDEN if _SECRET.search(name) else text for name, text in value.items()}
     if path[-1] == "url" and isinstance(value, str):
-        return re.sub(r"://[^@/,]*@", f"://{_HIDDEN}@", value)
+        value = re.sub(r"://[^@/,]*@", f"://{_HIDDEN}@", value)
+        return re.sub(r"([?&](?:ssl)?password=)[^&]*", rf"\1{_HIDDEN}", value)
     return value

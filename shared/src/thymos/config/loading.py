@@ -16,7 +16,7 @@ from thymos.config.contradictions import contradictions
 from thymos.config.environment import override
 from thymos.config.problems import Places, Problem, found_by_validation, raise_for
 from thymos.config.readers import exact_decimal
-from thymos.config.sections import COLLECT, Config, Provenance, Storage
+from thymos.config.sections import COLLECT, Config, Provenance
 from thymos.config.toml_lines import KeyPath, key_lines
 from thymos.errors import ConfigError, NoConfigError
 
@@ -175,7 +175,8 @@ def _settle(config: Config, places: Places, directory: Path) -> Config:
     }
     storage = config.storage
     if "directory" in storage.model_fields_set:
-        storage = Storage(directory=absolute(storage.directory, ("storage", "directory")))
+        directory = absolute(storage.directory, ("storage", "directory"))
+        storage = storage.model_copy(update={"directory": directory})
     settled = config.model_copy(update={"agents": agents, "storage": storage})
     settled._provenance = Provenance(places.origins(), directory)
     return settled

@@ -297,6 +297,20 @@ def server_urls() -> Reads:
     )
 
 
+def postgresql_url() -> Reads:
+    """The address of a PostgreSQL database."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not value.isprintable() or len(value) > 2048:
+            raise ValueError("")
+        parts = urlsplit(value)
+        if parts.scheme not in ("postgresql", "postgres") or not value.startswith(f"{parts.scheme}://"):
+            raise ValueError("an SQLite file lies in `directory`" if parts.scheme == "sqlite" else "")
+        return value
+
+    return Reads('a database like "postgresql://user@host/name"', read, is_text=True)
+
+
 def host() -> Reads:
     """An address or a name of this machine to listen on."""
 

@@ -207,6 +207,11 @@ class Storage(Section):
         description="One SQLite file per service, and logs. The default is in the current directory. "
         "`THYMOS_DATA_DIR` and `--data` on the command line win.",
     )
+    url: Annotated[str, readers.postgresql_url()] | None = Field(
+        default=None,
+        description="The PostgreSQL database of memory-repository, which replicas of it share (docs/postgresql.md). "
+        "Needs the extra `thymos[postgresql]`. Unset: an SQLite file in `directory`, like the other services.",
+    )
 
 
 class Nats(Section):

@@ -5,6 +5,7 @@ connection and a thread of their own, so that the store's thread never waits for
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import (
@@ -27,7 +27,7 @@ from prometheus_client import (
 
 from thymos import __version__
 from thymos.bus import Bus, QueueDepth
-from thymos.database import Connection, open_sqlite
+from thymos.database import Connection, Database
 from thymos.message import REGISTRY
 from thymos.observability.catalogue import METRICS, OTHER, SECONDS, TENANTS_MAX, Type
 from thymos.subjects import Consumer, Stream
@@ -38,7 +38,6 @@ FIGURES_AGE_SECONDS = 2.0
 """Figures as fresh as this are not read anew: two scrapers cost as much as one."""
 FIGURES_SECONDS = 3.0
 """The longest that a scrape waits for them; then it shows those from before."""
-BUSY_SECONDS = 1.0
 LAG_SECONDS = 2.0
 """The longest that a scrape waits for the bus to tell what waits."""
 
@@ -215,10 +214,10 @@ class Instruments:
 
 
 class FigureReader:
-    """Reads figures from a store's file while the service works on it: SQLite's log lets readers see a whole state."""
+    """Reads figures from a store while the service works on it: over a connection of its own, in one snapshot."""
 
-    def __init__(self, path: Path, instruments: Instruments, own: Figures | None) -> None:
-        self._path = path
+    def __init__(self, database: Database, instruments: Instruments, own: Figures | None) -> None:
+        self._database = database
         self._instruments = instruments
         self._own = own
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="figures")
@@ -241,10 +240,9 @@ class FigureReader:
         self._instruments.show(figures)
 
     def _read(self) -> list[Figure]:
-        with closing(
-            open_sqlite(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, busy_seconds=BUSY_SECONDS)
-        ) as it:
-            figures = [*_of_store(it), Figure("thymos_store_bytes", self._path.stat().st_size)]
+        with closing(self._database.opened_to_read()) as it:
+            it.execute("BEGIN")
+            figures = [*_of_store(it), Figure("thymos_store_bytes", self._database.size_bytes(it))]
             return [*figures, *(self._own(it) if self._own else ())]
 
     def close(self) -> None:
@@ -257,11 +255,9 @@ def _of_store(connection: Connection) -> Iterator[Figure]:
     yield Figure("thymos_outbox_messages", waiting)
     age = 0.0
     if first is not None:
-        found = connection.execute(
-            "SELECT json_extract(CAST(body AS TEXT), '$.time') FROM outbox WHERE position = ?", (first,)
-        ).fetchone()
-        if found and found[0]:
-            age = (datetime.now(UTC) - datetime.fromisoformat(found[0])).total_seconds()
+        found = connection.execute("SELECT body FROM outbox WHERE position = ?", (first,)).fetchone()
+        if found:
+            age = (datetime.now(UTC) - datetime.fromisoformat(json.loads(found[0])["time"])).total_seconds()
     yield Figure("thymos_outbox_oldest_age_seconds", max(0.0, age))
     span = connection.execute("SELECT (SELECT max(position) FROM inbox) - (SELECT min(position) FROM inbox)").fetchone()
     yield Figure("thymos_inbox_messages", 0 if span[0] is None else span[0] + 1)

@@ -83,7 +83,7 @@ async def shown(wanted: Observability, service: Shown, pages: Pages) -> AsyncIte
     if not wanted.port:
         yield
         return
-    pages.figures = FigureReader(service.store.path, service.observer.instruments, service.figures)
+    pages.figures = FigureReader(service.store.database, service.observer.instruments, service.figures)
     try:
         async with serving(wanted.host, wanted.port, pages.by_path):
             log.info("%s: metrics and health at http://%s:%d", service.name, wanted.host, wanted.port)

@@ -21,7 +21,7 @@ _SCHEMA = (
 _VERBS = {
     # A writer sees what others have committed by the time of each statement: it holds its turn (Connection.take_turn),
     # so that what it reads stands still. A snapshot would be older than the turn, and its writes would be refused.
-    "BEGIN IMMEDIATE": "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+    "BEGIN IMMEDIATE": "BEGIN ISOLATION LEVEL READ COMMITTED",
     "BEGIN": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 }
 

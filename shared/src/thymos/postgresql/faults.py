@@ -7,9 +7,11 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from thymos.errors import DatabaseUnavailableError, Refusal, RefusalCode
+from thymos.errors import DatabaseUnavailableError, Refusal, RefusalCode, StoreUnavailableError
 
 _AGAIN = "it is tried again"
+_CONTENTION = {"40001", "40P01", "55P03", "57014"}
+"""Others were in the way: the server itself is well."""
 _AWAY = f"see whether it runs and can be reached; {_AGAIN}"
 _DAMAGED = "its files are damaged: restore them from a backup"
 _REMEDIES = {
@@ -34,13 +36,14 @@ _REMEDIES = {
 """By SQLSTATE, or by the class that its first two characters name: what is the server's fault, not that of the work."""
 
 
-def unavailable(name: str, error: psycopg.Error) -> DatabaseUnavailableError | None:
-    """The error that says so, and what to do, when `error` is the server's fault; None for any other."""
+def unavailable(name: str, error: psycopg.Error) -> StoreUnavailableError | None:
+    """The error that says so, and what to do, when `error` is the server's fault or that of other writers (then it is
+    no DatabaseUnavailableError); None for any other."""
     remedy = _remedy(error)
     if remedy is None:
         return None
-    words = " ".join(str(error).split())
-    return DatabaseUnavailableError(f"the store {name} cannot be used right now: {words}: {remedy}")
+    words = f"the store {name} cannot be used right now: {' '.join(str(error).split())}: {remedy}"
+    return StoreUnavailableError(words) if error.sqlstate in _CONTENTION else DatabaseUnavailableError(words)
 
 
 def is_lost(error: psycopg.Error) -> bool:

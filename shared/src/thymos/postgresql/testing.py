@@ -29,11 +29,18 @@ _SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "shared_buffers": "64MB",
     "max_connections": "50",
     "log_min_messages": "warning",
 }
+
+_UNDERTAKER = """
+trap '' INT TERM HUP
+cat > /dev/null
+pid=$(head -n 1 "$1/data/postmaster.pid" 2> /dev/null) && kill -9 "$pid" 2> /dev/null
+rm -rf "$1"
+"""
+"""Waits for the end of us, however it comes, and then leaves nothing behind."""
 
 
 def programs() -> Path:
@@ -64,6 +71,9 @@ class PostgresqlServer:
         self._settings = {**_SETTINGS, **(settings or {}), "unix_socket_directories": str(self._folder)}
         self._user = _user() if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
+        self._undertaker = subprocess.Popen(
+            ("sh", "-c", _UNDERTAKER, "sh", str(self._folder)), stdin=subprocess.PIPE, start_new_session=True
+        )
         try:
             if self._user:
                 os.chown(self._folder, self._user.pw_uid, self._user.pw_gid)
@@ -143,7 +153,7 @@ class PostgresqlServer:
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _remove(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._undertaker.communicate(timeout=START_SECONDS)
 
     def _readable(self, bin_dir: Path) -> Path:
         """Programs that the user may run: a copy, when they lie where only root can look."""

@@ -6,7 +6,6 @@ import secrets
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 from urllib.parse import unquote
@@ -15,8 +14,8 @@ from memory_repository.core.limits import invalid
 from memory_repository.embedders import Embedder
 from memory_repository.storage import store
 from memory_repository.storage.store import Repository
-from thymos.database import Connection, open_postgresql
-from thymos.sqlite_file import SqliteFile
+from thymos.database import Connection, open_postgresql, turn_of
+from thymos.sqlite_file import MEMORY, SqliteFile
 
 T = TypeVar("T")
 Clock = Callable[[], datetime]
@@ -49,7 +48,7 @@ class OpenRepository:
         self._embedder = embedder
         self._connection = connection
         self._turn = threading.RLock()
-        self._writer = store.turn_of(tenant, agent)
+        self._writer = turn_of(tenant, agent)
         self._author = author
         self._clock = clock
         self._connection.executescript(store.SCHEMA)
@@ -184,5 +183,4 @@ def _connected(url: str) -> Connection:
     if scheme != "sqlite" or not separator or (path and not path.startswith("/")):
         hint = "give sqlite:///path/to/memory.db, or postgresql://user@host/database"
         raise invalid(f"{url!r:.80} is no storage that is known", hint)
-    name = unquote(path[1:])
-    return SqliteFile(Path(name) if name else ":memory:").opened(busy_seconds=BUSY_SECONDS, any_thread=True)
+    return SqliteFile(unquote(path[1:]) or MEMORY).opened(busy_seconds=BUSY_SECONDS, any_thread=True)

@@ -61,11 +61,6 @@ class Opened:
     created: CommitRow | None
 
 
-def turn_of(tenant: str, agent: str) -> str:
-    """The turn that whoever writes a repository takes (thymos.database.Connection.take_turn)."""
-    return f"{tenant}/{agent}"
-
-
 def has_repository(db: Connection, tenant: str, agent: str) -> bool:
     """Whether an agent has a memory. Raises Refusal: invalid for a bad name."""
     return _find(db, tenant, agent) is not None

@@ -1,5 +1,4 @@
-"""The repository keeps the same promises on every engine: the unit tests of the repository once more on PostgreSQL, and
-both engines side by side."""
+"""A store keeps the same promises on every engine: its unit tests once more on PostgreSQL, and both side by side."""
 
 import os
 import subprocess
@@ -24,10 +23,13 @@ ROOT = Path(__file__).parents[2]
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
 
 
-def test_the_tests_of_the_repository_pass_on_postgresql(postgresql_database: str) -> None:
+UNIT_TESTS = ("tests/unit/memory-repository", "tests/unit/thymos/test_unit_of_work.py")
+
+
+def test_the_unit_tests_of_stores_pass_on_postgresql(postgresql_database: str) -> None:
     environment = {"THYMOS_TEST_ENGINE": "postgresql", "THYMOS_TEST_POSTGRESQL": postgresql_database}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/memory-repository"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *UNIT_TESTS],
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
