@@ -185,7 +185,7 @@ async def test_a_repository_begins_with_a_first_commit_that_is_declared_good(cli
 
 async def test_reading_what_was_never_written_finds_nothing_and_creates_nothing(client: Client) -> None:
     assert await client.refused("get", id="refunds") == "not_found"
-    assert await client.data("search", query="refund") == {"commit": None, "results": []}
+    assert await client.data("search", query="refund") == {"commit": None, "results": [], "total": 0}
     assert await client.refused("branches") == "not_found"
 
 

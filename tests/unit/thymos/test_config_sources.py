@@ -66,7 +66,7 @@ class TestEnvironment:
                 "THYMOS_NATZ__URL",
                 "x",
                 'natz: unknown key; did you mean "nats"? '
-                "(allowed in the file: supervisor, agents, storage, nats, observability, llm)",
+                "(allowed in the file: supervisor, agents, storage, nats, memory, observability, llm)",
             ),
             (
                 "THYMOS_AGENTS__A__CAPACITY",
