@@ -43,7 +43,7 @@ class Scale:
 
     reads: int = 300
     searches: int = 30
-    writes: int = 30
+    writes: int = 100
     merges: int = 7
     changed: int = 100
     changed_on_main: int = 150

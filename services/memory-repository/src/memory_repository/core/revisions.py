@@ -21,6 +21,8 @@ _REVISION = re.compile(r"(?P<name>[^~^@{}]+)(?:@\{(?P<moment>[^{}]{1,40})\})?(?P
 _STEP = re.compile(r"([~^])([0-9]*)")
 _HINT = "give a branch, a commit id, a tag or a snapshot, with ~n, ^n, @{2h}, @{<time>} or @{n} behind it"
 CHARACTERS_MAX = 300
+_NAME = re.compile(rf"[^~^@{{}}]{{1,{CHARACTERS_MAX}}}")
+"""What most revisions are: a name and nothing behind it."""
 
 Moment = timedelta | datetime | int
 """So long ago; at this time, UTC; so many moves ago."""
@@ -37,6 +39,8 @@ class Revision:
 
 def parse(text: str) -> Revision:
     """Read a revision. Raises Refusal (invalid, too_large: more than 10,000 commits back)."""
+    if isinstance(text, str) and _NAME.fullmatch(text):
+        return Revision(text)
     match = _REVISION.fullmatch(text) if isinstance(text, str) and len(text) <= CHARACTERS_MAX else None
     if match is None:
         raise _unreadable(text)
