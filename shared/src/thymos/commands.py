@@ -53,6 +53,8 @@ class MergeBranch(MemoryCommand):
     experiment_id: Id | None = None
     reason: Reason = ""
     evidence: Evidence = {}
+    keep: bool = False
+    resolver: Annotated[str, Field(min_length=1, max_length=100)] | None = None
 
 
 class RollbackBranch(MemoryCommand):

@@ -329,11 +329,28 @@ class TestOneWrongLine:
                 "expected a table of at most 200 environment variables, each text; "
                 'got {THYMOS_TENANT = "x"} (THYMOS_TENANT is set by worktree-scaler itself)',
             ),
-            ("llm", 'model = "x"', "unknown key; [llm] has no keys in this version"),
+            (
+                "llm",
+                'url = "models.example/v1"',
+                'expected an address like "http://127.0.0.1:4318" (http or https); got "models.example/v1"',
+            ),
+            (
+                "llm",
+                'api_key_env = "sk-0123456789"',  # whoever writes the key itself here finds it in no message
+                "expected the name of an environment variable (letters, digits and '_'); got \"…\" "
+                "(its name, not its value)",
+            ),
         ],
     )
     def test_of_other_sections(self, section: str, line: str, message: str) -> None:
         assert wrong(line, section) == message
+
+    def test_a_model_needs_its_address_and_its_name(self) -> None:
+        for line in ('url = "https://models.example/v1"', 'model = "small"'):
+            (problem,) = problems(f"[llm]\n{line}\n")
+            assert "a model needs both" in problem
+        llm = config('[llm]\nurl = "https://models.example/v1"\nmodel = "small"\ntimeout = "20s"').llm
+        assert (llm.model, llm.timeout, llm.max_tokens, llm.api_key_env) == ("small", timedelta(seconds=20), 4096, None)
 
 
 class TestUnknownKeys:

@@ -4,7 +4,8 @@ As a library: `MemoryRepository.open("sqlite:///memory.db")`. As a service on th
 """
 
 from memory_repository.core.memory import Delete, Difference, Memory, Modify, Put
-from memory_repository.core.merge import Conflict, ConflictKind, Strategy
+from memory_repository.core.merge import Conflict, ConflictKind, MergeState, Strategy
+from memory_repository.core.resolution import Resolution, Take
 from memory_repository.library import MemoryRepository
 from memory_repository.operations.searching import Mode
 
@@ -15,8 +16,11 @@ __all__ = [
     "Difference",
     "Memory",
     "MemoryRepository",
+    "MergeState",
     "Mode",
     "Modify",
     "Put",
+    "Resolution",
     "Strategy",
+    "Take",
 ]

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memory_repository import wire
-from memory_repository.core.merge import Strategy
-from memory_repository.operations import branching, committing, merging, preparing, reading
+from memory_repository import announcing, merge_orders, wire
+from memory_repository.announcing import publish_commit as publish_commit
+from memory_repository.operations import branching, committing, preparing
 from memory_repository.operations.collecting import Collected
 from memory_repository.operations.committing import Committed
 from memory_repository.operations.preparing import Proposal
@@ -34,8 +34,14 @@ OUTCOMES_WAIT = timedelta(seconds=20)
 """The longest that a command to prepare variants waits for outcomes; shorter than all attempts at it together."""
 
 
-def handle_command(envelope: Envelope[Message], tx: Transaction) -> None:
-    """Carry out a command. Raises PoisonError for one that is not for this service, Refusal for an expected no."""
+def handle_command(envelope: Envelope[Message], tx: Transaction, *, asks_model: bool = False) -> None:
+    """Carry out a command; with `asks_model` what collides in an AutoMerge waits for a model.
+
+    Raises PoisonError for one that is not for this service, Refusal for an expected no.
+    """
+    if isinstance(envelope.data, commands.MergeBranch):
+        merge_branch(envelope.data, envelope.source, tx, asks_model=asks_model)
+        return
     handler = COMMANDS.get(type(envelope.data))
     if handler is None:
         raise PoisonError(f"memory-repository has no command {envelope.type}")
@@ -79,44 +85,6 @@ def opened(tx: Transaction) -> Repository:
         criteria = {"declared": "the first commit of a repository is good"}
         tx.publish(events.CommitMarkedGood(branch=store.MAIN, commit=first.id, samples=0, criteria=criteria))
     return result.repository.at(tx.now)
-
-
-def publish_commit(
-    tx: Transaction, repo: Repository, branch: str, commit: CommitRow, experiment_id: str | None = None
-) -> None:
-    """A branch stands at a new commit."""
-    tx.publish(
-        events.CommitCreated(
-            branch=branch,
-            commit=commit.id,
-            parents=reading.parents(repo, commit),
-            author=commit.author,
-            message=commit.message,
-            state_id=commit.state_id,
-            changes=commit.changes,
-            experiment_id=experiment_id,
-        )
-    )
-
-
-def publish_merge(tx: Transaction, repo: Repository, command: commands.MergeBranch, done: merging.Merge) -> None:
-    """A branch was merged; `commit` equals `previous_commit` when it held everything already. A commit that only
-    records how conflicts were decided has the `state_id` of the one before."""
-    if done.changed:
-        publish_commit(tx, repo, command.target, done.commit, command.experiment_id)
-    tx.publish(
-        events.BranchMerged(
-            source=command.source,
-            target=command.target,
-            commit=done.commit.id,
-            previous_commit=done.previous.id,
-            state_id=done.commit.state_id,
-            strategy=command.strategy,
-            experiment_id=command.experiment_id,
-            reason=command.reason,
-            evidence=command.evidence,
-        )
-    )
 
 
 def publish_rollback(tx: Transaction, repo: Repository, command: commands.RollbackBranch, done: Committed) -> None:
@@ -171,6 +139,8 @@ def delete_branch(command: commands.DeleteBranch, actor: str, tx: Transaction) -
     done = branching.delete_branch(
         found(tx), command.branch, actor=actor, now=tx.now, force=True, reason=command.reason
     )
+    for kept in done.aborted:
+        announcing.publish_aborted(tx, kept, actor, f"{command.branch} is deleted")
     tx.publish(
         events.BranchDeleted(
             branch=command.branch,
@@ -181,31 +151,10 @@ def delete_branch(command: commands.DeleteBranch, actor: str, tx: Transaction) -
     )
 
 
-def merge_branch(command: commands.MergeBranch, actor: str, tx: Transaction) -> None:
-    """`branch.merge` -> branch.merged, or merge.conflicted when conflicts are left to a person."""
-    repo = found(tx)
-    done = merging.merge(
-        repo,
-        command.source,
-        command.target,
-        Strategy(command.strategy),
-        author=actor,
-        now=tx.now,
-        meta=_facts(experiment_id=command.experiment_id, reason=command.reason[:1000]),
-    )
-    if done.open:
-        conflicts = [events.MergeConflict.model_validate(shown) for shown in wire.shown_conflicts(done.conflicts)]
-        tx.publish(
-            events.MergeConflicted(
-                source=command.source,
-                target=command.target,
-                conflicts=conflicts,
-                conflict_count=len(done.conflicts),
-                experiment_id=command.experiment_id,
-            )
-        )
-        return
-    publish_merge(tx, repo, command, done)
+def merge_branch(command: commands.MergeBranch, actor: str, tx: Transaction, *, asks_model: bool = False) -> None:
+    """`branch.merge` -> branch.merged, or merge.conflicted when conflicts are left to a person; merge.opened when a
+    model is asked, and one of the two when it has answered."""
+    merge_orders.carry_out(tx, found(tx), merge_orders.Order(command, actor), asks_model=asks_model)
 
 
 def rollback_branch(command: commands.RollbackBranch, actor: str, tx: Transaction) -> None:

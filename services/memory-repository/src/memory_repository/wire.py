@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from memory_repository.core import limits, memory
-from memory_repository.core.merge import Conflict
+from memory_repository.core.merge import WHOLE, Conflict
 from memory_repository.operations import reading, searching
+from memory_repository.operations.merge_plan import Collision
+from memory_repository.operations.merging import Merge
+from memory_repository.operations.open_merges import KeptMerge
 from memory_repository.operations.worktrees import Worktree
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import Repository
@@ -100,9 +103,84 @@ def shown_conflicts(conflicts: Iterable[Conflict]) -> list[dict[str, Any]]:
             "base": _shown(conflict.base),
             "ours": _shown(conflict.ours),
             "theirs": _shown(conflict.theirs),
+            "part": _shown(conflict.part),
         }
         for conflict in list(conflicts)[:CONFLICTS_SHOWN]
     ]
+
+
+def collision_answers(collision: Collision) -> list[requests.ConflictAnswer]:
+    """What collides in a memory of a kept merge, whole, with what was decided."""
+    answers = []
+    for conflict in collision.contested.conflicts:
+        decided = collision.resolutions.get(conflict.part) or collision.resolutions.get(WHOLE)
+        known: dict[str, Any] = {}
+        if decided is not None:
+            known = {"take": str(decided.take), "value": decided.value, "by": decided.by, "reason": decided.rationale}
+        answers.append(
+            requests.ConflictAnswer(
+                memory_id=conflict.id,
+                kind=conflict.kind.value,
+                field=conflict.path,
+                base=conflict.base,
+                ours=conflict.ours,
+                theirs=conflict.theirs,
+                part=conflict.part,
+                **known,
+            )
+        )
+    return answers
+
+
+def merge_summary(kept: KeptMerge) -> requests.MergeSummary:
+    """A kept merge, as answered."""
+    return requests.MergeSummary(
+        merge_id=kept.id,
+        source=kept.source,
+        target=kept.target,
+        source_commit=kept.source_commit.id,
+        target_commit=kept.target_commit.id,
+        strategy=kept.strategy.value,
+        state=kept.state.value,
+        author=kept.author,
+        opened_at=kept.opened_at,
+        reason=kept.reason,
+        conflicts=kept.conflicts,
+        decided=kept.decided,
+    )
+
+
+def merge_answer(done: Merge, reason: str = "") -> requests.MergeAnswer:
+    """What came of a merge, as answered."""
+    # Unchanged memories may still have a new commit: it records how conflicts were decided.
+    merged = "merged" if done.changes else "unchanged"
+    waiting = [conflict for collision in done.collisions for conflict in collision.open]
+    return requests.MergeAnswer(
+        result="conflicts" if done.open else merged,
+        commit=done.commit.id,
+        base=done.bases[0] if done.bases else None,
+        changes=done.changes,
+        conflicts=[
+            requests.ConflictAnswer.model_validate(shown)
+            for shown in shown_conflicts(waiting if done.open else done.conflicts)
+        ],
+        dry_run=done.dry_run,
+        merge_id=done.merge_id,
+        state=done.state,
+        reason=reason,
+    )
+
+
+def fitting_groups(groups: Iterable[list[A]]) -> list[list[A]]:
+    """As many of the groups of answers, from the first, as fit one message; always the first."""
+    taken: list[list[A]] = []
+    size = 0
+    for group in groups:
+        size += sum(len(answer.model_dump_json()) for answer in group)
+        if taken and size > ANSWER_BYTES_MAX:
+            break
+        taken.append(group)
+    return taken
 
 
 def fitting(answers: Iterable[A]) -> list[A]:

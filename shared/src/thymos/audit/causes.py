@@ -23,6 +23,7 @@ COMMAND_OF: Mapping[str, str] = {
     "branch.rolled_back": "branch.rollback",
     "branch.deleted": "branch.delete",
     "merge.conflicted": "branch.merge",
+    "merge.opened": "branch.merge",
     "worktrees.reserved": "worktrees.reserve",
     "worktrees.released": "worktrees.release",
     "scenario.started": "scenario.run",

@@ -7,6 +7,7 @@ reference documentation, so that the three cannot disagree. Numbers stay the exa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,6 +47,8 @@ class Reads:
     expected: str
     read: Callable[[Any], Any]
     is_text: bool = False
+    is_shown: bool = True
+    """Whether a message may repeat a wrong value: not where somebody may have written a secret."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Make pydantic read the value with `self.read`, and with nothing else."""
@@ -55,7 +58,7 @@ class Reads:
         try:
             return self.read(value)
         except ValueError as error:
-            raise Unreadable(self.expected, value, str(error)) from None
+            raise Unreadable(self.expected, value if self.is_shown else "…", str(error)) from None
 
 
 def exact_decimal(digits: str) -> Decimal:
@@ -275,6 +278,17 @@ def variables() -> Reads:
         return dict(value)
 
     return Reads("a table of at most 200 environment variables, each text", read)
+
+
+def variable_name() -> Reads:
+    """The name of an environment variable."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", value) is None:
+            raise ValueError("its name, not its value")
+        return value
+
+    return Reads("the name of an environment variable (letters, digits and '_')", read, is_text=True, is_shown=False)
 
 
 def server_urls() -> Reads:

@@ -273,7 +273,34 @@ class Observability(Section):
 
 
 class Llm(Section):
-    """A language model. This version has no setting for one: variants come from the generators."""
+    """A language model, for merges with the strategy AutoMerge. Without one a person resolves what collides."""
+
+    url: Annotated[str, readers.http_url()] | None = Field(
+        default=None,
+        description="Where an API of chat completions begins, such as OpenAI's `https://api.openai.com/v1` or that of "
+        "a server of your own; `/chat/completions` is added. Unset: there is no model.",
+    )
+    model: Annotated[str, readers.text(200, "the name of a model")] | None = Field(
+        default=None, description="Which model of that server. Needed with `url`."
+    )
+    api_key_env: Annotated[str, readers.variable_name()] | None = Field(
+        default=None,
+        description="The environment variable that holds the server's key. The key itself never stands in this file. "
+        "Unset: none is sent.",
+    )
+    timeout: Annotated[timedelta, readers.duration()] = Field(
+        default=timedelta(seconds=60),
+        description="The longest wait for an answer, with all attempts; then a person resolves what collides.",
+    )
+    max_tokens: Annotated[int, readers.whole(1, 1_000_000)] = Field(
+        default=4096, description="The longest answer, in tokens."
+    )
+
+    @model_validator(mode="after")
+    def _names_a_model(self) -> Llm:
+        if (self.url is None) != (self.model is None):
+            raise ValueError("a model needs both: `url`, where it is asked, and `model`, its name there")
+        return self
 
 
 @dataclass(frozen=True)

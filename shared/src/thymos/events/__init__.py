@@ -51,6 +51,13 @@ from thymos.events.memory import (
     VariantSkipped,
     VariantsPrepared,
 )
+from thymos.events.merges import (
+    BranchProtected,
+    BranchUnprotected,
+    MergeAborted,
+    MergeOpened,
+    MergeResolved,
+)
 from thymos.events.worktrees import (
     ScenarioFinished,
     ScenarioStarted,
@@ -75,9 +82,11 @@ __all__ = [
     "BranchCreated",
     "BranchDeleted",
     "BranchMerged",
+    "BranchProtected",
     "BranchRebased",
     "BranchRenamed",
     "BranchRolledBack",
+    "BranchUnprotected",
     "CommandRefused",
     "CommitCreated",
     "CommitMarkedGood",
@@ -93,8 +102,11 @@ __all__ = [
     "HistoryImported",
     "MemoryCollected",
     "MemoryRedacted",
+    "MergeAborted",
     "MergeConflict",
     "MergeConflicted",
+    "MergeOpened",
+    "MergeResolved",
     "Names",
     "NotDone",
     "ScenarioFinished",

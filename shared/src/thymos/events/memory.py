@@ -43,6 +43,9 @@ class BranchMerged(Event):
     experiment_id: Id | None = None
     reason: Reason = ""
     evidence: Evidence = {}
+    merge_id: Id | None = None
+    model: str | None = None
+    approved_by: str | None = None
 
 
 class BranchRolledBack(Event):
@@ -129,7 +132,8 @@ class VariantsPrepared(Event):
 
 
 class MergeConflict(Value):
-    """One conflict of a merge; values are the memory's content, or a field's value; null where absent."""
+    """One conflict of a merge; values are the memory's content, or a field's value; null where absent. `part` names
+    what collides: "content", "kind", "fields/<path>" or "whole"."""
 
     memory_id: Id
     kind: Literal["content", "field", "modify_delete", "add_add"]
@@ -137,10 +141,14 @@ class MergeConflict(Value):
     base: JsonValue = None
     ours: JsonValue = None
     theirs: JsonValue = None
+    part: str | None = None
 
 
 class MergeConflicted(Event):
-    """A merge found conflicts that its strategy leaves to a person; nothing was changed."""
+    """A merge found conflicts that are left to a person; nothing was changed. With `merge_id` it is kept, to be
+    resolved and continued: `state` is `open`, or `awaiting_approval` where a model has decided and the target is
+    protected.
+    """
 
     NAME: ClassVar[str] = "merge.conflicted"
     source: BranchName
@@ -148,6 +156,9 @@ class MergeConflicted(Event):
     conflicts: Annotated[list[MergeConflict], Field(max_length=100)]
     conflict_count: Count
     experiment_id: Id | None = None
+    merge_id: Id | None = None
+    state: str | None = None
+    reason: Reason = ""
 
 
 class BranchRenamed(Event):

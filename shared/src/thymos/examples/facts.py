@@ -20,6 +20,7 @@ EXPERIMENT = "3f9a1c0d7e42"
 CONTROL = f"experiment-{EXPERIMENT}-control"
 LEARN = f"experiment-{EXPERIMENT}-learn-from-success"
 CAUTIOUS = f"experiment-{EXPERIMENT}-cautious"
+MERGE = "merge-5d0c71aa3b9e"
 WORKTREE = "wt-5b21c9"
 TASK = "q-0217"
 

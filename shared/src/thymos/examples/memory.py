@@ -12,6 +12,7 @@ from thymos.examples.facts import (
     EXPERIMENT,
     GOOD_STATE,
     LEARN,
+    MERGE,
     MERGED,
     METRICS,
     REVERT,
@@ -95,6 +96,22 @@ REMEMBERED: tuple[Message, ...] = (
         digest=digest("lines of the history"),
         ids_kept=True,
     ),
+    e.MergeOpened(merge_id=MERGE, source=LEARN, target="main", conflict_count=2, experiment_id=EXPERIMENT),
+    e.MergeResolved(
+        merge_id=MERGE,
+        source=LEARN,
+        target="main",
+        memory_ids=["refund-window"],
+        by="jo@acme.example",
+        open_count=1,
+        experiment_id=EXPERIMENT,
+        reason="sixty days is what the new terms say",
+    ),
+    e.MergeAborted(
+        merge_id=MERGE, source=LEARN, target="main", by="jo@acme.example", experiment_id=EXPERIMENT, reason="not needed"
+    ),
+    e.BranchProtected(branch="main", by="jo@acme.example", reason="customers are answered from it"),
+    e.BranchUnprotected(branch="main", by="jo@acme.example", reason="moved to release"),
     e.CommandRefused(command=c.MergeBranch.type_name(), code="not_found", reason=f"there is no branch {CAUTIOUS}"),
     e.BranchRenamed(branch="try-shorter-answers", new_name="short-answers", commit=WINNER, reason="it is shorter"),
     e.BranchRebased(

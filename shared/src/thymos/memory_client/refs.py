@@ -47,3 +47,15 @@ class Refs(Asking):
     async def branches(self) -> list[r.BranchAnswer]:
         """All branches."""
         return (await self._ask(r.BranchesAnswer, "branches", r.ListBranches)).branches
+
+    async def protect(self, branch: str, reason: str = "") -> r.BranchAnswer:
+        """Protect a branch: it is not deleted, and no model merges into it without a person's approval."""
+        return await self._ask(
+            r.BranchAnswer, "branch_protect", lambda: r.ProtectBranch(branch=branch, by=self._author, reason=reason)
+        )
+
+    async def unprotect(self, branch: str, reason: str = "") -> r.BranchAnswer:
+        """Protect a branch no longer."""
+        return await self._ask(
+            r.BranchAnswer, "branch_unprotect", lambda: r.UnprotectBranch(branch=branch, by=self._author, reason=reason)
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memory_repository import wire
 from memory_repository.handlers import found
-from memory_repository.operations import reading, worktrees
+from memory_repository.operations import declaring, reading, worktrees
 from thymos import requests
 from thymos.service import Endpoint
 from thymos.unit_of_work import Transaction
@@ -54,9 +54,13 @@ def diff(request: requests.DiffRefs, tx: Transaction) -> requests.DiffAnswer:
 def branches(request: requests.ListBranches, tx: Transaction) -> requests.BranchesAnswer:
     """`branches`."""
     del request
-    found_branches = reading.branches(found(tx))
+    repo = found(tx)
+    protected = declaring.protected_branches(repo)
     return requests.BranchesAnswer(
-        branches=[requests.BranchAnswer(branch=branch.name, commit=branch.head.id) for branch in found_branches]
+        branches=[
+            requests.BranchAnswer(branch=branch.name, commit=branch.head.id, protected=branch.name in protected)
+            for branch in reading.branches(repo)
+        ]
     )
 
 

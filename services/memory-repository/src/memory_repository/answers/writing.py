@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from memory_repository import handlers, wire
-from memory_repository.core.merge import Strategy
+from memory_repository import announcing, handlers, wire
 from memory_repository.handlers import found, opened
-from memory_repository.operations import branching, committing, merging, worktrees
+from memory_repository.operations import branching, committing, worktrees
 from memory_repository.operations.committing import Committed
 from memory_repository.storage import refs
 from thymos import commands, events, requests
@@ -52,39 +51,10 @@ def branch_delete(request: requests.RemoveBranch, tx: Transaction) -> requests.B
     done = branching.delete_branch(
         found(tx), request.branch, actor=REQUEST, now=tx.now, force=request.force, reason=request.reason
     )
+    for kept in done.aborted:
+        announcing.publish_aborted(tx, kept, REQUEST, f"{request.branch} is deleted")
     tx.publish(events.BranchDeleted(branch=request.branch, from_commit=done.commit.id, reason=request.reason))
     return requests.BranchAnswer(branch=request.branch, commit=done.commit.id)
-
-
-def merge(request: requests.Merge, tx: Transaction) -> requests.MergeAnswer:
-    """`merge`."""
-    repo = found(tx)
-    done = merging.merge(
-        repo,
-        request.source,
-        request.target,
-        Strategy(request.strategy),
-        author=REQUEST,
-        message=f"merge {request.source} into {request.target}: {request.reason}"[:500] if request.reason else "",
-        now=tx.now,
-        dry_run=request.dry_run,
-        meta={"reason": request.reason} if request.reason else {},
-    )
-    if done.changed:
-        command = commands.MergeBranch(
-            source=request.source, target=request.target, strategy=request.strategy, reason=request.reason
-        )
-        handlers.publish_merge(tx, repo, command, done)
-    # Unchanged memories may still have a new commit: it records how conflicts were decided.
-    merged = "merged" if done.changes else "unchanged"
-    return requests.MergeAnswer(
-        result="conflicts" if done.open else merged,
-        commit=done.commit.id,
-        base=done.bases[0] if done.bases else None,
-        changes=done.changes,
-        conflicts=[requests.ConflictAnswer.model_validate(shown) for shown in wire.shown_conflicts(done.conflicts)],
-        dry_run=done.dry_run,
-    )
 
 
 def rollback(request: requests.Rollback, tx: Transaction) -> requests.CommitAnswer:
@@ -165,7 +135,6 @@ ENDPOINTS = (
     Endpoint("commit", requests.CommitChanges, commit),
     Endpoint("branch_create", requests.NewBranch, branch_create),
     Endpoint("branch_delete", requests.RemoveBranch, branch_delete),
-    Endpoint("merge", requests.Merge, merge),
     Endpoint("rollback", requests.Rollback, rollback),
     Endpoint("snapshot", requests.Snapshot, snapshot),
     Endpoint("worktree_open", requests.OpenWorktree, worktree_open),

@@ -56,6 +56,15 @@ BATCH_LINES_MAX = 10_000
 """Lines of a history that are imported in one transaction."""
 TAGS_MAX = 10_000
 SNAPSHOTS_MAX = 10_000
+NUMBER_RULES_MAX = 100
+"""Rules for numbers of one repository, or of one merge."""
+FIELD_PATH_BYTES_MAX = 1024
+OPEN_MERGES_MAX = 100
+"""Kept merges of one repository."""
+OPEN_CONFLICTS_MAX = 10_000
+"""Memories in conflict in one kept merge."""
+RATIONALE_BYTES_MAX = 2048
+"""Of one decision about a conflict."""
 PREFIX_MIN = 8
 """Characters of a commit id that are enough to name it, if they are unique."""
 
@@ -128,6 +137,18 @@ def check_reason(reason: str) -> str:
 def check_query(query: str) -> str:
     """Return a `query` if it is text of at most 16 KiB. Raises Refusal (invalid, too_large)."""
     return _check_text("query", query, QUERY_BYTES_MAX)
+
+
+def check_rationale(rationale: str) -> str:
+    """Return the `rationale` of a decision if it is text of at most 2 KiB. Raises Refusal (invalid, too_large)."""
+    return _check_text("rationale", rationale, RATIONALE_BYTES_MAX)
+
+
+def check_field_path(path: str) -> str:
+    """Return the path of a field if it is text of 1 byte to 1 KiB. Raises Refusal (invalid, too_large)."""
+    if not _check_text("field's path", path, FIELD_PATH_BYTES_MAX):
+        raise invalid("the field's path is empty", 'name its keys, joined by "/"')
+    return path
 
 
 def check_changes_count(count: int) -> None:

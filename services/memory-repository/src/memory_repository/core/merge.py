@@ -1,9 +1,9 @@
 """The three-way merge of one memory: record by record, then part by part.
 
 A side that did not change gives way to the side that did. Where both changed, `content` merges by line (diff3),
-`fields` by key, nested objects by key again, lists of distinct scalars by element as sets; anything else that both
-changed differently is a typed conflict. There is no silent winner, and swapping the sides of a clean merge gives the
-same result.
+`fields` by key, nested objects by key again, lists of distinct scalars by element as sets, numbers by declared rule
+(number_rules.py); anything else that both changed differently is a typed conflict. There is no silent winner, and
+swapping the sides of a clean merge gives the same result.
 
     conflict        base      ours            theirs
     content         present   changed text    changed text that overlaps
@@ -17,18 +17,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 
 from memory_repository.core.canonical import canonical_json, same_json
 from memory_repository.core.memory import Memory
+from memory_repository.core.number_rules import NumberRules, merged_number, pointer
 from memory_repository.core.text_merge import Favour, merge_text
 
 
 class Strategy(StrEnum):
     """What happens to what collides; a clean merge is the same under all of them.
 
-    Ours and Theirs decide each conflict for one side and keep the other side's clean changes. Manual and Custom hand
-    the conflicts back as data. AutoMerge asks a model about the conflicts; without a model it is Manual.
+    Ours and Theirs decide each conflict for one side and keep the other side's clean changes. Manual hands the
+    conflicts back as data, to be resolved later. AutoMerge asks a model about the conflicts, Custom a function; what
+    they leave open is Manual.
     """
 
     OURS = "Ours"
@@ -41,6 +44,18 @@ class Strategy(StrEnum):
     def favour(self) -> Favour | None:
         """The side that wins conflicts, None when nobody does."""
         return {Strategy.OURS: "ours", Strategy.THEIRS: "theirs"}.get(self)  # type: ignore[return-value]
+
+
+class MergeState(StrEnum):
+    """What a kept merge waits for: decisions, a model's answer, or somebody's approval of what a model decided."""
+
+    OPEN = "open"
+    AWAITING_MODEL = "awaiting_model"
+    AWAITING_APPROVAL = "awaiting_approval"
+
+
+WHOLE: Final = "whole"
+"""The part of a conflict that is about a memory as a whole."""
 
 
 class ConflictKind(StrEnum):
@@ -62,6 +77,7 @@ class Conflict:
         path: for `field`: "kind", or the keys below `fields` joined by "/"; else None.
         base, ours, theirs: the colliding values; None where absent. For `modify_delete` and `add_add` the whole
             memories as {"content", "kind", "fields"}, for `content` the texts.
+        keys: for `field`: ("kind",), or "fields" and the keys below it.
     """
 
     id: str
@@ -70,6 +86,14 @@ class Conflict:
     base: Any
     ours: Any
     theirs: Any
+    keys: tuple[str, ...] = ()
+
+    @property
+    def part(self) -> str:
+        """What of the memory collides: "content", "kind", "fields/<path>" (see number_rules.pointer) or "whole"."""
+        if self.kind is ConflictKind.CONTENT:
+            return "content"
+        return pointer(self.keys) if self.kind is ConflictKind.FIELD else WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +107,25 @@ class MergedMemory:
     conflicts: tuple[Conflict, ...] = ()
 
 
-class _Unknown:
+class Unknown:
     """The base of a memory on which several merge bases disagree: equal to nothing."""
 
 
-UNKNOWN: Final = _Unknown()
-Base = Memory | None | _Unknown
+UNKNOWN: Final = Unknown()
+Base = Memory | None | Unknown
+NO_RULES: Final[NumberRules] = MappingProxyType({})
 
-_ABSENT: Final = object()
+ABSENT: Final = object()
 """A key that is not there (null is a value)."""
 
 
 def merge_memory(
-    memory_id: str, base: Base, ours: Memory | None, theirs: Memory | None, favour: Favour | None = None
+    memory_id: str,
+    base: Base,
+    ours: Memory | None,
+    theirs: Memory | None,
+    favour: Favour | None = None,
+    rules: NumberRules = NO_RULES,
 ) -> MergedMemory:
     """Merge one memory.
 
@@ -105,10 +135,11 @@ def merge_memory(
         ours: the memory on the branch that is merged into; None where absent.
         theirs: the memory on the branch that is merged; None where absent.
         favour: the side that wins conflicts; None leaves them open.
+        rules: how numbers merge that both sides changed.
     """
     if _same(ours, theirs):
         return MergedMemory(ours)
-    if not isinstance(base, _Unknown):
+    if not isinstance(base, Unknown):
         if _same(base, theirs):
             return MergedMemory(ours)
         if _same(base, ours):
@@ -116,64 +147,74 @@ def merge_memory(
     chosen = theirs if favour == "theirs" else ours
     if ours is None or theirs is None:
         return MergedMemory(chosen, (_whole(memory_id, ConflictKind.MODIFY_DELETE, base, ours, theirs),))
-    if isinstance(base, _Unknown):
+    if isinstance(base, Unknown):
         return MergedMemory(chosen, (_whole(memory_id, ConflictKind.ADD_ADD, None, ours, theirs),))
     if base is None:
         # A favoured side wins what collides; what only the other side added is clean and stays.
-        merged = _merge_parts(Memory(memory_id, "", "", {}), ours, theirs, favour)
+        merged = _merge_parts(Memory(memory_id, "", "", {}), ours, theirs, favour, rules)
         return MergedMemory(merged.value, (_whole(memory_id, ConflictKind.ADD_ADD, None, ours, theirs),))
-    return _merge_parts(base, ours, theirs, favour)
+    return _merge_parts(base, ours, theirs, favour, rules)
 
 
-def merge_bases_of(memory_id: str, base: Base, one: Base, other: Base) -> Base:
+def merge_bases_of(memory_id: str, base: Base, one: Base, other: Base, rules: NumberRules = NO_RULES) -> Base:
     """The virtual base of a memory from two merge bases and their own base: UNKNOWN where those collide."""
-    if isinstance(one, _Unknown) or isinstance(other, _Unknown):
+    if isinstance(one, Unknown) or isinstance(other, Unknown):
         return UNKNOWN
-    merged = merge_memory(memory_id, base, one, other)
+    merged = merge_memory(memory_id, base, one, other, rules=rules)
     return UNKNOWN if merged.conflicts else merged.value
 
 
-def _merge_parts(base: Memory, ours: Memory, theirs: Memory, favour: Favour | None) -> MergedMemory:
-    part = _Parts(base.id, favour)
+def _merge_parts(base: Memory, ours: Memory, theirs: Memory, favour: Favour | None, rules: NumberRules) -> MergedMemory:
+    part = _Parts(base.id, favour, rules)
     content = merge_text(base.content, ours.content, theirs.content, favour)
     if content.conflicts:
         part.conflicts.append(Conflict(base.id, ConflictKind.CONTENT, None, base.content, ours.content, theirs.content))
     kind = part.merge(("kind",), base.kind, ours.kind, theirs.kind)
-    fields = part.merge_objects((), base.fields, ours.fields, theirs.fields)
+    fields = part.merge_objects(("fields",), base.fields, ours.fields, theirs.fields)
     return MergedMemory(Memory(base.id, content.text, kind, fields), tuple(part.conflicts))
 
 
 class _Parts:
     """Merges JSON values and collects what collides, depth first in the order of the keys."""
 
-    def __init__(self, memory_id: str, favour: Favour | None) -> None:
+    def __init__(self, memory_id: str, favour: Favour | None, rules: NumberRules) -> None:
         self._id = memory_id
         self._favour = favour
+        self._rules = rules
         self.conflicts: list[Conflict] = []
 
-    def merge(self, path: tuple[str, ...], base: Any, ours: Any, theirs: Any) -> Any:
+    def merge(self, keys: tuple[str, ...], base: Any, ours: Any, theirs: Any) -> Any:
         if _same_value(ours, theirs) or _same_value(base, theirs):
             return ours
         if _same_value(base, ours):
             return theirs
-        if all(isinstance(side, Mapping) for side in (ours, theirs, {} if base is _ABSENT else base)):
-            return self.merge_objects(path, {} if base is _ABSENT else base, ours, theirs)
-        if all(_is_set(side) for side in (ours, theirs, [] if base is _ABSENT else base)):
-            return merge_sets([] if base is _ABSENT else base, ours, theirs)
-        shown = (None if value is _ABSENT else value for value in (base, ours, theirs))
-        self.conflicts.append(Conflict(self._id, ConflictKind.FIELD, "/".join(path), *shown))
-        return theirs if self._favour == "theirs" else ours
+        if all(isinstance(side, Mapping) for side in (ours, theirs, {} if base is ABSENT else base)):
+            return self.merge_objects(keys, {} if base is ABSENT else base, ours, theirs)
+        if all(_is_set(side) for side in (ours, theirs, [] if base is ABSENT else base)):
+            return merge_sets([] if base is ABSENT else base, ours, theirs)
+        number = self._number(keys, base, ours, theirs)
+        return self._collided(keys, base, ours, theirs) if number is None else number
 
     def merge_objects(
-        self, path: tuple[str, ...], base: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, Any]
+        self, keys: tuple[str, ...], base: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, Any]
     ) -> dict[str, Any]:
         merged = {}
         for key in sorted({*base, *ours, *theirs}):
-            values = (side.get(key, _ABSENT) for side in (base, ours, theirs))
-            value = self.merge((*path, key), *values)
-            if value is not _ABSENT:
+            values = (side.get(key, ABSENT) for side in (base, ours, theirs))
+            value = self.merge((*keys, key), *values)
+            if value is not ABSENT:
                 merged[key] = value
         return merged
+
+    def _number(self, keys: tuple[str, ...], base: Any, ours: Any, theirs: Any) -> int | float | None:
+        rule = self._rules.get(pointer(keys[1:])) if self._rules and keys[0] == "fields" else None
+        return None if rule is None else merged_number(rule, None if base is ABSENT else base, ours, theirs)
+
+    def _collided(self, keys: tuple[str, ...], base: Any, ours: Any, theirs: Any) -> Any:
+        base, our, their = (None if value is ABSENT else value for value in (base, ours, theirs))
+        path = "/".join(keys[1:]) or keys[0]
+        self.conflicts.append(Conflict(self._id, ConflictKind.FIELD, path, base, our, their, keys))
+        return theirs if self._favour == "theirs" else ours
 
 
 def merge_sets(base: Iterable[Any], ours: Iterable[Any], theirs: Iterable[Any]) -> list[Any]:
@@ -199,13 +240,13 @@ def _same(one: Memory | None, other: Memory | None) -> bool:
 
 
 def _same_value(one: Any, other: Any) -> bool:
-    if one is _ABSENT or other is _ABSENT:
+    if one is ABSENT or other is ABSENT:
         return one is other
     return same_json(one, other)
 
 
 def _whole(memory_id: str, kind: ConflictKind, base: Base, ours: Memory | None, theirs: Memory | None) -> Conflict:
-    known = None if isinstance(base, _Unknown) else base
+    known = None if isinstance(base, Unknown) else base
     return Conflict(memory_id, kind, None, _plain(known), _plain(ours), _plain(theirs))
 
 

@@ -11,6 +11,7 @@ Each call is one transaction, on disk when it returns. A repository may be used 
 turns. From an event loop, run a call with `asyncio.to_thread`. The time comes from `clock`, the author from `author`.
 """
 
+from memory_repository.library.merging import Merging
 from memory_repository.library.reading import Reading
 from memory_repository.library.transfer import Transfer
 from memory_repository.library.upkeep import Upkeep
@@ -18,7 +19,7 @@ from memory_repository.library.worktrees import Worktrees
 from memory_repository.library.writing import Writing
 
 
-class MemoryRepository(Reading, Writing, Worktrees, Transfer, Upkeep):
+class MemoryRepository(Reading, Writing, Merging, Worktrees, Transfer, Upkeep):
     """One agent's versioned memory in an SQLite file or in PostgreSQL. See the module for an example.
 
     Every method raises `thymos.errors.Refusal` for an expected "no", with a code and a hint. When the store cannot be

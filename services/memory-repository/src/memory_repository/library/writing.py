@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from memory_repository.core.memory import Change, Memory
+from memory_repository.core.memory import Change
 from memory_repository.core.merge import Strategy
 from memory_repository.library.opening import OpenRepository
-from memory_repository.operations import branching, committing, merging, transplanting
+from memory_repository.operations import branching, committing, transplanting
 from memory_repository.operations.branching import Named
 from memory_repository.operations.committing import Committed
-from memory_repository.operations.merging import Merge
 from memory_repository.operations.transplanting import Rebased
 from memory_repository.storage.store import MAIN
 
@@ -33,30 +32,6 @@ class Writing(OpenRepository):
             by = author or self._author
             return committing.commit(
                 repo, branch, changes, author=by, message=message, now=now, expected_head=expected_head
-            )
-
-    def merge(
-        self,
-        source: str,
-        target: str = MAIN,
-        strategy: Strategy = Strategy.MANUAL,
-        *,
-        message: str = "",
-        resolutions: Mapping[str, Memory | None] | None = None,
-        dry_run: bool = False,
-    ) -> Merge:
-        """Merge `source` into the branch `target`; conflicts that nobody decides are returned and change nothing."""
-        with self._writing() as (repo, now):
-            return merging.merge(
-                repo,
-                source,
-                target,
-                strategy,
-                author=self._author,
-                now=now,
-                message=message,
-                resolutions=resolutions,
-                dry_run=dry_run,
             )
 
     def rollback(self, target: str, *, branch: str = MAIN, reason: str = "") -> Committed:

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from memory_repository.core import limits
-from memory_repository.operations import worktrees
+from memory_repository.operations import declaring, open_merges, worktrees
+from memory_repository.operations.open_merges import KeptMerge
 from memory_repository.storage import commits, refs
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.refs import RefType
@@ -20,11 +21,13 @@ NAMES_OF: Final = {"branch": "branches", "tag": "tags", "snapshot": "snapshots"}
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A name and its commit; `created` is False when the same name for the same commit was there already."""
+    """A name and its commit; `created` is False when the same name for the same commit was there already. `aborted` are
+    the kept merges that went with a deleted branch."""
 
     name: str
     commit: CommitRow
     created: bool = True
+    aborted: tuple[KeptMerge, ...] = ()
 
 
 def create_branch(
@@ -43,37 +46,48 @@ def create_branch(
 def delete_branch(
     repo: Repository, branch: str, *, actor: str, now: datetime, force: bool = False, reason: str = ""
 ) -> Named:
-    """Delete a branch and the worktrees open on it. Its commits stay reachable by their ids.
+    """Delete a branch, the worktrees open on it, and the merges from and into it that are kept. Its commits stay
+    reachable by their ids.
 
     Raises:
-        Refusal: not_found; refused for `main`, and unless forced for a branch with uncommitted changes in a worktree.
+        Refusal: not_found; refused for `main`, for a protected branch, and unless forced for a branch with uncommitted
+            changes in a worktree or a kept merge.
     """
     ref = refs.branch(repo.db, repo.id, branch)
     if branch == MAIN:
         raise Refusal(RefusalCode.REFUSED, f"{MAIN} is protected and cannot be deleted")
+    declaring.check_unprotected(repo, branch, "deleted")
     limits.check_reason(reason)
+    kept = open_merges.of_branch(repo, branch)
+    if kept and not force:
+        message = f"the merge {kept[0].id} from or into {branch} waits for decisions"
+        raise Refusal(RefusalCode.REFUSED, message, "continue or abort it, or force the deletion to abort it")
     worktrees.close_all(repo, branch, force=force)
+    aborted = tuple(open_merges.abort(repo, each.id) for each in kept)
     refs.delete(repo.db, repo.id, ref, actor=actor, now=now, reason=reason)
-    return Named(branch, commits.by_no(repo.db, ref.commit_no))
+    return Named(branch, commits.by_no(repo.db, ref.commit_no), aborted=aborted)
 
 
 def rename_branch(repo: Repository, branch: str, name: str, *, actor: str, now: datetime, reason: str = "") -> Named:
-    """Give a branch another name: its commits, worktrees and reflog go with it. O(1) in the memory's size.
+    """Give a branch another name: its commits, worktrees, kept merges and reflog go with it. O(1) in the memory's size.
 
     Raises:
-        Refusal: not_found, invalid; refused for `main`; conflict when there is a branch of that name.
+        Refusal: not_found, invalid; refused for `main` and for a protected branch; conflict when there is a branch of
+            that name.
     """
     ref = refs.branch(repo.db, repo.id, branch)
     limits.check_branch_name(name)
     limits.check_reason(reason)
     if branch == MAIN:
         raise Refusal(RefusalCode.REFUSED, f"{MAIN} is protected and cannot be renamed")
+    declaring.check_unprotected(repo, branch, "renamed")
     commit = commits.by_no(repo.db, ref.commit_no)
     if name == branch:
         return Named(name, commit, created=False)
     if refs.find(repo.db, repo.id, "branch", name) is not None:
         raise Refusal(RefusalCode.CONFLICT, f"the branch {name} exists already", "choose another name")
     refs.rename(repo.db, repo.id, ref, name, actor=actor, now=now, reason=reason)
+    open_merges.rename_branch(repo, branch, name)
     return Named(name, commit)
 
 

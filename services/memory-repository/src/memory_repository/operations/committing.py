@@ -12,7 +12,7 @@ from memory_repository.core.canonical import canonical_json
 from memory_repository.core.memory import Change, Memory, Put, apply_change, changed_ids
 from memory_repository.core.merge import Conflict, merge_memory
 from memory_repository.operations import reading
-from memory_repository.storage import commits, refs, states, timeline, versions
+from memory_repository.storage import branch_rules, commits, refs, states, timeline, versions
 from memory_repository.storage.commits import CommitRow, Draft
 from memory_repository.storage.refs import Ref
 from memory_repository.storage.store import Repository
@@ -217,13 +217,14 @@ def _rebased(repo: Repository, branch: str, base: CommitRow, head: CommitRow, wa
         hint = "read the branch again and commit against its head"
         raise Refusal(RefusalCode.CONFLICT, f"{base.id[:12]} is not in the history of {branch}", hint)
     before, after = (timeline.view_of(repo.db, commit.place) for commit in (base, head))
+    rules = branch_rules.number_rules(repo.db, repo.id)
     moved = timeline.difference(repo.db, before, after, wanted)
     sides = versions.load_memories(repo.db, timeline.rows_in(moved))
     rebased = dict(wanted)
     conflicts: list[Conflict] = []
     for memory_id in [name for name in wanted if name in moved]:
         was, now = (None if slot is None else sides[slot.version] for slot in moved[memory_id])
-        merged = merge_memory(memory_id, was, ours=now, theirs=wanted[memory_id])
+        merged = merge_memory(memory_id, was, ours=now, theirs=wanted[memory_id], rules=rules)
         conflicts += merged.conflicts
         rebased[memory_id] = merged.value if merged.value is None else merged.value.checked()
     if conflicts:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from memory_repository.core import limits
 from memory_repository.core.commit_id import timestamp
-from memory_repository.storage import erasing, timeline, versions
+from memory_repository.storage import erasing, open_merges, timeline, versions
 from memory_repository.storage.store import Repository
 from thymos.errors import Refusal, RefusalCode
 
@@ -80,6 +80,7 @@ def redact(
             (repo.id, memory_id, digest, timestamp(now), actor, reason),
         )
     if whole:
+        open_merges.forget_decisions(repo.db, repo.id, memory_id)
         erasing.begin(repo.db)
     return Redacted(memory_id, len(whole), len(known) - len(whole), tuple(sorted(unstaged)))
 

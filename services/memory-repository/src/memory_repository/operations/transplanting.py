@@ -15,7 +15,7 @@ from itertools import islice
 from memory_repository.core import limits
 from memory_repository.core.memory import Memory
 from memory_repository.core.merge import Conflict, Strategy, merge_memory
-from memory_repository.operations import reading, worktrees
+from memory_repository.operations import declaring, reading, worktrees
 from memory_repository.operations.committing import (
     CommitConflictError,
     Committed,
@@ -121,12 +121,13 @@ def rebase(
 
     Raises:
         CommitConflictError: a commit collides; the message names it.
-        Refusal: not_found, invalid; refused for `main` and for a branch with uncommitted changes in a worktree;
-            too_large for more than 1,000 commits.
+        Refusal: not_found, invalid; refused for `main`, for a protected branch, and for one with uncommitted changes
+            in a worktree; too_large for more than 1,000 commits.
     """
     ref = refs.branch(repo.db, repo.id, branch)
     if branch == MAIN:
         raise Refusal(RefusalCode.REFUSED, f"{MAIN} is protected: its history is not rewritten", "merge into it")
+    declaring.check_unprotected(repo, branch, "rebased")
     limits.check_author(author)
     head, target = commits.by_no(repo.db, ref.commit_no), repo.resolve(onto)
     missing = list(islice(reading.only_in(repo, head, target), limits.REBASE_COMMITS_MAX + 1))
@@ -181,6 +182,7 @@ def _merged(
 ) -> tuple[Differing, Sequence[Conflict]]:
     """What has to change on `ours` to hold what lies between `base` and `theirs` too, and what collides."""
     view = timeline.view_of(repo.db, ours.place)
+    rules = declaring.number_rules(repo)
     delta: Differing = {}
     conflicts: list[Conflict] = []
     for memory_id, (before, after) in reading.differing(repo, base, theirs).items():
@@ -191,7 +193,7 @@ def _merged(
             delta[memory_id] = (here, after)
             continue
         was, now, wanted = (reading.slot_memory(repo.db, slot) for slot in (before, here, after))
-        merged = merge_memory(memory_id, was, ours=now, theirs=wanted, favour=strategy.favour)
+        merged = merge_memory(memory_id, was, ours=now, theirs=wanted, favour=strategy.favour, rules=rules)
         if merged.conflicts and strategy.favour is None:
             conflicts += merged.conflicts
             continue

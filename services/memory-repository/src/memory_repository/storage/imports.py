@@ -186,7 +186,21 @@ def remove_repository(repo: Repository) -> None:
     for table in ("commit_parent", "cut_parent", "header_only"):
         repo.db.execute(f"DELETE FROM {table} WHERE commit_no IN {commits}", (repo.id,))
     kept = ("attic", "held", "left_behind", "redaction", "retention")
-    for table in (*kept, "staged", "worktree", "ref", "reflog", "version", "commits", "line", "repository"):
+    for table in (
+        *kept,
+        "staged",
+        "worktree",
+        "open_conflict",
+        "open_merge",
+        "protected_branch",
+        "number_rule",
+        "ref",
+        "reflog",
+        "version",
+        "commits",
+        "line",
+        "repository",
+    ):
         repo.db.execute(f"DELETE FROM {table} WHERE repo_id = ?", (repo.id,))
 
 

@@ -11,8 +11,11 @@ from thymos.database import Connection
 _NAMED = (
     "SELECT commit_no FROM ref WHERE repo_id = ?",
     "SELECT base_commit FROM worktree WHERE repo_id = ?",
+    "SELECT source_commit FROM open_merge WHERE repo_id = ?",
+    "SELECT target_commit FROM open_merge WHERE repo_id = ?",
 )
-"""Branches, tags, snapshots; the bases of open worktrees. A table that names commits for a while adds its line here."""
+"""Branches, tags, snapshots; the bases of open worktrees; both sides of kept merges. A table that names commits for a
+while adds its line here."""
 
 
 def named(db: Connection, repo_id: int, left_since: datetime) -> set[int]:

@@ -310,3 +310,54 @@ CREATE TABLE IF NOT EXISTS erasing (
     singleton  INTEGER PRIMARY KEY,         -- 1
     phase      INTEGER NOT NULL
 );
+
+-- A merge that waits for decisions. What collides is not stored but computed again from the commits, so that nothing of
+-- a memory is kept twice; both commits are roots of what is reachable.
+CREATE TABLE IF NOT EXISTS open_merge (
+    repo_id        INTEGER NOT NULL REFERENCES repository,
+    merge_id       TEXT NOT NULL,
+    source         TEXT NOT NULL,           -- as it was named
+    target         TEXT NOT NULL,           -- the branch
+    source_commit  INTEGER NOT NULL REFERENCES commits,
+    target_commit  INTEGER NOT NULL REFERENCES commits, -- the target's head when this was planned last
+    strategy       TEXT NOT NULL,
+    state          TEXT NOT NULL,           -- open | awaiting_model | awaiting_approval
+    revision       INTEGER NOT NULL,        -- counts its changes; who answers names the one that was asked about
+    author         TEXT NOT NULL,
+    opened_at      TEXT NOT NULL,
+    message        TEXT NOT NULL,
+    reason         TEXT NOT NULL,           -- why it is in this state
+    meta           TEXT NOT NULL,
+    PRIMARY KEY (repo_id, merge_id),
+    UNIQUE (repo_id, source, target)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS open_conflict (
+    repo_id      INTEGER NOT NULL,
+    merge_id     TEXT NOT NULL,
+    memory_id    TEXT NOT NULL,
+    fingerprint  TEXT NOT NULL,             -- of base, ours, theirs and what collides: decisions hold while it is this
+    parts        INTEGER NOT NULL,          -- how many conflicts it is
+    decided      INTEGER NOT NULL,          -- how many of them are decided
+    resolutions  TEXT NOT NULL,             -- by part; may hold a memory's content: redaction empties it to {}
+    PRIMARY KEY (repo_id, merge_id, memory_id),
+    FOREIGN KEY (repo_id, merge_id) REFERENCES open_merge ON DELETE CASCADE
+) WITHOUT ROWID;
+
+-- Branches that are not deleted, and into which no model merges without a person's approval.
+CREATE TABLE IF NOT EXISTS protected_branch (
+    repo_id       INTEGER NOT NULL REFERENCES repository,
+    branch        TEXT NOT NULL,
+    actor         TEXT NOT NULL,
+    protected_at  TEXT NOT NULL,
+    reason        TEXT NOT NULL,
+    PRIMARY KEY (repo_id, branch)
+) WITHOUT ROWID;
+
+-- How numbers in the fields of this repository's memories merge (core/number_rules.py).
+CREATE TABLE IF NOT EXISTS number_rule (
+    repo_id  INTEGER NOT NULL REFERENCES repository,
+    path     TEXT NOT NULL,
+    rule     TEXT NOT NULL,
+    PRIMARY KEY (repo_id, path)
+) WITHOUT ROWID;

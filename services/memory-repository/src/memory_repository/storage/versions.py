@@ -157,6 +157,12 @@ def forget_words(db: Connection, repo_id: int, version: int) -> tuple[str, str]:
     return content, fields
 
 
+def hash_of(key: bytes, memory: Memory) -> str:
+    """The hash that a memory's version has, stored or not."""
+    body = memory.body()
+    return version_hash(salt_of(key, body), body)
+
+
 def load_memory(db: Connection, version: int) -> Memory:
     """The memory that a version holds; empty content and kind "redacted" once it is redacted."""
     return load_memories(db, [version])[version]

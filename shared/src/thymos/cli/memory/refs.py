@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from thymos.cli.memory.asking import ask, key
 from thymos.cli.memory.parameters import Agent, Limit, RefName, Switch, Why
 from thymos.cli.memory.printing import shortened
-from thymos.cli.options import HERE, Json, Where
+from thymos.cli.options import HERE, Json, Where, me
 from thymos.cli.output import emit, say, short, table
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ def register(verbs: App) -> None:
     branches.command(branch_create, name="create")
     branches.command(branch_rename, name="rename")
     branches.command(branch_delete, name="delete")
+    branches.command(branch_protect, name="protect")
+    branches.command(branch_unprotect, name="unprotect")
     verbs.command(branches)
     tags = App(name="tag", help="Names for commits, for good.")
     tags.default(tag_list)
@@ -48,7 +50,8 @@ async def branch_list(agent: Agent, /, *, json: Json = False, where: Where = HER
     if json:
         emit(answer.branches)
         return
-    table(("branch", "commit"), [(each.branch, short(each.commit)) for each in answer.branches])
+    rows = [(each.branch, short(each.commit), "protected" if each.protected else "") for each in answer.branches]
+    table(("branch", "commit", ""), rows)
 
 
 async def branch_create(
@@ -107,6 +110,58 @@ async def branch_delete(
         emit(answer)
     else:
         say(f"{answer.branch} is deleted; it was at {short(answer.commit)}")
+
+
+async def branch_protect(
+    agent: Agent,
+    name: str,
+    /,
+    *,
+    reason: Why = "",
+    json: Json = False,
+    where: Where = HERE,
+) -> None:
+    """Protect a branch: it is not deleted, and what a model decides about a merge into it waits for approval.
+
+    Parameters
+    ----------
+    name
+        Of the branch.
+    """
+    from thymos.requests import BranchAnswer, ProtectBranch
+
+    request = ProtectBranch(branch=name, by=me(), reason=reason, idempotency_key=key())
+    answer = await ask(where, agent, "branch_protect", request, BranchAnswer)
+    if json:
+        emit(answer)
+    else:
+        say(f"{answer.branch} is protected")
+
+
+async def branch_unprotect(
+    agent: Agent,
+    name: str,
+    /,
+    *,
+    reason: Why = "",
+    json: Json = False,
+    where: Where = HERE,
+) -> None:
+    """Protect a branch no longer.
+
+    Parameters
+    ----------
+    name
+        Of the branch.
+    """
+    from thymos.requests import BranchAnswer, UnprotectBranch
+
+    request = UnprotectBranch(branch=name, by=me(), reason=reason, idempotency_key=key())
+    answer = await ask(where, agent, "branch_unprotect", request, BranchAnswer)
+    if json:
+        emit(answer)
+    else:
+        say(f"{answer.branch} is not protected")
 
 
 async def snapshot(

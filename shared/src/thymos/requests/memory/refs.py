@@ -1,8 +1,9 @@
 """Names for commits: branches and snapshots."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from thymos.message import BranchName, Id, Reason
 from thymos.requests.base import Answer, Limit, Nothing, Ref, Request, WriteRequest
@@ -28,6 +29,22 @@ class RemoveBranch(WriteRequest):
     reason: Reason = ""
 
 
+class ProtectBranch(WriteRequest):
+    """`branch_protect`: it is not deleted, and no model merges into it without approval; answered by `BranchAnswer`."""
+
+    branch: BranchName
+    by: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: Reason = ""
+
+
+class UnprotectBranch(WriteRequest):
+    """`branch_unprotect`: answered by `BranchAnswer`."""
+
+    branch: BranchName
+    by: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: Reason = ""
+
+
 class Snapshot(WriteRequest):
     """`snapshot`: keep a head under a name; answered by `SnapshotAnswer`."""
 
@@ -41,6 +58,7 @@ class BranchAnswer(Answer):
 
     branch: BranchName
     commit: Id
+    protected: bool = False
 
 
 class BranchesAnswer(Answer):

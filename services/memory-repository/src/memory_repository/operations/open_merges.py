@@ -1,0 +1,368 @@
+"""Merges that are kept until somebody has decided what collides: kept, shown, resolved, continued, aborted.
+
+    awaiting_model ──answer──▶ merged, or awaiting_approval where the target is protected
+          │ no valid answer, or a person decides
+          ▼
+        open ──all decided, continue──▶ merged          awaiting_approval ──approve──▶ merged
+
+A merge is continued against the head that the target has then. What was decided stays decided where base, ours and
+theirs are what they were; what collides anew is added, and said. Everything here is rows: it survives a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from memory_repository.core import limits
+from memory_repository.core.canonical import canonical_json
+from memory_repository.core.merge import MergeState, Strategy
+from memory_repository.core.number_rules import NumberRules, check_rules
+from memory_repository.core.resolution import (
+    MODEL_PREFIX,
+    Contested,
+    Resolution,
+    Resolutions,
+    left_open,
+    with_decision,
+)
+from memory_repository.operations import merge_plan, merging
+from memory_repository.operations.merge_plan import Collision
+from memory_repository.operations.merging import Merge
+from memory_repository.storage import branch_rules, commits, open_merges
+from memory_repository.storage.commits import CommitRow
+from memory_repository.storage.open_merges import OpenConflictRow, OpenMergeRow
+from memory_repository.storage.store import Repository
+from thymos.errors import Refusal, RefusalCode
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMerge:
+    """A kept merge.
+
+    Attributes:
+        id: its id.
+        source: what is merged, as it was named; `source_commit`: the commit that it was.
+        target: the branch that it is merged into; `target_commit`: its head when this was planned last.
+        strategy: as asked for.
+        state: what it waits for.
+        revision: counts its changes.
+        author: who wanted it.
+        opened_at: when, UTC.
+        reason: why it is in this state, in words.
+        conflicts: how many parts of memories collide; `decided`: how many of them are decided.
+        meta: facts for the merge commit (`facts`), and what else was asked for.
+    """
+
+    id: str
+    source: str
+    source_commit: CommitRow
+    target: str
+    target_commit: CommitRow
+    strategy: Strategy
+    state: MergeState
+    revision: int
+    author: str
+    opened_at: datetime
+    reason: str
+    conflicts: int
+    decided: int
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a merge that is kept was asked for; `facts` go into its commit's metadata."""
+
+    source: str
+    target: str
+    strategy: Strategy
+    author: str
+    message: str = ""
+    number_rules: Mapping[str, str] | None = None
+    facts: Mapping[str, Any] | None = None
+    cause: Mapping[str, Any] | None = None
+
+
+def keep(
+    repo: Repository, done: Merge, wanted: Wanted, *, merge_id: str, state: MergeState, reason: str, now: datetime
+) -> KeptMerge:
+    """Keep a merge whose conflicts are open. A merge of the same pair that is kept already becomes this one, with what
+    was decided about it.
+
+    Raises:
+        Refusal: invalid, too_large (100 kept merges, 10,000 memories in conflict).
+    """
+    known = open_merges.of_pair(repo.db, repo.id, wanted.source, wanted.target)
+    if known is None:
+        kept_count = len(open_merges.every(repo.db, repo.id))
+        if kept_count >= limits.OPEN_MERGES_MAX:
+            raise limits.too_large("the repository", kept_count + 1, limits.OPEN_MERGES_MAX, "kept merges")
+    meta = {"facts": wanted.facts or {}, "number_rules": dict(wanted.number_rules or {}), "cause": wanted.cause or {}}
+    row = OpenMergeRow(
+        id=known.id if known else limits.check_ref_id(merge_id),
+        source=wanted.source,
+        target=wanted.target,
+        source_commit=done.source.no,
+        target_commit=done.previous.no,
+        strategy=str(wanted.strategy),
+        state=state,
+        revision=known.revision + 1 if known else 1,
+        author=limits.check_author(wanted.author),
+        opened_at=known.opened_at if known else now,
+        message=limits.check_message(wanted.message),
+        reason=limits.check_reason(reason),
+        meta=_checked(meta),
+    )
+    open_merges.save(repo.db, repo.id, row)
+    _sync(repo, row.id, done.collisions)
+    return _kept(repo, row)
+
+
+def find(repo: Repository, merge_id: str) -> KeptMerge:
+    """A kept merge. Raises Refusal (not_found)."""
+    return _kept(repo, _row(repo, merge_id))
+
+
+def every(repo: Repository) -> list[KeptMerge]:
+    """All kept merges, the oldest first."""
+    return [_kept(repo, row) for row in open_merges.every(repo.db, repo.id)]
+
+
+def of_pair(repo: Repository, source: str, target: str) -> KeptMerge | None:
+    """The kept merge of `source` into `target`, if there is one."""
+    row = open_merges.of_pair(repo.db, repo.id, source, target)
+    return None if row is None else _kept(repo, row)
+
+
+def of_branch(repo: Repository, branch: str) -> list[KeptMerge]:
+    """The kept merges from or into a branch."""
+    return [_kept(repo, row) for row in open_merges.of_branch(repo.db, repo.id, branch)]
+
+
+def collisions(repo: Repository, merge_id: str, limit: int = limits.PAGE_MAX, after: str = "") -> list[Collision]:
+    """What collides in a kept merge, by memory, from behind the memory `after`, with what was decided about it.
+
+    Raises:
+        Refusal: not_found, invalid.
+    """
+    limits.check_page(limit)
+    row = _row(repo, merge_id)
+    stored = open_merges.conflicts(repo.db, repo.id, merge_id)
+    names = islice((memory_id for memory_id in stored if memory_id > after), limit)
+    found: list[Collision] = []
+    for contested in _contested(repo, row, names):
+        resolutions = _still(stored[contested.id], contested)
+        found.append(Collision(contested, resolutions, left_open(contested, resolutions)))
+    return found
+
+
+def resolve(
+    repo: Repository, merge_id: str, memory_id: str, decided: Resolution, *, part: str | None = None
+) -> KeptMerge:
+    """Decide about a memory of a kept merge: about one part of it, or about all that collides there.
+
+    A decision can be changed until the merge is continued. One that is made while a model is asked takes the merge
+    over: the model's answer is not waited for any more.
+
+    Raises:
+        Refusal: not_found, invalid (no such conflict, a decision that cannot be), too_large.
+    """
+    limits.check_author(decided.by)
+    limits.check_rationale(decided.rationale)
+    if decided.by_model:
+        raise limits.invalid(
+            f"{decided.by!r:.60} is a name of models", f"a person's does not begin with {MODEL_PREFIX}"
+        )
+    row = _row(repo, merge_id)
+    _decide(repo, row, memory_id, {part or "": decided})
+    if row.state == MergeState.AWAITING_MODEL:
+        row = replace(row, state=MergeState.OPEN, reason=f"{decided.by[:200]} decides about it")
+    return changed(repo, row)
+
+
+def decide_by_model(repo: Repository, row: OpenMergeRow, answer: Mapping[str, Resolutions]) -> None:
+    """Note what a model has decided, by memory and part. Raises Refusal (invalid, too_large)."""
+    for memory_id, resolutions in answer.items():
+        _decide(repo, row, memory_id, resolutions)
+
+
+def continue_merge(
+    repo: Repository,
+    merge_id: str,
+    *,
+    author: str,
+    now: datetime,
+    message: str = "",
+    approved_by: str = "",
+) -> Merge:
+    """Go on with a kept merge, against the head that the target has now.
+
+    With everything decided it is a merge commit, and no longer kept. Otherwise nothing changes but what is kept: what
+    collides anew is added, and what no longer does is gone.
+
+    Raises:
+        Refusal: not_found; conflict while a model is asked; refused when a model has decided and the target is
+            protected, without `approved_by`; invalid, too_large.
+    """
+    row = _row(repo, merge_id)
+    stored = open_merges.conflicts(repo.db, repo.id, merge_id)
+    if row.state == MergeState.AWAITING_MODEL:
+        raise Refusal(RefusalCode.CONFLICT, f"{merge_id} waits for a model", "wait for it, or resolve a conflict")
+    if not approved_by and needs_approval(repo, row, stored.values()):
+        raise Refusal(
+            RefusalCode.REFUSED,
+            f"{row.target} is protected, and a model has decided conflicts of {merge_id}",
+            "somebody has to look at them and approve",
+        )
+
+    def resolver(contested: Contested) -> Resolutions:
+        known = stored.get(contested.id)
+        return {} if known is None else _still(known, contested)
+
+    done = merging.merge_commit(
+        repo,
+        commits.by_no(repo.db, row.source_commit),
+        row.source,
+        row.target,
+        Strategy(row.strategy),
+        resolver,
+        author=author,
+        now=now,
+        message=message or row.message,
+        rules=_rules(repo, row),
+        dry_run=False,
+        meta=_facts(row, author, approved_by),
+    )
+    if not done.open:
+        open_merges.delete(repo.db, repo.id, merge_id)
+        return replace(done, merge_id=merge_id)
+    added = _sync(repo, merge_id, done.collisions)
+    left = sum(len(collision.open) for collision in done.collisions)
+    said = f"{left} conflicts are open" + (f"; {added} memories collide anew with {row.target}" if added else "")
+    kept = changed(repo, replace(row, target_commit=done.previous.no, state=MergeState.OPEN, reason=said))
+    return replace(done, merge_id=merge_id, state=kept.state)
+
+
+def rename_branch(repo: Repository, branch: str, name: str) -> None:
+    """What is kept goes on from or into a branch under its new name."""
+    open_merges.rename(repo.db, repo.id, branch, name)
+
+
+def abort(repo: Repository, merge_id: str) -> KeptMerge:
+    """Keep a merge no longer, and forget what was decided about it. Raises Refusal (not_found)."""
+    kept = find(repo, merge_id)
+    open_merges.delete(repo.db, repo.id, merge_id)
+    return kept
+
+
+def needs_approval(repo: Repository, row: OpenMergeRow, stored: Iterable[OpenConflictRow]) -> bool:
+    """Whether a person has to approve: the target is protected, and a model has decided something."""
+    if not branch_rules.is_protected(repo.db, repo.id, row.target):
+        return False
+    return any(each.by_model for conflict in stored for each in conflict.resolutions.values())
+
+
+def changed(repo: Repository, row: OpenMergeRow) -> KeptMerge:
+    """Write a kept merge that has changed."""
+    row = replace(row, revision=row.revision + 1)
+    open_merges.save(repo.db, repo.id, row)
+    return _kept(repo, row)
+
+
+def _row(repo: Repository, merge_id: str) -> OpenMergeRow:
+    row = open_merges.find(repo.db, repo.id, limits.check_ref_id(merge_id))
+    if row is None:
+        hint = "it was merged or aborted, or was never kept; `merges` lists those that are"
+        raise Refusal(RefusalCode.NOT_FOUND, f"no merge is kept as {merge_id!r:.80}", hint)
+    return row
+
+
+def _decide(repo: Repository, row: OpenMergeRow, memory_id: str, decisions: Mapping[str, Resolution]) -> None:
+    stored = open_merges.conflicts(repo.db, repo.id, row.id).get(limits.check_memory_id(memory_id))
+    if stored is None:
+        raise Refusal(RefusalCode.NOT_FOUND, f"{memory_id} does not collide in {row.id}")
+    (contested,) = _contested(repo, row, [memory_id])
+    if not contested.conflicts:
+        raise Refusal(RefusalCode.NOT_FOUND, f"{memory_id} no longer collides in {row.id}", "continue the merge")
+    resolutions = _still(stored, contested)
+    for part, decided in decisions.items():
+        limits.check_json(f"the value for {memory_id}", decided.value)
+        resolutions = with_decision(contested, resolutions, part or None, decided)
+    open_merges.save_conflict(repo.db, repo.id, row.id, _conflict_row(contested, resolutions))
+
+
+def _sync(repo: Repository, merge_id: str, found: Sequence[Collision]) -> int:
+    """Make what is kept agree with what collides. Returns how many memories collide anew, or differently."""
+    if len(found) > limits.OPEN_CONFLICTS_MAX:
+        raise limits.too_large("the merge", len(found), limits.OPEN_CONFLICTS_MAX, "memories in conflict")
+    stored = open_merges.conflicts(repo.db, repo.id, merge_id)
+    anew = 0
+    for collision in found:
+        contested, known = collision.contested, stored.pop(collision.contested.id, None)
+        same = known is not None and known.fingerprint == contested.fingerprint
+        if known is not None and same and known.resolutions:
+            continue
+        anew += not same
+        open_merges.save_conflict(repo.db, repo.id, merge_id, _conflict_row(contested, collision.resolutions))
+    open_merges.delete_conflicts(repo.db, repo.id, merge_id, stored)
+    return anew
+
+
+def _conflict_row(contested: Contested, resolutions: Resolutions) -> OpenConflictRow:
+    parts = len(contested.conflicts)
+    decided = parts - len(left_open(contested, resolutions))
+    return OpenConflictRow(contested.id, contested.fingerprint, parts, decided, resolutions)
+
+
+def _still(stored: OpenConflictRow, contested: Contested) -> Resolutions:
+    """What was decided, as far as it was about what collides now."""
+    return stored.resolutions if stored.fingerprint == contested.fingerprint else {}
+
+
+def _contested(repo: Repository, row: OpenMergeRow, memory_ids: Iterable[str]) -> Iterator[Contested]:
+    ours, theirs = (commits.by_no(repo.db, number) for number in (row.target_commit, row.source_commit))
+    return merge_plan.contested_memories(repo, ours, theirs, _rules(repo, row), memory_ids)
+
+
+def _rules(repo: Repository, row: OpenMergeRow) -> NumberRules:
+    return {**branch_rules.number_rules(repo.db, repo.id), **check_rules(row.meta["number_rules"])}
+
+
+def _facts(row: OpenMergeRow, author: str, approved_by: str) -> dict[str, Any]:
+    facts = {"merge_id": row.id, **row.meta["facts"]}
+    if row.author != author:
+        facts["opened_by"] = row.author
+    return {**facts, "approved_by": approved_by} if approved_by else facts
+
+
+def _checked(meta: dict[str, Any]) -> dict[str, Any]:
+    limits.check_json("the metadata", meta)
+    size = len(canonical_json(meta))
+    if size > limits.META_BYTES_MAX:
+        raise limits.too_large("the metadata", size, limits.META_BYTES_MAX)
+    return meta
+
+
+def _kept(repo: Repository, row: OpenMergeRow) -> KeptMerge:
+    conflicts, decided = open_merges.counts(repo.db, repo.id, row.id)
+    source, target = (commits.by_no(repo.db, number) for number in (row.source_commit, row.target_commit))
+    return KeptMerge(
+        id=row.id,
+        source=row.source,
+        source_commit=source,
+        target=row.target,
+        target_commit=target,
+        strategy=Strategy(row.strategy),
+        state=MergeState(row.state),
+        revision=row.revision,
+        author=row.author,
+        opened_at=row.opened_at,
+        reason=row.reason,
+        conflicts=conflicts,
+        decided=decided,
+        meta=row.meta,
+    )
