@@ -83,7 +83,11 @@ class _Checking:
 
     def whole(self, commit: CommitRow) -> Iterator[str]:
         """Of a commit: its memories, its delta, its place in the history, its id."""
-        parents = [commits.by_no(self._repo.db, number) for number in commits.parents_of(self._repo.db, commit.no)]
+        try:
+            parents = [commits.by_no(self._repo.db, number) for number in commits.parents_of(self._repo.db, commit.no)]
+        except (ValueError, TypeError):
+            yield "one of its parents cannot be read"
+            return
         ids = dropping.parent_ids(self._repo.db, commit.no)
         delta: Differing | None = None
         if parents:

@@ -44,10 +44,9 @@ def _is_right(memory_id: str, digest: str, salt: Any, content: Any, kind: Any, f
     if salt is None:
         return content is None and kind is None and fields is None
     try:
-        body = Memory(memory_id, content, kind, json.loads(fields)).body()
+        return version_hash(bytes(salt), Memory(memory_id, content, kind, json.loads(fields)).body()) == digest
     except (ValueError, TypeError):
         return False
-    return version_hash(bytes(salt), body) == digest
 
 
 def _problem(repo: Repository, version: int, what: str) -> Problem:

@@ -1,0 +1,149 @@
+"""Each kind of tampering is found, and named: the first bad commit, what is wrong with it, what rests on it."""
+
+import pytest
+
+from memory_repository import Memory, MemoryRepository, Modify, Put
+from memory_repository.core.retention import Retention
+from memory_repository.operations.verify import Verification
+
+# What was done, to the commit "third" or to what it wrote -> the words by which the problem is told.
+FORGED = {
+    "content": ("UPDATE version SET content = 'forged' WHERE content = 'third'", "is not what was written"),
+    "fields": ("UPDATE version SET fields = '{{\"x\":1}}' WHERE content = 'third'", "is not what was written"),
+    "kind": ("UPDATE version SET kind = 'forged' WHERE content = 'third'", "is not what was written"),
+    "salt": ("UPDATE version SET salt = hash WHERE content = 'third'", "is not what was written"),
+    "only the salt is gone": ("UPDATE version SET salt = NULL WHERE content = 'third'", "is not what was written"),
+    "entry removed": ("DELETE FROM entry WHERE commit_no = {third}", "its memories are not"),
+    "entry moved": ("UPDATE entry SET memory_id = 'moved' WHERE commit_no = {third}", "its memories are not"),
+    "entry of another version": (
+        "UPDATE entry SET version_id = (SELECT version_id FROM version WHERE content = 'second')"
+        " WHERE commit_no = {third}",
+        "its memories are not",
+    ),
+    "parent swapped": (
+        "UPDATE commit_parent SET parent_no = {first} WHERE commit_no = {third}",
+        "its id does not follow",
+    ),
+    "message": ("UPDATE commits SET message = 'forged' WHERE commit_no = {third}", "its id does not follow"),
+    "author": ("UPDATE commits SET author = 'forged' WHERE commit_no = {third}", "its id does not follow"),
+    "time": (
+        "UPDATE commits SET at = '2020-01-01T00:00:00.000000Z' WHERE commit_no = {third}",
+        "its id does not follow",
+    ),
+    "no time": ("UPDATE commits SET at = 'forged' WHERE commit_no = {third}", "cannot be read"),
+    "kind of commit": ("UPDATE commits SET kind = 'merge' WHERE commit_no = {third}", "its id does not follow"),
+    "metadata": ("UPDATE commits SET meta = '{{\"x\":1}}' WHERE commit_no = {third}", "its id does not follow"),
+    "id": ("UPDATE commits SET commit_id = '{forged}' WHERE commit_no = {third}", "its id does not follow"),
+    "count": ("UPDATE commits SET memories = 77 WHERE commit_no = {third}", "counts another number"),
+    "generation": ("UPDATE commits SET generation = 77 WHERE commit_no = {third}", "its place among"),
+}
+
+
+@pytest.fixture
+def told(memory: MemoryRepository) -> MemoryRepository:
+    """Commits first to fifth, each of a memory of its own; one that is redacted before them, and some that are gone."""
+    for number in range(20):
+        memory.commit([Put(Memory("old", f"old {number}"))])
+    memory.commit([Put(Memory("secret", "secret"))])
+    for name in ("first", "second", "third", "fourth", "fifth"):
+        memory.commit([Put(Memory(name, name))], message=name)
+    memory.tag("v1", "main~1")
+    return memory
+
+
+def tampered(memory: MemoryRepository, sql: str) -> Verification:
+    numbers = {row.message: row.no for row in memory.log() if row.message}
+    assert memory.verify().ok
+    memory._connection.execute(sql.format(**numbers, forged="f" * 64))
+    return memory.verify()
+
+
+@pytest.mark.parametrize("also", ["nothing else", "a redaction and gc"])
+@pytest.mark.parametrize("how", FORGED)
+def test_it_is_found_and_named(told: MemoryRepository, how: str, also: str) -> None:
+    sql, words = FORGED[how]
+    if also == "a redaction and gc":
+        told.redact("secret", reason="asked to")
+        assert told.gc(Retention(commits_max=5)).commits
+    third = next(row for row in told.log() if row.message == "third")
+    found = tampered(told, sql)
+    assert not found.ok
+    assert found.first is not None
+    assert found.first.order == third.no
+    assert any(words in str(problem) for problem in found.problems if problem.order == third.no)
+    assert found.dependents is not None
+    if how != "parent swapped":  # the fourth still descends from it
+        assert (found.dependents.commits, found.dependents.refs) == (2, ("main", "tag v1"))
+
+
+def test_an_added_entry_is_laid_to_the_first_commit_that_sees_it(told: MemoryRepository) -> None:
+    found = tampered(
+        told,
+        "INSERT INTO entry SELECT line_id, 'planted', seq, version_id, commit_no FROM entry WHERE commit_no = {third}",
+    )
+    assert found.first is not None
+    third = next(row for row in told.log() if row.message == "third")
+    assert found.first.commit == third.id
+
+
+def test_an_entry_for_a_commit_still_to_come_is_found_before_it_comes(told: MemoryRepository) -> None:
+    sql = (
+        "INSERT INTO entry SELECT line_id, 'planted', 1000, version_id, commit_no FROM entry WHERE commit_no = {third}"
+    )
+    found = tampered(told, sql)
+    assert [str(problem) for problem in found.problems] == [
+        "planted waits beyond the last commit of a line: the next one would bring it in"
+    ]
+
+
+def test_a_ref_that_was_moved_to_a_forged_commit_rests_on_it(told: MemoryRepository) -> None:
+    """A commit of somebody's making, with an id that does not follow, and a branch that names it."""
+    copied = "commit_id, repo_id, line_id, seq, generation, delta, state_id, author, at, message, kind, meta, changes"
+    forged = copied.replace("commit_id", "'" + "f" * 64 + "'").replace("seq", "seq + 500")
+    rest = "memories, words, state"
+    told._connection.execute(
+        f"INSERT INTO commits ({copied}, {rest}) SELECT {forged}, {rest} FROM commits WHERE message = 'fifth'"
+    )
+    told._connection.execute("INSERT INTO commit_parent SELECT max(commit_no), 0, max(commit_no) - 1 FROM commits")
+    told.create_branch("idea")
+    told._connection.execute("UPDATE ref SET commit_no = (SELECT max(commit_no) FROM commits) WHERE name = 'idea'")
+    found = told.verify()
+    assert found.first is not None
+    assert found.first.commit == "f" * 64
+    assert found.dependents is not None
+    assert found.dependents.refs == ("idea",)
+
+
+def test_what_was_kept_of_dropped_commits_cannot_be_forged(told: MemoryRepository) -> None:
+    told.gc(Retention(commits_max=3))
+    assert told.verify().headers
+    second = "(SELECT commit_id FROM commits WHERE message = 'second')"
+    for sql, mended in (
+        (
+            "UPDATE cut_parent SET parent_id = '{forged}' WHERE commit_no = {third}",
+            f"UPDATE cut_parent SET parent_id = {second} WHERE parent_id = '{'f' * 64}'",
+        ),
+        (
+            "UPDATE commits SET author = 'forged' WHERE message = 'first'",
+            "UPDATE commits SET author = 'test' WHERE message = 'first'",
+        ),
+    ):
+        found = tampered(told, sql)
+        assert found.first is not None
+        assert "its id does not follow" in found.first.what
+        told._connection.execute(mended)
+
+
+def test_a_head_that_was_noted_elsewhere_has_to_be_there(memory: MemoryRepository) -> None:
+    noted = memory.commit([Put(Memory("a", "x"))]).commit.id
+    memory.commit([Modify("a", content="y")])
+    assert memory.verify(known=[noted]).ok
+    found = memory.verify(known=["0" * 64])
+    assert [problem.commit for problem in found.problems] == [None]
+
+
+def test_progress_is_told(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory(f"m{n}", "x")) for n in range(1_200)])
+    told: list[int] = []
+    assert memory.verify(progress=lambda found: told.append(found.versions)).ok
+    assert told[:3] == [500, 1_000, 1_200]
