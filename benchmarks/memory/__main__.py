@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", type=_numbers, default=SIZES, help="memories, for all stores (1000,10000,100000)")
     parser.add_argument("--alone", type=int, default=ALONE, help="memories, for Thymos alone; 0 for none (1000000)")
     parser.add_argument("--peers", type=lambda text: text.split(","), default=list(MODULES), help=", ".join(MODULES))
+    parser.add_argument("--processor-time", action="store_true", help="what the processor does, not what a clock says")
     parser.add_argument("--folder", type=Path, help="where the stores lie (a temporary folder)")
     parser.add_argument("--limit-seconds", type=float, default=LIMIT_SECONDS, help="for a row, preparation included")
     parser.add_argument("--seed", type=int, default=1, help="of the memories")
@@ -53,7 +54,7 @@ def measured(peer: str, size: int, given: argparse.Namespace, limit_seconds: flo
         return {row: {"none": "not installed: make bench-memory installs it"} for row in ROWS}
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         command = [str(python), "-m", "benchmarks.memory.measuring", peer, str(size), folder, "--seed", str(given.seed)]
-        command += ["--quick"] * given.quick
+        command += ["--quick"] * given.quick + ["--processor-time"] * given.processor_time
         child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         results: dict[str, dict[str, Any]] = {}
