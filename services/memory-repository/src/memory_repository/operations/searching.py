@@ -30,8 +30,10 @@ CANDIDATES_MAX: Final = 1_000
 SCANNED_MAX: Final = 10_000
 """Memories that are read all, and ranked, where the index holds too many versions that are no longer visible."""
 SCANNED_LEAST: Final = 250
-HISTORY_MAX: Final = 4
-"""So many versions in the index for each visible memory (and for 250 more) cost as much as reading that memory."""
+ROWS_MAX: Final = 50
+"""So many versions are asked of the index, unordered, for each visible memory, before that memory is rather read."""
+HISTORY_MAX: Final = 1
+"""So many versions in the index for each visible memory, and for 250 more, cost as much as reading that memory."""
 IdRange = tuple[str, str]
 """Ids from the first up to, and not with, the second."""
 
@@ -197,18 +199,21 @@ def _scanned(
     ids: Sequence[IdRange] | None,
     accept: Callable[[Memory], bool] | None,
 ) -> list[Memory]:
-    """The same, all of them, without the index. O(memories)."""
-    wanted = set(terms)
+    """The same, all of them, from what is visible. O(memories)."""
     listed = [
         version
         for memory_id, version, _ in timeline.listed(repo.db, view)
         if ids is None or any(first <= memory_id < end for first, end in ids)
     ]
+    holding = word_index.rows_holding(repo.db, repo.id, terms, ROWS_MAX * (len(listed) + SCANNED_LEAST))
+    wanted = set(terms)
     return [
         memory
-        for memory in versions.load_memories(repo.db, listed).values()
+        for memory in versions.load_memories(
+            repo.db, [version for version in listed if holding is None or version in holding]
+        ).values()
         if (kind is None or memory.kind == kind)
-        and not wanted.isdisjoint(memory_words(memory.content, memory.fields))
+        and (holding is not None or not wanted.isdisjoint(memory_words(memory.content, memory.fields)))
         and (accept is None or accept(memory))
     ]
 
