@@ -18,7 +18,7 @@ from decision_engine.agent_state import AgentState
 from decision_engine.experiment import Experiment
 from decision_engine.phases import TRANSITIONS, Phase, Trigger
 from decision_engine.store import AgentStates
-from memory_repository.operations import committing, merging, reading
+from memory_repository.operations import committing, merge_plan, reading
 from thymos import subjects
 from thymos.bus import Bus, Delivery
 from thymos.envelope import Envelope
@@ -200,7 +200,7 @@ def _a_rollback_leaves_out_a_memory(patch: pytest.MonkeyPatch) -> None:
 
 
 def _a_merge_loses_a_change(patch: pytest.MonkeyPatch) -> None:
-    real = merging._plan
+    real = merge_plan.make_plan
 
     def plan(*arguments: Any) -> Any:
         made = real(*arguments)
@@ -210,7 +210,7 @@ def _a_merge_loses_a_change(patch: pytest.MonkeyPatch) -> None:
             made.on_theirs[memory_id] = (theirs, ours)
         return made
 
-    patch.setattr(merging, "_plan", plan)
+    patch.setattr(merge_plan, "make_plan", plan)
 
 
 BROKEN: Mapping[str, tuple[Break, str, Scale]] = {
