@@ -61,6 +61,18 @@ def test_a_rollback_is_asked_for_once_and_the_restored_state_proves_itself_again
     assert marked(story)[-1] == "revert"
 
 
+def test_what_is_heard_late_of_a_commit_that_was_taken_back_is_no_drop() -> None:
+    """The engine was away: when it has caught up with the rollback, hundreds of answers on the bad commit still wait."""
+    story = watched().commits("bad").main("0" * 12, "bad").rolls_back("revert").main(GOOD, "revert")
+    before = story.state.detectors
+
+    story.main("0" * 290, "bad")
+
+    assert story.state.detectors == before
+    assert not story.sent(commands.PrepareVariants), "main answers well again: there is nothing to find"
+    assert len(rollbacks(story)) == 1
+
+
 def test_a_few_failures_roll_nothing_back() -> None:
     story = watched().commits("c2").main("0" + "1" * 19, "c2")
 

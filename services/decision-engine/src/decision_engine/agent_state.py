@@ -15,7 +15,7 @@ from functools import lru_cache
 from pydantic import TypeAdapter
 
 from decision_engine import experiment as saga_state
-from decision_engine import measurement, watch
+from decision_engine import good_commits, measurement, watch
 from decision_engine.drop_detector import DropDetector, limit_from_threshold
 from decision_engine.experiment import Experiment, NameSet
 from decision_engine.finding import Approval
@@ -203,18 +203,15 @@ def _outcome(state: AgentState, row: OutcomeRow, policy: Policy) -> AgentState:
     status = status_of_outcome(row.outcome.value)
     if status not in MEASURED:
         return state
+    watched, proven = watch.outcome(state.watch, row, policy.limits, policy.alpha)
+    answered = replace(state, watch=watched, proven=state.proven + proven)
+    if good_commits.is_taken_back(state.watch.history, row.commit):
+        return answered  # it tells of memories that main holds no more, however late it is heard of
     failed = status is not PairStatus.SUCCESS
     detectors = {name: known.after(failed) for name, known in _detectors(state, policy).items()}
     baseline = detectors.get(BASELINE)
     calm = baseline is not None and baseline.total * CALM_LEVEL <= baseline.alarm_total
-    watched, proven = watch.outcome(state.watch, row, policy.limits, policy.alpha)
-    return replace(
-        state,
-        detectors=detectors,
-        since_calm=0 if calm else state.since_calm + 1,
-        watch=watched,
-        proven=state.proven + proven,
-    )
+    return replace(answered, detectors=detectors, since_calm=0 if calm else state.since_calm + 1)
 
 
 def _detectors(state: AgentState, policy: Policy) -> dict[str, DropDetector]:

@@ -51,6 +51,11 @@ History = tuple[MainCommit, ...]
 """Main's commits, the oldest first; the last one is the head."""
 
 
+def is_taken_back(history: History, commit: str | None) -> bool:
+    """Whether main was taken back from a commit. O(history)."""
+    return any(known.rolled_back and known.commit == commit for known in history)
+
+
 @dataclass(frozen=True, slots=True)
 class RollbackTarget:
     """Where a rollback goes; `commit` is None if there is nowhere to go and a person has to decide."""
