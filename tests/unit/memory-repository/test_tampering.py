@@ -11,7 +11,10 @@ FORGED = {
     "content": ("UPDATE version SET content = 'forged' WHERE content = 'third'", "is not what was written"),
     "fields": ("UPDATE version SET fields = '{{\"x\":1}}' WHERE content = 'third'", "is not what was written"),
     "kind": ("UPDATE version SET kind = 'forged' WHERE content = 'third'", "is not what was written"),
-    "salt": ("UPDATE version SET salt = hash WHERE content = 'third'", "is not what was written"),
+    "salt": (
+        "UPDATE version SET salt = (SELECT salt FROM version WHERE content = 'second') WHERE content = 'third'",
+        "is not what was written",
+    ),
     "only the salt is gone": ("UPDATE version SET salt = NULL WHERE content = 'third'", "is not what was written"),
     "entry removed": ("DELETE FROM entry WHERE commit_no = {third}", "its memories are not"),
     "entry moved": ("UPDATE entry SET memory_id = 'moved' WHERE commit_no = {third}", "its memories are not"),
