@@ -13,7 +13,7 @@ RESOLVE := $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --g
 	--no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulate format lint types generate verify promise lock test-compose up down chaos chaos-kills chaos-cluster oracles bench-memory bench-week
+.PHONY: help install demo test simulate format lint types generate verify promise lock test-compose up down chaos chaos-kills chaos-cluster oracles memory-safety bench-memory bench-week
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ simulate: install ## all services in virtual time under faults, from seeds (ARGS
 
 oracles: install ## thousands of random merges beside libgit2, git merge-file and DoltLite (ARGS="--seeds 2000")
 	@$(BIN)/python -m tests.oracles $(ARGS)
+
+memory-safety: install ## 5,000 random histories, 300 kills, full disks, two writers of 10,000 commits (ARGS="--only kills --seed 7")
+	@$(BIN)/python -m tests.memory_safety $(ARGS)
 
 bench-memory: install $(BENCH)/.installed ## the memory beside libgit2, DoltLite and prollytree, an hour (ARGS="--quick", docs/benchmarks.md)
 	@$(BIN)/python -m benchmarks.memory $(ARGS)

@@ -3,6 +3,7 @@
 The model keeps a whole copy of the state per commit and merges record by record with the rule of the truth table.
 """
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -31,6 +32,7 @@ from memory_repository.operations import (
     merging,
     reading,
     searching,
+    transplanting,
     verify,
     worktrees,
 )
@@ -74,6 +76,7 @@ class Histories(RuleBasedStateMachine):
         self.states: dict[str, State] = {opened.created.id: {}}
         self.parents: dict[str, list[str]] = {opened.created.id: []}
         self.heads = {"main": opened.created.id}
+        self.mains = [opened.created.id]
         self.staged: dict[str, tuple[str, str, State, set[str]]] = {}
         return opened.created.id
 
@@ -86,6 +89,8 @@ class Histories(RuleBasedStateMachine):
             self.states[commit], self.parents[commit] = state, parents
         assert self.states[commit] == state
         self.heads[branch] = commit
+        if branch == "main":
+            self.mains.append(commit)
         return commit
 
     @rule(name=NAMES, data=st.data(), at=commits)
@@ -173,6 +178,64 @@ class Histories(RuleBasedStateMachine):
         assert done.changed == (self.states[head] != self.states[to])
         return self.record(branch, done.commit.id, [head], self.states[to]) if done.changed else head
 
+    @rule(target=commits, data=st.data(), at=commits, back=st.booleans(), wins=st.booleans())
+    def transplant(self, data: st.DataObject, at: str, back: bool, wins: bool) -> str:
+        """A cherry-pick, or a revert."""
+        branch = data.draw(st.sampled_from(sorted(self.heads)))
+        head, strategy = self.heads[branch], Strategy.THEIRS if wins else Strategy.MANUAL
+        work = transplanting.revert if back else transplanting.cherry_pick
+        if not self.parents[at]:
+            with pytest.raises(Refusal, match="first commit"):
+                work(self.repo, branch, at, author="x", now=self.now(), strategy=strategy)
+            return head
+        parent = self.parents[at][0]
+        base, theirs = (at, parent) if back else (parent, at)
+        expected, conflicts = self.merged(self.states[base], head, theirs, strategy)
+        if conflicts and not wins:
+            with pytest.raises(Refusal, match="collide"):
+                work(self.repo, branch, at, author="x", now=self.now(), strategy=strategy)
+            return head
+        done = work(self.repo, branch, at, author="x", now=self.now(), strategy=strategy)
+        assert done.changed == (expected != self.states[head])
+        return self.record(branch, done.commit.id, [head], expected) if done.changed else head
+
+    @rule(target=commits, name=NAMES, onto=commits)
+    def rebase(self, name: str, onto: str) -> str:
+        """Of a branch without merges and without staged changes; the replayed commit wins."""
+        if name not in self.heads or any(held[0] == name for held in self.staged.values()):
+            return self.heads["main"]
+        head = self.heads[name]
+        missing = self.reachable(head) - self.reachable(onto)
+        if any(len(self.parents[commit]) > 1 for commit in missing):
+            return head
+        done = transplanting.rebase(self.repo, name, onto, author="x", now=self.now(), strategy=Strategy.THEIRS)
+        if onto in self.reachable(head):
+            assert done.commit.id == head
+            return head
+        made, top = iter(done.replayed), onto
+        for commit in sorted(missing, key=lambda commit: len(self.reachable(commit))):
+            state, _ = self.merged(self.states[self.parents[commit][0]], top, commit, Strategy.THEIRS)
+            if state != self.states[top]:
+                top = self.record(name, next(made).id, [top], state)
+        assert next(made, None) is None
+        self.heads[name] = top
+        return top
+
+    @rule(name=NAMES, to=NAMES)
+    def rename(self, name: str, to: str) -> None:
+        if name in self.heads and to not in self.heads:
+            branching.rename_branch(self.repo, name, to, actor="x", now=self.now())
+            self.heads[to] = self.heads.pop(name)
+            self.staged = {tree: (to if held[0] == name else held[0], *held[1:]) for tree, held in self.staged.items()}
+
+    @rule(moves=st.integers(0, 9))
+    def look_back(self, moves: int) -> None:
+        if moves < len(self.mains):
+            assert self.read(f"main@{{{moves}}}") == self.states[self.mains[-1 - moves]]
+        else:
+            with pytest.raises(Refusal, match="did not stand anywhere"):
+                self.read(f"main@{{{moves}}}")
+
     @rule(
         tree=st.sampled_from(["w1", "w2"]), data=st.data(), changes=st.dictionaries(IDS, TEXTS, min_size=1, max_size=3)
     )
@@ -251,7 +314,7 @@ def connected(connect: Callable[[], Connection], monkeypatch: pytest.MonkeyPatch
 
 
 Histories.TestCase.settings = settings(
-    max_examples=examples(30),
+    max_examples=int(os.environ.get("THYMOS_TEST_HISTORIES") or examples(30)),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
