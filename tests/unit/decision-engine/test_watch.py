@@ -62,7 +62,7 @@ def test_a_rollback_is_asked_for_once_and_the_restored_state_proves_itself_again
 
 
 def test_what_is_heard_late_of_a_commit_that_was_taken_back_is_no_drop() -> None:
-    """The engine was away: when it has caught up with the rollback, hundreds of answers on the bad commit still wait."""
+    """The engine was away: once it knows of the rollback, hundreds of answers on the bad commit still wait for it."""
     story = watched().commits("bad").main("0" * 12, "bad").rolls_back("revert").main(GOOD, "revert")
     before = story.state.detectors
 
