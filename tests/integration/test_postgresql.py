@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,11 +21,12 @@ from memory_repository.core import limits
 from memory_repository.operations import branching, committing, reading
 from memory_repository.storage import timeline, word_index
 from thymos.bus import PublishAck
-from thymos.database import open_postgresql, postgresql_database
+from thymos.database import Rows, open_postgresql, postgresql_database
 from thymos.envelope import Envelope, decode
 from thymos.errors import DatabaseUnavailableError, Refusal, StoreUnavailableError
 from thymos.events import BranchDeleted
 from thymos.message import Message
+from thymos.postgresql.connection import PostgresqlConnection
 from thymos.postgresql.testing import PostgresqlServer
 from thymos.telemetry import TaskStarted
 from thymos.testing import MemoryBus
@@ -136,6 +138,30 @@ def test_a_long_listing_and_many_hits_come_whole(postgresql_url: str, monkeypatc
         assert [found.id for found in memory.memories()] == names
         hits = memory.search("apple", limit=100).hits
         assert [hit.memory.id for hit in hits] == names[60:]
+
+
+def test_a_read_asks_the_server_as_often_however_deep_its_branch_is(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = PostgresqlConnection.execute
+
+    def counted(db: PostgresqlConnection, sql: str, parameters: Sequence[Any] = (), /) -> Rows:
+        asked.append(sql)
+        return real(db, sql, parameters)
+
+    monkeypatch.setattr(PostgresqlConnection, "execute", counted)
+    with opened(postgresql_url) as memory:
+        memory.commit([Put(Memory("root", "x"))])
+        before, costs = "main", []
+        for number in range(12):
+            memory.create_branch(f"b{number}", before)
+            before = f"b{number}"
+            memory.commit([Put(Memory(before, "x"))], branch=before)
+            asked.clear()
+            assert memory.get("root", before).memory.content == "x"
+            costs.append(len(asked))
+        assert max(costs) <= costs[0] + 1
 
 
 def test_a_transaction_in_which_a_statement_failed_is_not_committed_silently(postgresql_url: str) -> None:

@@ -18,6 +18,8 @@ from thymos.database import Connection
 DEPTH_MAX = 32
 """Lines of a view. A line that would lie deeper starts with a copy of what it sees: O(memory), once in 32 nestings."""
 
+PLACES_FEW = 3
+"""With fewer places PostgreSQL is asked for one after the other."""
 PART, PART_MAX = 128, 8_192
 """Memories of a listing that PostgreSQL is asked for first, and later at once."""
 
@@ -53,7 +55,7 @@ def view_of(db: Connection, place: Place) -> View:
 
 def visible(db: Connection, view: View, memory_id: str) -> Slot | None:
     """The version of a memory that a view sees; None where it is absent or deleted."""
-    for place in view:
+    for place in _holding(db, view, memory_id):
         row = db.execute(
             "SELECT e.version_id, v.hash, v.words, e.commit_no FROM entry e LEFT JOIN version v USING (version_id)"
             " WHERE e.line_id = ? AND e.memory_id = ? AND e.seq <= ? ORDER BY e.seq DESC LIMIT 1",
@@ -94,7 +96,7 @@ redacted."""
 
 def read(db: Connection, view: View, memory_id: str) -> Read | None:
     """All that is known of a memory as a view sees it; None where it is absent or deleted."""
-    for place in view:
+    for place in _holding(db, view, memory_id):
         row = db.execute(
             "SELECT e.version_id, c.commit_id, v.content, v.kind, v.fields FROM entry e"
             " LEFT JOIN commits c ON c.commit_no = e.commit_no LEFT JOIN version v ON v.version_id = e.version_id"
@@ -109,7 +111,7 @@ def read(db: Connection, view: View, memory_id: str) -> Read | None:
 
 def visible_version(db: Connection, view: View, memory_id: str) -> int | None:
     """The same, as the version's row alone: what search asks for every hit."""
-    for place in view:
+    for place in _holding(db, view, memory_id):
         row = db.execute(
             "SELECT version_id FROM entry WHERE line_id = ? AND memory_id = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
             (place.line, memory_id, place.seq),
@@ -122,7 +124,7 @@ def visible_version(db: Connection, view: View, memory_id: str) -> int | None:
 
 def place_of(db: Connection, view: View, memory_id: str) -> Place | None:
     """Where the row lies that a view sees of a memory, deleted or not; None where it sees none."""
-    for place in view:
+    for place in _holding(db, view, memory_id):
         row = db.execute(
             "SELECT seq FROM entry WHERE line_id = ? AND memory_id = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
             (place.line, memory_id, place.seq),
@@ -130,6 +132,21 @@ def place_of(db: Connection, view: View, memory_id: str) -> Place | None:
         if row is not None:
             return Place(place.line, row[0])
     return None
+
+
+def _holding(db: Connection, view: View, memory_id: str) -> View:
+    """Where to look for a memory, nearest first: in PostgreSQL, where each look is a way to the server and back, only
+    at the place that has it, found with one look at all of them."""
+    if db.engine == "sqlite" or len(view) < PLACES_FEW:
+        return view
+    row = db.execute(
+        "SELECT p.line, p.seq"
+        " FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) WITH ORDINALITY AS p (line, seq, depth)"
+        " WHERE EXISTS (SELECT 1 FROM entry e WHERE e.line_id = p.line AND e.memory_id = ? AND e.seq <= p.seq)"
+        " ORDER BY p.depth LIMIT 1",
+        ([place.line for place in view], [place.seq for place in view], memory_id),
+    ).fetchone()
+    return () if row is None else (Place(*row),)
 
 
 Listed = tuple[str, int, int]
