@@ -43,7 +43,8 @@ class Replica:
         self.process = await asyncio.create_subprocess_exec(*command, env=self._environment)
 
     async def end(self, number: signal.Signals) -> None:
-        assert self.process is not None
+        if self.process is None:
+            return
         if self.process.returncode is None:
             self.process.send_signal(number)
         await asyncio.wait_for(self.process.wait(), DEADLINE_SECONDS)
@@ -77,16 +78,18 @@ async def replicas(
     nats_server: NatsServer, nats: NatsBus, tmp_path: Path, postgresql_url: str
 ) -> AsyncIterator[tuple[Replica, Replica]]:
     pair = tuple(Replica(nats_server.url, tmp_path / name, postgresql_url) for name in ("one", "two"))
-    for replica in pair:
-        await replica.start()
 
     async def both_there() -> bool:
         return len(await answered_by_each(nats)) == 2
 
-    await until(both_there)
-    yield pair[0], pair[1]
-    for replica in pair:
-        await replica.end(signal.SIGTERM)
+    try:
+        for replica in pair:
+            await replica.start()
+        await until(both_there)
+        yield pair[0], pair[1]
+    finally:
+        for replica in pair:
+            await replica.end(signal.SIGTERM)
 
 
 async def ask(nats: NatsBus, verb: str, **request: Any) -> dict[str, Any]:
