@@ -59,8 +59,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def check_port_free(port: int) -> None:
-    """Raises Refusal (`conflict`) when somebody listens on a port of this machine."""
+def check_port_free(port: int, or_else: str = "") -> None:
+    """Raises Refusal (`conflict`) when somebody listens on a port of this machine; `or_else` is another way out than
+    another port, by default to use what runs there."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,7 +70,7 @@ def check_port_free(port: int) -> None:
         raise Refusal(
             RefusalCode.CONFLICT,
             f"port {port} is taken ({error.strerror})",
-            "choose another with --port, or end what listens there",
+            f"choose another with --port, or {or_else or f'use what runs there with --nats nats://127.0.0.1:{port}'}",
         ) from error
 
 

@@ -42,7 +42,7 @@ async def demo(
 ) -> int:
     """An agent gets worse, is made better, is damaged, is restored, and is scaled: in under 90 seconds."""
     if port is not None:
-        check_port_free(port)  # before a folder is begun
+        check_port_free(port, "end what listens there")  # before a folder is begun
     with ExitStack() as stack:
         folder = _fresh(data) if data else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thymos-demo-")))
         screen = _screen(json)
