@@ -7,6 +7,8 @@ MANIFESTS := shared/pyproject.toml $(wildcard services/*/pyproject.toml)
 EDITABLES := $(patsubst %/pyproject.toml,--editable %,$(MANIFESTS))
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Processes of `make test`: most tests wait for real servers.
+WORKERS ?= 4
 # One run of mypy per folder: `tests/unit/<service>` is no package, so the same file name may stand in two of them.
 TYPED := $(sort $(dir $(wildcard tests/*/*.py tests/unit/*/*.py benchmarks/*.py benchmarks/*/*.py examples/*/*.py .ci/*.py)))
 RESOLVE := $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
@@ -32,7 +34,7 @@ demo: install ## the whole story: drift, experiment, merge, rollback, scaling (u
 	@$(BIN)/thymos demo $(ARGS)
 
 test: install ## every test that needs no Docker, against a real NATS server (ARGS="-k drop" for some)
-	@$(BIN)/python -m pytest -m "not docker" $(ARGS)
+	@$(BIN)/python -m pytest -m "not docker" --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 chaos: install ## the demo's load while everything is killed, stopped and paused at random (ARGS="--seconds 120 --seed 7")
 	@$(BIN)/python -m tests.chaos soak $(ARGS)
