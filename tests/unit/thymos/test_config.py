@@ -367,7 +367,7 @@ class TestUnknownKeys:
     def test_a_section_at_the_wrong_place_is_found(self) -> None:
         assert problems("\n[success_criteria]\nmin_success_rate = 0.8") == [
             "thymos.toml:2: success_criteria: unknown key; did you mean supervisor.versioning.success_criteria? "
-            "(allowed in the file: supervisor, agents, storage, nats, observability, llm)"
+            "(allowed in the file: supervisor, agents, storage, nats, memory, observability, llm)"
         ]
 
     def test_keys_of_conditions_belong_to_their_type(self) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from memory_repository import wire
 from memory_repository.core.merge import Conflict
-from memory_repository.operations import open_merges, reading
+from memory_repository.operations import kept_merges, reading
+from memory_repository.operations.kept_merges import KeptMerge
 from memory_repository.operations.merging import Merge
-from memory_repository.operations.open_merges import KeptMerge
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import Repository
 from thymos import commands, events
@@ -72,7 +72,7 @@ def publish_conflicts(
 
 def publish_kept(tx: Transaction, repo: Repository, command: commands.MergeBranch, kept: KeptMerge) -> None:
     """The same of a merge that was kept before: what a model left open, or has decided and somebody has to approve."""
-    found = open_merges.collisions(repo, kept.id, MEMORIES_SHOWN)
+    found = kept_merges.collisions(repo, kept.id, MEMORIES_SHOWN)
     conflicts = [conflict for collision in found for conflict in collision.contested.conflicts]
     _publish_conflicts(tx, command, conflicts, kept.conflicts, kept, kept.reason)
 

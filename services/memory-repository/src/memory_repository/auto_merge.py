@@ -14,9 +14,9 @@ from typing import TypeVar
 from memory_repository import announcing, merge_orders
 from memory_repository.core.merge import MergeState
 from memory_repository.core.resolution import MODEL_PREFIX
-from memory_repository.operations import auto_merging, open_merges
+from memory_repository.operations import auto_merging, kept_merges
 from memory_repository.operations.auto_merging import Answered, Asked
-from memory_repository.operations.open_merges import KeptMerge
+from memory_repository.operations.kept_merges import KeptMerge
 from memory_repository.storage import open_merges as rows
 from memory_repository.storage.store import Repository, find_repository
 from thymos.bus import Bus
@@ -83,7 +83,7 @@ class AutoMerge:
 
         def ask(tx: Transaction) -> tuple[KeptMerge, Asked]:
             repo = find_repository(tx.connection, tenant, agent)
-            return open_merges.find(repo, merge_id), auto_merging.ask(repo, merge_id)
+            return kept_merges.find(repo, merge_id), auto_merging.ask(repo, merge_id)
 
         kept, asked = await self._store.tick(TICK, ask)
         decided = await auto_merging.decided_by(model, asked)
@@ -96,7 +96,7 @@ class AutoMerge:
 
     async def _left(self, tenant: str, agent: str, merge_id: str, reason: str) -> None:
         def find(tx: Transaction) -> KeptMerge:
-            return open_merges.find(find_repository(tx.connection, tenant, agent), merge_id)
+            return kept_merges.find(find_repository(tx.connection, tenant, agent), merge_id)
 
         def leave(tx: Transaction, repo: Repository) -> None:
             left = auto_merging.leave_to_person(repo, merge_id, reason)

@@ -9,9 +9,10 @@ from typing import Any
 from memory_repository import announcing, resolvers
 from memory_repository.core.limits import invalid
 from memory_repository.core.merge import MergeState, Strategy
-from memory_repository.operations import merging, open_merges
+from memory_repository.operations import kept_merges, merging, open_merges
+from memory_repository.operations.kept_merges import KeptMerge
 from memory_repository.operations.merging import Merge
-from memory_repository.operations.open_merges import KeptMerge, Wanted
+from memory_repository.operations.open_merges import Wanted
 from memory_repository.storage.store import Repository
 from thymos import commands
 from thymos.errors import Refusal, RefusalCode
@@ -38,7 +39,7 @@ def carry_out(tx: Transaction, repo: Repository, order: Order, *, asks_model: bo
     command, strategy = order.command, Strategy(order.command.strategy)
     if command.resolver is not None and strategy is not Strategy.CUSTOM:
         raise invalid("a resolver is for the strategy Custom")
-    before = open_merges.of_pair(repo, command.source, command.target)
+    before = kept_merges.of_pair(repo, command.source, command.target)
     done = merging.merge(
         repo,
         command.source,
@@ -105,7 +106,7 @@ def announce(tx: Transaction, repo: Repository, kept: KeptMerge, done: Merge, by
     """Say what became of a kept merge that was continued: merged, or still waiting."""
     command = command_of(kept)
     if done.open:
-        announcing.publish_conflicts(tx, command, done, open_merges.find(repo, kept.id))
+        announcing.publish_conflicts(tx, command, done, kept_merges.find(repo, kept.id))
     elif done.changed or kept.meta["cause"].get("is_command"):
         announcing.publish_merge(tx, repo, command, done)
     else:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from memory_repository.core import limits, memory
 from memory_repository.core.merge import WHOLE, Conflict
 from memory_repository.operations import reading, searching
+from memory_repository.operations.kept_merges import KeptMerge
 from memory_repository.operations.merge_plan import Collision
 from memory_repository.operations.merging import Merge
-from memory_repository.operations.open_merges import KeptMerge
 from memory_repository.operations.worktrees import Worktree
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import Repository

@@ -6,7 +6,7 @@ from memory_repository import announcing, merge_orders, wire
 from memory_repository.core.resolution import Resolution, Take
 from memory_repository.handlers import found
 from memory_repository.merge_orders import Order
-from memory_repository.operations import open_merges
+from memory_repository.operations import kept_merges, open_merges
 from memory_repository.operations.merging import Merge
 from thymos import commands, requests
 from thymos.service import Endpoint
@@ -44,14 +44,14 @@ def _merge(request: requests.Merge, tx: Transaction, *, asks_model: bool) -> req
 def merges(request: requests.ListMerges, tx: Transaction) -> requests.MergesAnswer:
     """`merges`."""
     del request
-    return requests.MergesAnswer(merges=[wire.merge_summary(kept) for kept in open_merges.every(found(tx))])
+    return requests.MergesAnswer(merges=[wire.merge_summary(kept) for kept in kept_merges.every(found(tx))])
 
 
 def merge_show(request: requests.ShowMerge, tx: Transaction) -> requests.KeptMergeAnswer:
     """`merge_show`: pages end with a memory."""
     repo = found(tx)
-    kept = open_merges.find(repo, request.merge_id)
-    collisions = open_merges.collisions(repo, kept.id, request.limit, request.after or "")
+    kept = kept_merges.find(repo, request.merge_id)
+    collisions = kept_merges.collisions(repo, kept.id, request.limit, request.after or "")
     shown = wire.fitting_groups(wire.collision_answers(collision) for collision in collisions)
     more = len(shown) < len(collisions) or len(collisions) == request.limit
     return requests.KeptMergeAnswer(
@@ -72,7 +72,7 @@ def merge_resolve(request: requests.ResolveConflict, tx: Transaction) -> request
 def merge_continue(request: requests.ContinueMerge, tx: Transaction) -> requests.MergeAnswer:
     """`merge_continue`."""
     repo = found(tx)
-    kept = open_merges.find(repo, request.merge_id)
+    kept = kept_merges.find(repo, request.merge_id)
     done = open_merges.continue_merge(repo, kept.id, author=request.by, now=tx.now, message=request.message)
     return _continued(tx, kept, done, request.by)
 
@@ -80,7 +80,7 @@ def merge_continue(request: requests.ContinueMerge, tx: Transaction) -> requests
 def merge_approve(request: requests.ApproveMerge, tx: Transaction) -> requests.MergeAnswer:
     """`merge_approve`."""
     repo = found(tx)
-    kept = open_merges.find(repo, request.merge_id)
+    kept = kept_merges.find(repo, request.merge_id)
     done = open_merges.continue_merge(repo, kept.id, author=request.by, now=tx.now, approved_by=request.by)
     return _continued(tx, kept, done, request.by)
 
@@ -92,10 +92,10 @@ def merge_abort(request: requests.AbortMerge, tx: Transaction) -> requests.Merge
     return wire.merge_summary(kept)
 
 
-def _continued(tx: Transaction, kept: open_merges.KeptMerge, done: Merge, by: str) -> requests.MergeAnswer:
+def _continued(tx: Transaction, kept: kept_merges.KeptMerge, done: Merge, by: str) -> requests.MergeAnswer:
     repo = found(tx)
     merge_orders.announce(tx, repo, kept, done, by)
-    return wire.merge_answer(done, open_merges.find(repo, kept.id).reason if done.open else "")
+    return wire.merge_answer(done, kept_merges.find(repo, kept.id).reason if done.open else "")
 
 
 def endpoints(*, asks_model: bool) -> tuple[Endpoint, ...]:

@@ -14,12 +14,13 @@ from memory_repository.core.merge import Conflict, MergeState, Strategy
 from memory_repository.core.number_rules import NumberRule
 from memory_repository.core.resolution import Resolution, Take
 from memory_repository.library.opening import OpenRepository
-from memory_repository.operations import auto_merging, declaring, merge_plan, merging, open_merges
+from memory_repository.operations import auto_merging, declaring, kept_merges, merge_plan, merging, open_merges
 from memory_repository.operations.auto_merging import Answered, Asked
 from memory_repository.operations.declaring import Protection
+from memory_repository.operations.kept_merges import KeptMerge
 from memory_repository.operations.merge_plan import Collision
 from memory_repository.operations.merging import Merge
-from memory_repository.operations.open_merges import KeptMerge, Wanted
+from memory_repository.operations.open_merges import Wanted
 from memory_repository.storage.store import MAIN
 from thymos.errors import Refusal
 from thymos.llm import Model, ModelError
@@ -93,17 +94,17 @@ class Merging(OpenRepository):
     def merges(self) -> list[KeptMerge]:
         """The merges that are kept, the oldest first."""
         with self._reading() as repo:
-            return open_merges.every(repo)
+            return kept_merges.every(repo)
 
     def kept_merge(self, merge_id: str) -> KeptMerge:
         """One of them."""
         with self._reading() as repo:
-            return open_merges.find(repo, merge_id)
+            return kept_merges.find(repo, merge_id)
 
     def collisions(self, merge_id: str, limit: int = 1_000, after: str = "") -> list[Collision]:
         """What collides in a kept merge, by memory, and what was decided about it."""
         with self._reading() as repo:
-            return open_merges.collisions(repo, merge_id, limit, after)
+            return kept_merges.collisions(repo, merge_id, limit, after)
 
     def resolve_conflict(
         self,

@@ -12,9 +12,9 @@ from datetime import datetime
 from memory_repository.core.merge import MergeState
 from memory_repository.core.model_merge import SCHEMA, InvalidAnswerError, Question, question_about, read_answer
 from memory_repository.core.resolution import Resolution, Resolutions
-from memory_repository.operations import open_merges
+from memory_repository.operations import kept_merges, open_merges
+from memory_repository.operations.kept_merges import KeptMerge
 from memory_repository.operations.merging import Merge
-from memory_repository.operations.open_merges import KeptMerge
 from memory_repository.storage import branch_rules
 from memory_repository.storage import open_merges as rows
 from memory_repository.storage.store import Repository
@@ -48,8 +48,8 @@ def ask(repo: Repository, merge_id: str) -> Asked:
     Raises:
         Refusal: not_found; too_large: it is for a person.
     """
-    kept = open_merges.find(repo, merge_id)
-    found = open_merges.collisions(repo, merge_id)
+    kept = kept_merges.find(repo, merge_id)
+    found = kept_merges.collisions(repo, merge_id)
     decided = {each.contested.id: each.resolutions for each in found}
     return Asked(merge_id, kept.revision, question_about([each.contested for each in found if each.open], decided))
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from memory_repository.core import limits
-from memory_repository.operations import declaring, open_merges, worktrees
-from memory_repository.operations.open_merges import KeptMerge
+from memory_repository.operations import declaring, kept_merges, open_merges, worktrees
+from memory_repository.operations.kept_merges import KeptMerge
 from memory_repository.storage import commits, refs
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.refs import RefType
@@ -58,7 +58,7 @@ def delete_branch(
         raise Refusal(RefusalCode.REFUSED, f"{MAIN} is protected and cannot be deleted")
     declaring.check_unprotected(repo, branch, "deleted")
     limits.check_reason(reason)
-    kept = open_merges.of_branch(repo, branch)
+    kept = kept_merges.of_branch(repo, branch)
     if kept and not force:
         message = f"the merge {kept[0].id} from or into {branch} waits for decisions"
         raise Refusal(RefusalCode.REFUSED, message, "continue or abort it, or force the deletion to abort it")

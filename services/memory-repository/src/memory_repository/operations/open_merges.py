@@ -11,16 +11,14 @@ theirs are what they were; what collides anew is added, and said. Everything her
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from memory_repository.core import limits
 from memory_repository.core.canonical import canonical_json
 from memory_repository.core.merge import MergeState, Strategy
-from memory_repository.core.number_rules import NumberRules, check_rules
 from memory_repository.core.resolution import (
     MODEL_PREFIX,
     Contested,
@@ -29,48 +27,22 @@ from memory_repository.core.resolution import (
     left_open,
     with_decision,
 )
-from memory_repository.operations import merge_plan, merging
+from memory_repository.operations import merging
+from memory_repository.operations.kept_merges import (
+    KeptMerge,
+    contested_in,
+    find,
+    kept_as,
+    row_of,
+    rules_of,
+    still_decided,
+)
 from memory_repository.operations.merge_plan import Collision
 from memory_repository.operations.merging import Merge
 from memory_repository.storage import branch_rules, commits, open_merges
-from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.open_merges import OpenConflictRow, OpenMergeRow
 from memory_repository.storage.store import Repository
 from thymos.errors import Refusal, RefusalCode
-
-
-@dataclass(frozen=True, slots=True)
-class KeptMerge:
-    """A kept merge.
-
-    Attributes:
-        id: its id.
-        source: what is merged, as it was named; `source_commit`: the commit that it was.
-        target: the branch that it is merged into; `target_commit`: its head when this was planned last.
-        strategy: as asked for.
-        state: what it waits for.
-        revision: counts its changes.
-        author: who wanted it.
-        opened_at: when, UTC.
-        reason: why it is in this state, in words.
-        conflicts: how many parts of memories collide; `decided`: how many of them are decided.
-        meta: facts for the merge commit (`facts`), and what else was asked for.
-    """
-
-    id: str
-    source: str
-    source_commit: CommitRow
-    target: str
-    target_commit: CommitRow
-    strategy: Strategy
-    state: MergeState
-    revision: int
-    author: str
-    opened_at: datetime
-    reason: str
-    conflicts: int
-    decided: int
-    meta: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,45 +91,7 @@ def keep(
     )
     open_merges.save(repo.db, repo.id, row)
     _sync(repo, row.id, done.collisions)
-    return _kept(repo, row)
-
-
-def find(repo: Repository, merge_id: str) -> KeptMerge:
-    """A kept merge. Raises Refusal (not_found)."""
-    return _kept(repo, _row(repo, merge_id))
-
-
-def every(repo: Repository) -> list[KeptMerge]:
-    """All kept merges, the oldest first."""
-    return [_kept(repo, row) for row in open_merges.every(repo.db, repo.id)]
-
-
-def of_pair(repo: Repository, source: str, target: str) -> KeptMerge | None:
-    """The kept merge of `source` into `target`, if there is one."""
-    row = open_merges.of_pair(repo.db, repo.id, source, target)
-    return None if row is None else _kept(repo, row)
-
-
-def of_branch(repo: Repository, branch: str) -> list[KeptMerge]:
-    """The kept merges from or into a branch."""
-    return [_kept(repo, row) for row in open_merges.of_branch(repo.db, repo.id, branch)]
-
-
-def collisions(repo: Repository, merge_id: str, limit: int = limits.PAGE_MAX, after: str = "") -> list[Collision]:
-    """What collides in a kept merge, by memory, from behind the memory `after`, with what was decided about it.
-
-    Raises:
-        Refusal: not_found, invalid.
-    """
-    limits.check_page(limit)
-    row = _row(repo, merge_id)
-    stored = open_merges.conflicts(repo.db, repo.id, merge_id)
-    names = islice((memory_id for memory_id in stored if memory_id > after), limit)
-    found: list[Collision] = []
-    for contested in _contested(repo, row, names):
-        resolutions = _still(stored[contested.id], contested)
-        found.append(Collision(contested, resolutions, left_open(contested, resolutions)))
-    return found
+    return kept_as(repo, row)
 
 
 def resolve(
@@ -177,7 +111,7 @@ def resolve(
         raise limits.invalid(
             f"{decided.by!r:.60} is a name of models", f"a person's does not begin with {MODEL_PREFIX}"
         )
-    row = _row(repo, merge_id)
+    row = row_of(repo, merge_id)
     _decide(repo, row, memory_id, {part or "": decided})
     if row.state == MergeState.AWAITING_MODEL:
         row = replace(row, state=MergeState.OPEN, reason=f"{decided.by[:200]} decides about it")
@@ -208,7 +142,7 @@ def continue_merge(
         Refusal: not_found; conflict while a model is asked; refused when a model has decided and the target is
             protected, without `approved_by`; invalid, too_large.
     """
-    row = _row(repo, merge_id)
+    row = row_of(repo, merge_id)
     stored = open_merges.conflicts(repo.db, repo.id, merge_id)
     if row.state == MergeState.AWAITING_MODEL:
         raise Refusal(RefusalCode.CONFLICT, f"{merge_id} waits for a model", "wait for it, or resolve a conflict")
@@ -221,7 +155,7 @@ def continue_merge(
 
     def resolver(contested: Contested) -> Resolutions:
         known = stored.get(contested.id)
-        return {} if known is None else _still(known, contested)
+        return {} if known is None else still_decided(known, contested)
 
     done = merging.merge_commit(
         repo,
@@ -233,7 +167,7 @@ def continue_merge(
         author=author,
         now=now,
         message=message or row.message,
-        rules=_rules(repo, row),
+        rules=rules_of(repo, row),
         dry_run=False,
         meta=_facts(row, author, approved_by),
     )
@@ -270,25 +204,17 @@ def changed(repo: Repository, row: OpenMergeRow) -> KeptMerge:
     """Write a kept merge that has changed."""
     row = replace(row, revision=row.revision + 1)
     open_merges.save(repo.db, repo.id, row)
-    return _kept(repo, row)
-
-
-def _row(repo: Repository, merge_id: str) -> OpenMergeRow:
-    row = open_merges.find(repo.db, repo.id, limits.check_ref_id(merge_id))
-    if row is None:
-        hint = "it was merged or aborted, or was never kept; `merges` lists those that are"
-        raise Refusal(RefusalCode.NOT_FOUND, f"no merge is kept as {merge_id!r:.80}", hint)
-    return row
+    return kept_as(repo, row)
 
 
 def _decide(repo: Repository, row: OpenMergeRow, memory_id: str, decisions: Mapping[str, Resolution]) -> None:
     stored = open_merges.conflicts(repo.db, repo.id, row.id).get(limits.check_memory_id(memory_id))
     if stored is None:
         raise Refusal(RefusalCode.NOT_FOUND, f"{memory_id} does not collide in {row.id}")
-    (contested,) = _contested(repo, row, [memory_id])
+    (contested,) = contested_in(repo, row, [memory_id])
     if not contested.conflicts:
         raise Refusal(RefusalCode.NOT_FOUND, f"{memory_id} no longer collides in {row.id}", "continue the merge")
-    resolutions = _still(stored, contested)
+    resolutions = still_decided(stored, contested)
     for part, decided in decisions.items():
         limits.check_json(f"the value for {memory_id}", decided.value)
         resolutions = with_decision(contested, resolutions, part or None, decided)
@@ -318,20 +244,6 @@ def _conflict_row(contested: Contested, resolutions: Resolutions) -> OpenConflic
     return OpenConflictRow(contested.id, contested.fingerprint, parts, decided, resolutions)
 
 
-def _still(stored: OpenConflictRow, contested: Contested) -> Resolutions:
-    """What was decided, as far as it was about what collides now."""
-    return stored.resolutions if stored.fingerprint == contested.fingerprint else {}
-
-
-def _contested(repo: Repository, row: OpenMergeRow, memory_ids: Iterable[str]) -> Iterator[Contested]:
-    ours, theirs = (commits.by_no(repo.db, number) for number in (row.target_commit, row.source_commit))
-    return merge_plan.contested_memories(repo, ours, theirs, _rules(repo, row), memory_ids)
-
-
-def _rules(repo: Repository, row: OpenMergeRow) -> NumberRules:
-    return {**branch_rules.number_rules(repo.db, repo.id), **check_rules(row.meta["number_rules"])}
-
-
 def _facts(row: OpenMergeRow, author: str, approved_by: str) -> dict[str, Any]:
     facts = {"merge_id": row.id, **row.meta["facts"]}
     if row.author != author:
@@ -345,24 +257,3 @@ def _checked(meta: dict[str, Any]) -> dict[str, Any]:
     if size > limits.META_BYTES_MAX:
         raise limits.too_large("the metadata", size, limits.META_BYTES_MAX)
     return meta
-
-
-def _kept(repo: Repository, row: OpenMergeRow) -> KeptMerge:
-    conflicts, decided = open_merges.counts(repo.db, repo.id, row.id)
-    source, target = (commits.by_no(repo.db, number) for number in (row.source_commit, row.target_commit))
-    return KeptMerge(
-        id=row.id,
-        source=row.source,
-        source_commit=source,
-        target=row.target,
-        target_commit=target,
-        strategy=Strategy(row.strategy),
-        state=MergeState(row.state),
-        revision=row.revision,
-        author=row.author,
-        opened_at=row.opened_at,
-        reason=row.reason,
-        conflicts=conflicts,
-        decided=decided,
-        meta=row.meta,
-    )
