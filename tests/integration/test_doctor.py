@@ -179,7 +179,7 @@ async def test_the_clock_of_a_service_is_skewed(suite: Suite) -> None:
 
     stranger = await suite.bus.client.subscribe(f"thymos.request.{ENGINE}.*.*.ready", cb=answer)
     with stopped(suite, ENGINE):
-        found = await finds(suite, f"the clock of {ENGINE} is 3600")
+        found = await finds(suite, f"the clock of {ENGINE} is 36")
     assert "behind" in found["what"]
     assert "NTP" in found["mend"]
     await stranger.unsubscribe()
