@@ -131,6 +131,8 @@ def test_on_a_protected_branch_somebody_has_to_approve(memory: MemoryRepository)
     assert (kept.decided, kept.conflicts) == (2, 2)
     with pytest.raises(Refusal, match="main is protected, and a model has decided"):
         memory.continue_merge(kept.id)
+    with pytest.raises(Refusal, match="name of models"):
+        memory.approve_merge(kept.id, by="model:small")
     assert memory.get("terms").memory.content == "30 days"
     commit = memory.approve_merge(kept.id, by="jo").commit
     assert (commit.author, commit.meta["approved_by"], commit.meta["model"]) == ("jo", "jo", "small")

@@ -233,6 +233,40 @@ def test_a_merge_that_conflicts_exits_5_and_changes_nothing(thymos: CommandLine)
     assert thymos.done("memory", "get", "support", "refunds", "--json").json["content"] == "30 days"
 
 
+def test_a_merge_is_kept_resolved_by_parts_and_continued(thymos: CommandLine) -> None:
+    put = ("memory", "put", "support", "terms")
+    thymos.done(*put, "14 days", "--field", "limit=1", "--field", "hits=1")
+    thymos.done("memory", "branch", "create", "support", "tryout")
+    thymos.done(*put, "30 days", "--field", "limit=2", "--field", "hits=3")
+    thymos.done(*put, "60 days", "--field", "limit=3", "--field", "hits=4", "--branch", "tryout")
+    assert thymos.done("memory", "number-rule", "support", "hits", "sum", "--json").json == {"hits": "sum"}
+    thymos.done("memory", "branch", "protect", "support", "main", "--reason", "it is read by customers")
+    branches = thymos.done("memory", "branch", "support", "--json").json
+    assert {each["branch"]: each["protected"] for each in branches} == {"main": True, "tryout": False}
+    kept = thymos("memory", "merge", "support", "tryout", "--keep", "--json")
+    merge = kept.json["merge_id"]
+    assert (kept.code, kept.json["state"], len(kept.json["conflicts"])) == (5, "open", 2)
+    assert [each["merge_id"] for each in thymos.done("memory", "merges", "support", "--json").json] == [merge]
+    assert "fields/limit" in thymos.done("memory", "merges", "support", merge).output
+    resolve = ("memory", "resolve", "support", merge, "terms")
+    assert "say what to take" in thymos(*resolve).errors
+    assert "say which --part" in thymos(*resolve, "--value", "30 or 60 days").errors
+    thymos.done(*resolve, "--part", "content", "--value", "30 or 60 days")
+    assert thymos("memory", "merge", "support", "--continue", merge).code == 5
+    assert "--continue" in thymos.done(*resolve, "--part", "fields/limit", "--take", "theirs").errors
+    shown = thymos.done("memory", "merges", "support", merge, "--json").json
+    assert [(each["part"], each["take"]) for each in shown["conflicts"]] == [
+        ("content", "value"),
+        ("fields/limit", "theirs"),
+    ]
+    thymos.done("memory", "merge", "support", "--continue", merge, "--by", "jo")
+    (memory,) = thymos.done("memory", "list", "support", "--json").json["memories"]
+    assert (memory["content"], memory["fields"]) == ("30 or 60 days", {"limit": 3, "hits": 6})
+    assert thymos("memory", "merge", "support", "--abort", merge).code == 3
+    assert thymos("memory", "merge", "support", "tryout", "--approve", merge).code == 2
+    thymos.done("memory", "branch", "unprotect", "support", "main")
+
+
 def test_a_memory_moves_to_another_agent_whole_and_by_way_of_git(thymos: CommandLine, tmp_path: Path) -> None:
     for part in range(3):  # more than one page and one batch
         puts = ({"op": "put", "id": f"m{part}-{n}", "content": f"{part} " + "x" * 30_000} for n in range(15))

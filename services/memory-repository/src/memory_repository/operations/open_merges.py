@@ -142,6 +142,8 @@ def continue_merge(
         Refusal: not_found; conflict while a model is asked; refused when a model has decided and the target is
             protected, without `approved_by`; invalid, too_large.
     """
+    if approved_by.startswith(MODEL_PREFIX):
+        raise limits.invalid(f"{approved_by!r:.60} is a name of models", "a person approves")
     row = row_of(repo, merge_id)
     stored = open_merges.conflicts(repo.db, repo.id, merge_id)
     if row.state == MergeState.AWAITING_MODEL:

@@ -14,7 +14,7 @@ MergeState = Literal["open", "awaiting_model", "awaiting_approval"]
 Person = Annotated[str, Field(min_length=1, max_length=200)]
 Path = Annotated[str, Field(min_length=1, max_length=1024)]
 """A field: its keys joined by "/", escaped as in RFC 6901."""
-Part = Annotated[str, Field(min_length=1, max_length=40_000)]
+Part = Annotated[str, Field(min_length=1, max_length=70_000)]
 """What of a memory collides: "content", "kind", "fields/<path>" or "whole"."""
 
 
