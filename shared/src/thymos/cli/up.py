@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,21 +67,25 @@ async def up(
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    running = asyncio.create_task(_run(suite))
+    running = asyncio.create_task(_run(suite, stop))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if stop.is_set():
         say("stopping: the services first, then NATS")
         running.cancel()
-    try:
+    with contextlib.suppress(asyncio.CancelledError):
         await running
-    except asyncio.CancelledError:
+    if stop.is_set():
         say("stopped")
 
 
-async def _run(suite: Suite) -> None:
-    """Start, say when it is ready, and keep it open until cancelled."""
+async def _run(suite: Suite, stop: asyncio.Event) -> None:
+    """Start, say when it is ready, and keep it open until cancelled or `stop`.
+
+    What is awaited at the start may lose a cancellation that comes just when it is done (`asyncio.wait_for` before
+    Python 3.12): then `stop` ends it.
+    """
     async with suite:
         say(f"NATS is ready at {suite.url}; state and logs are in {suite.data_dir}")
         await suite.ready()
@@ -88,4 +93,4 @@ async def _run(suite: Suite) -> None:
             ports = ", ".join(f"{name} {suite.metrics_port_of(name)}" for name in suite.services)
             say(f"metrics and health are at /metrics, /ready and /live on ports: {ports}")
         say(f"Thymos is ready at {suite.url}; Ctrl-C stops it")
-        await asyncio.Event().wait()
+        await stop.wait()
