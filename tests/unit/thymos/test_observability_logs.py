@@ -41,12 +41,13 @@ def logged(sent: Sequence[Message]) -> list[dict[str, str]]:
     handler.setFormatter(JsonFormatter("memory-repository"))
     logger = logging.getLogger("thymos.observability.in_hand")
     logger.addHandler(handler)
-    before, logger.level = logger.level, logging.INFO
+    before = logger.level
+    logger.setLevel(logging.INFO)
     try:
         Observer(Instruments("memory-repository", (), ())).wrote([Sent(envelope(each), None) for each in sent])
     finally:
         logger.removeHandler(handler)
-        logger.level = before
+        logger.setLevel(before)
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
