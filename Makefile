@@ -7,8 +7,10 @@ MANIFESTS := shared/pyproject.toml $(wildcard services/*/pyproject.toml)
 EDITABLES := $(patsubst %/pyproject.toml,--editable %,$(MANIFESTS))
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Processes of `make test`: most tests wait for real servers.
+# Processes of `make test`: most tests wait for real servers. Files start in order, so that the long ones are not the last.
 WORKERS ?= 4
+# The suite and its tests start hundreds of processes; without kept bytecode each compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 # One run of mypy per folder: `tests/unit/<service>` is no package, so the same file name may stand in two of them.
 TYPED := $(sort $(dir $(wildcard tests/*/*.py tests/unit/*/*.py benchmarks/*.py benchmarks/*/*.py examples/*/*.py .ci/*.py)))
 RESOLVE := $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
@@ -34,7 +36,7 @@ demo: install ## the whole story: drift, experiment, merge, rollback, scaling (u
 	@$(BIN)/thymos demo $(ARGS)
 
 test: install ## every test that needs no Docker, against a real NATS server (ARGS="-k drop" for some)
-	@$(BIN)/python -m pytest -m "not docker" --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not docker" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: install ## the demo's load while everything is killed, stopped and paused at random (ARGS="--seconds 120 --seed 7")
 	@$(BIN)/python -m tests.chaos soak $(ARGS)

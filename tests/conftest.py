@@ -35,14 +35,14 @@ settings.register_profile("thymos", deadline=None, derandomize=os.environ.get("C
 settings.load_profile("thymos")
 
 
-VARIANTS_MAX = 3
+VARIANTS_MAX = 1
 """How many variants of a parametrised test run on another engine: they are about the store, not about the engine."""
 STORES = {"store_url", "connect_to", "place"}
 """Fixtures that are on the engine under test."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On another engine, only what is about the engine runs, and at most three variants of each test."""
+    """On another engine, only what is about the engine runs, and the first variant of each test."""
     if ENGINE == "sqlite":
         return
     wanted = [

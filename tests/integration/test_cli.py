@@ -276,7 +276,10 @@ def test_a_memory_moves_to_another_agent_whole_and_by_way_of_git(thymos: Command
     log = thymos.done("memory", "log", "support", "--json").json
     keyed, stream = tmp_path / "keyed.jsonl", tmp_path / "stream.fi"
     assert "5 commits exported" in thymos.done("memory", "export", "support", str(keyed), "--with-key").errors
-    thymos.done("memory", "export", "support", str(stream), "--git")
+    kept = thymos("memory", "export", "support", str(keyed))
+    assert (kept.code, "--force" in kept.errors, b'"key"' in keyed.read_bytes()) == (5, True, True)
+    stream.write_bytes(b"of yesterday")
+    thymos.done("memory", "export", "support", str(stream), "--git", "--force")
     assert '"key"' not in thymos.done("memory", "export", "support").output
 
     assert "5 commits and 2 refs" in thymos.done("memory", "import", "copy", str(keyed)).errors

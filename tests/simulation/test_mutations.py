@@ -41,7 +41,8 @@ SMOOTH = Scale(traffic_seconds=30.0, pause=0.14, faults=False, tenants=("default
 """One agent, much asked and left in peace: what goes wrong with it is mended soon."""
 DRIFTING = replace(SMOOTH, traffic_seconds=45.0, drift_at=18.0, damage_at=100.0)
 DAMAGED = replace(SMOOTH, drift_at=100.0, damage_at=16.0)
-SEEDS = range(1, 7)
+SEEDS = (5, 7, 4, 1, 2, 3)
+"""The first finds each of them, as the code is now; the others are for when it changes."""
 Break = Callable[[pytest.MonkeyPatch], None]
 
 

@@ -22,7 +22,7 @@ from thymos.cli.exit_codes import UsageError
 from thymos.cli.options import Where
 from thymos.cli.output import count, say
 from thymos.cli.progress import PROGRESS_EVERY, Progress
-from thymos.cli.whole_file import output
+from thymos.cli.whole_file import keep, output
 from thymos.client import Client
 from thymos.errors import Refusal, RefusalCode, ThymosError, UnavailableError
 
@@ -33,14 +33,17 @@ PATIENCE: Final = timedelta(seconds=120)
 """How long an answer may take: the first page counts what is reachable, a large commit is written at once."""
 
 
-async def export(where: Where, agent: str, file: str, *, git: bool, with_key: bool) -> None:
+async def export(where: Where, agent: str, file: str, *, git: bool, with_key: bool, force: bool) -> None:
     """See `thymos memory export`."""
     if git and with_key:
         raise UsageError("git has no place for the key: leave --git or --with-key out")
+    target = None if file == "-" else Path(file)
+    if not force:
+        keep(target)
     as_git = FastExport()
     commits = done = 0
     async with where.client() as client:
-        with output(None if file == "-" else Path(file)) as write, Progress("exported", "lines") as progress:
+        with output(target, force=force) as write, Progress("exported", "lines") as progress:
             async for line in _exported(client, agent, with_key=with_key, whole=git):
                 text = line.encode()
                 write(as_git.told(decode(text)) if git else text + b"\n")

@@ -27,4 +27,5 @@ def reference() -> str:
 
 
 if __name__ == "__main__":
+    sys.argv[0] = "thymos"  # else usage lines name this module
     sys.stdout.write(reference())

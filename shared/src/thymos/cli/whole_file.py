@@ -13,7 +13,7 @@ from thymos.errors import Refusal, RefusalCode, ThymosError
 
 
 @contextmanager
-def output(file: Path | None, *, force: bool = True) -> Iterator[Callable[[bytes], object]]:
+def output(file: Path | None, *, force: bool) -> Iterator[Callable[[bytes], object]]:
     """Where lines go. A file is written aside, and gets its name when it is whole and on the disk; with `force` even
     where there is one of that name, see `keep`."""
     if file is None:

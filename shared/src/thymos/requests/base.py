@@ -12,7 +12,7 @@ PAGE_MAX = 1_000
 class Request(BaseModel):
     """Base of every request; unknown fields are an error here, so that a misspelt option is not ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class WriteRequest(Request):
@@ -24,7 +24,7 @@ class WriteRequest(Request):
 class Answer(BaseModel):
     """Base of what is answered."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 Ref = Annotated[str, Field(min_length=1, max_length=200)]

@@ -30,9 +30,18 @@ def register(verbs: App) -> None:
 
 
 async def export(
-    agent: Agent, file: File = "-", /, *, git: Git = False, with_key: Switch = False, where: Where = HERE
+    agent: Agent,
+    file: File = "-",
+    /,
+    *,
+    git: Git = False,
+    with_key: Switch = False,
+    force: Switch = False,
+    where: Where = HERE,
 ) -> None:
-    """The whole history, to be kept, imported elsewhere, or read with git. A file appears whole or not at all.
+    """The whole history, to be kept, imported elsewhere, or read with git.
+
+    A file appears whole or not at all. Exits 5 when there is one already.
 
     Parameters
     ----------
@@ -40,8 +49,10 @@ async def export(
         Where to write; - for standard output.
     with_key
         With the repository's key, so that an import gives the same commit ids. Keep such a file secret.
+    force
+        Write over a file that is there.
     """
-    await _histories().export(where, agent_name(agent), file, git=git, with_key=with_key)
+    await _histories().export(where, agent_name(agent), file, git=git, with_key=with_key, force=force)
 
 
 async def import_(
