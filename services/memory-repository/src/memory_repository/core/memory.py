@@ -22,15 +22,21 @@ class Memory:
         content: the text, at most 64 KiB.
         kind: a short word that says what it is, such as "note" or "answer".
         fields: a JSON object of at most 32 KiB.
+        erased: the hash of the version that this was, once a redaction has erased it. What is read of it then (no
+            content, the kind "redacted") stands for it and is not what it held.
     """
 
     id: str
     content: str
     kind: str = DEFAULT_KIND
     fields: Mapping[str, Any] = field(default_factory=dict)
+    erased: str | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def checked(self) -> Memory:
-        """This memory, with every limit checked. Raises Refusal (invalid, too_large)."""
+        """This memory as one that may be written. Raises Refusal (invalid, too_large; refused once it is erased)."""
+        if self.erased:
+            message = f"what {self.id} held was erased, so that nothing can be made of it"
+            raise Refusal(RefusalCode.REFUSED, message, "put the memory anew")
         limits.check_memory_id(self.id)
         limits.check_content(self.content)
         limits.check_kind(self.kind)
@@ -43,8 +49,9 @@ class Memory:
         return self
 
     def same_as(self, other: Memory | None) -> bool:
-        """Whether both hold the same, as JSON understands it (1, 1.0 and true all differ)."""
-        return other is not None and self.body() == other.body()
+        """Whether both hold the same, as JSON understands it (1, 1.0 and true all differ). What was erased is the same
+        as itself alone."""
+        return other is not None and self.erased == other.erased and self.body() == other.body()
 
     def body(self) -> bytes:
         """Everything that makes up this version, in the canonical encoding: what its hash is taken over."""
@@ -108,7 +115,8 @@ def apply_change(change: Change, current: Memory | None) -> Memory | None:
     """The memory after `change`, None when it is deleted.
 
     Raises:
-        Refusal: not_found when a memory that must exist does not; invalid or too_large when a limit is broken.
+        Refusal: not_found when a memory that must exist does not; refused when parts of an erased one would change;
+            invalid or too_large when a limit is broken.
     """
     match change:
         case Put(memory):
@@ -121,6 +129,7 @@ def apply_change(change: Change, current: Memory | None) -> Memory | None:
                 content=current.content if change.content is None else change.content,
                 kind=current.kind if change.kind is None else change.kind,
                 fields=current.fields if change.fields is None else {**current.fields, **change.fields},
+                erased=current.erased,
             ).checked()
         case Delete():
             if current is None:

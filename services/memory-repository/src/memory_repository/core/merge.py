@@ -10,6 +10,9 @@ swapping the sides of a clean merge gives the same result.
     field           present   changed value   changed value of `fields` (or `kind`) under `path`
     modify_delete   present   changed         deleted (or the other way round)
     add_add         absent    added           added differently
+
+Of a memory that was erased nobody knows what it held: as a base it is no base, and a side that is erased collides as a
+whole with any other version.
 """
 
 from __future__ import annotations
@@ -108,7 +111,7 @@ class MergedMemory:
 
 
 class Unknown:
-    """The base of a memory on which several merge bases disagree: equal to nothing."""
+    """The base of a memory on which several merge bases disagree, or that was erased: equal to nothing."""
 
 
 UNKNOWN: Final = Unknown()
@@ -144,16 +147,21 @@ def merge_memory(
             return MergedMemory(ours)
         if _same(base, ours):
             return MergedMemory(theirs)
-    chosen = theirs if favour == "theirs" else ours
+    base, chosen = known_base(base), theirs if favour == "theirs" else ours
     if ours is None or theirs is None:
         return MergedMemory(chosen, (_whole(memory_id, ConflictKind.MODIFY_DELETE, base, ours, theirs),))
-    if isinstance(base, Unknown):
-        return MergedMemory(chosen, (_whole(memory_id, ConflictKind.ADD_ADD, None, ours, theirs),))
+    if isinstance(base, Unknown) or ours.erased or theirs.erased:
+        return MergedMemory(chosen, (_whole(memory_id, ConflictKind.ADD_ADD, base, ours, theirs),))
     if base is None:
         # A favoured side wins what collides; what only the other side added is clean and stays.
         merged = _merge_parts(Memory(memory_id, "", "", {}), ours, theirs, favour, rules)
         return MergedMemory(merged.value, (_whole(memory_id, ConflictKind.ADD_ADD, None, ours, theirs),))
     return _merge_parts(base, ours, theirs, favour, rules)
+
+
+def known_base(base: Base) -> Base:
+    """What is known of a base: nothing once it was erased."""
+    return UNKNOWN if isinstance(base, Memory) and base.erased else base
 
 
 def merge_bases_of(memory_id: str, base: Base, one: Base, other: Base, rules: NumberRules = NO_RULES) -> Base:

@@ -123,7 +123,8 @@ def settled(contested: Contested, resolutions: Resolutions) -> Memory | None:
     memory = contested.favouring(None)
     for part, resolution in sorted(resolutions.items()):
         memory = _decided(contested, memory, contested.part(part), resolution)
-    return None if memory is None else memory.checked()
+    # A side that was erased may be taken as it is: nothing is made of it.
+    return memory if memory is None or memory.erased else memory.checked()
 
 
 def with_decision(contested: Contested, resolutions: Resolutions, part: str | None, decided: Resolution) -> Resolutions:
@@ -194,7 +195,7 @@ def _decided(contested: Contested, memory: Memory | None, conflict: Conflict, re
 
 def _base(contested: Contested) -> Memory | None:
     if isinstance(contested.base, Unknown):
-        message = f"{contested.id} has no base: the merges before it disagree"
+        message = f"{contested.id} has no base: the merges before it disagree, or it was erased"
         raise limits.invalid(message, "take ours, theirs or a value")
     return contested.base
 

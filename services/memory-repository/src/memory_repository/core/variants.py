@@ -105,7 +105,7 @@ def _taught(memories: Sequence[Memory], lessons: Sequence[Lesson], seen_at_least
     changes = []
     for memory in sorted(memories, key=lambda memory: memory.id):
         keywords = memory.fields.get(KEYWORDS, [])
-        if memory.id not in counts or not isinstance(keywords, list):
+        if memory.erased or memory.id not in counts or not isinstance(keywords, list):
             continue
         known = set(memory_words(memory.content, memory.fields))
         new = [word for word, seen in counts[memory.id].items() if seen >= seen_at_least and word not in known]

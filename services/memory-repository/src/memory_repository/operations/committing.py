@@ -226,7 +226,10 @@ def _rebased(repo: Repository, branch: str, base: CommitRow, head: CommitRow, wa
         was, now = (None if slot is None else sides[slot.version] for slot in moved[memory_id])
         merged = merge_memory(memory_id, was, ours=now, theirs=wanted[memory_id], rules=rules)
         conflicts += merged.conflicts
-        rebased[memory_id] = merged.value if merged.value is None else merged.value.checked()
+        if merged.value is now:
+            del rebased[memory_id]
+        else:
+            rebased[memory_id] = merged.value and merged.value.checked()
     if conflicts:
         raise CommitConflictError(branch, conflicts)
     return rebased

@@ -15,6 +15,7 @@ from memory_repository.core.merge import (
     Conflict,
     Strategy,
     Unknown,
+    known_base,
     merge_bases_of,
     merge_memory,
 )
@@ -165,6 +166,7 @@ def _three_way(
     """What collides in a memory, and what becomes of it where nothing does."""
     base, rules = base_of.value(memory_id), base_of.rules
     merged = merge_memory(memory_id, base, *sides, rules=rules)
+    base = known_base(base)
     name = _fingerprint(repo, base, slots, merged.conflicts) if merged.conflicts else ""
     return Contested(memory_id, base, *sides, merged.conflicts, name, rules), merged.value
 
@@ -281,5 +283,5 @@ def of_memories(decided: Mapping[str, Memory | None]) -> Resolver:
 
 
 def whole(memory: Memory | None) -> Resolution:
-    """The decision for a whole memory, or against it."""
-    return Resolution(Take.DELETE) if memory is None else Resolution(Take.VALUE, plain_memory(memory))
+    """The decision for a whole memory, or against it. Raises Refusal (invalid, too_large, refused)."""
+    return Resolution(Take.DELETE) if memory is None else Resolution(Take.VALUE, plain_memory(memory.checked()))

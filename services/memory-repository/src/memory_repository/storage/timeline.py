@@ -89,16 +89,16 @@ def visible_many(db: Connection, view: View, memory_ids: Iterable[str]) -> dict[
     return found
 
 
-Read = tuple[int, str, str | None, str | None, str | None]
-"""A visible version: its row, the id of the commit that wrote it first; its content, kind and fields, None once it is
-redacted."""
+Read = tuple[int, str, str, str | None, str | None, str | None]
+"""A visible version: its row, the id of the commit that wrote it first, its hash; its content, kind and fields, None
+once it is redacted."""
 
 
 def read(db: Connection, view: View, memory_id: str) -> Read | None:
     """All that is known of a memory as a view sees it; None where it is absent or deleted."""
     for place in _holding(db, view, memory_id):
         row = db.execute(
-            "SELECT e.version_id, c.commit_id, v.content, v.kind, v.fields FROM entry e"
+            "SELECT e.version_id, c.commit_id, v.hash, v.content, v.kind, v.fields FROM entry e"
             " LEFT JOIN commits c ON c.commit_no = e.commit_no LEFT JOIN version v ON v.version_id = e.version_id"
             " WHERE e.line_id = ? AND e.memory_id = ? AND e.seq <= ? ORDER BY e.seq DESC LIMIT 1",
             (place.line, memory_id, place.seq),

@@ -172,14 +172,14 @@ def load_memories(db: Connection, versions: Iterable[int]) -> dict[int, Memory]:
     """The memories that versions hold, as `load_memory` gives them, by the version's row."""
     rows = batches.select(
         db,
-        "SELECT version_id, memory_id, content, kind, fields FROM version WHERE version_id IN ({items})",
+        "SELECT version_id, memory_id, hash, content, kind, fields FROM version WHERE version_id IN ({items})",
         list(dict.fromkeys(versions)),
     )
     return {version: memory_of(*columns) for version, *columns in rows}
 
 
-def memory_of(memory_id: str, content: str | None, kind: str | None, fields: str | None) -> Memory:
-    """A memory from its columns; empty content and kind "redacted" once it is redacted."""
+def memory_of(memory_id: str, digest: str, content: str | None, kind: str | None, fields: str | None) -> Memory:
+    """A memory from its columns; empty content, kind "redacted" and `erased` once it is redacted."""
     if content is None or kind is None or fields is None:
-        return Memory(memory_id, "", "redacted", {})
+        return Memory(memory_id, "", "redacted", {}, erased=digest)
     return Memory(memory_id, content, kind, _decode(fields)[0])
