@@ -25,6 +25,7 @@ from thymos.database import Rows, open_postgresql, postgresql_database
 from thymos.envelope import Envelope, decode
 from thymos.errors import DatabaseUnavailableError, Refusal, StoreUnavailableError
 from thymos.events import BranchDeleted
+from thymos.kept_answers import Asked
 from thymos.message import Message
 from thymos.postgresql.connection import PostgresqlConnection
 from thymos.postgresql.testing import PostgresqlServer
@@ -311,7 +312,7 @@ async def test_a_key_that_comes_to_two_replicas_at_once_gets_one_answer(
 
     for number in range(1, 11):
         key = f"acme/support/commit/{number}"
-        each = [store.answer(Cause(f"request|{key}", "acme", "support"), key, work) for store in replicas]
+        each = [store.answer(Cause(f"request|{key}", "acme", "support"), Asked(key, ""), work) for store in replicas]
         assert await asyncio.gather(*each) == [str(number).encode()] * 2
 
 

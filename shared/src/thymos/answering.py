@@ -1,5 +1,6 @@
 """Answers a service's requests: its own verbs, `ready`, and those of its upkeep."""
 
+import hashlib
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from thymos import subjects
 from thymos.envelope import first_problem
 from thymos.errors import Refusal, RefusalCode, ThymosError, TransientError
+from thymos.kept_answers import Asked
 from thymos.names import check_agent, check_tenant
 from thymos.unit_of_work import Cause, ServiceStore, Transaction
 from thymos.upkeep import UPKEEP, Upkeep
@@ -99,14 +101,21 @@ class Answers:
             return reply(await self._upkeep.answer(verb, where, body))
         endpoint = self._endpoints[verb]
         request = endpoint.request.model_validate_json(body or b"{}")
-        key = getattr(request, "idempotency_key", None)
-        full_key = "/".join((where.tenant, where.agent, verb, key)) if key else None
-        cause = Cause(f"request|{full_key or os.urandom(16).hex()}", where.tenant, where.agent)
+        asked = _asked(where, verb, request)
+        cause = Cause(f"request|{asked.key if asked else os.urandom(16).hex()}", where.tenant, where.agent)
 
         def work(tx: Transaction) -> bytes:
             return reply(endpoint.answer(request, tx))
 
-        return await self._store.answer(cause, full_key, work, reads=endpoint.reads)
+        return await self._store.answer(cause, asked, work, reads=endpoint.reads)
+
+
+def _asked(where: subjects.Address, verb: str, request: BaseModel) -> Asked | None:
+    key = getattr(request, "idempotency_key", None)
+    if not key:
+        return None
+    rest = request.model_dump_json(exclude={"idempotency_key"})
+    return Asked("/".join((where.tenant, where.agent, verb, key)), hashlib.sha256(rest.encode()).hexdigest())
 
 
 def reply(data: Any) -> bytes:

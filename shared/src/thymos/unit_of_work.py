@@ -18,10 +18,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from thymos import outbox, stories
+from thymos import kept_answers, outbox, stories
 from thymos.database import Connection, Database, turn_of
 from thymos.envelope import Envelope
 from thymos.errors import DatabaseUnavailableError, StoreUnavailableError
+from thymos.kept_answers import Asked
 from thymos.message import Kind, Message
 from thymos.outbox import Outbox
 from thymos.sqlite_file import SqliteFile
@@ -38,8 +39,6 @@ comes again later than both would be handled again."""
 INBOX_AGE = timedelta(hours=2)
 """Longer than any stream's duplicate window."""
 INBOX_PRUNE_EVERY = 1_000
-REPLIES_MAX = 100_000
-"""Answers remembered by idempotency key; the oldest are forgotten."""
 PROVE_EVERY = timedelta(seconds=10)
 """How often a store is tried, so that an idle service knows whether it could write."""
 ASKED_SECONDS = 10.0
@@ -51,8 +50,7 @@ CREATE TABLE IF NOT EXISTS inbox(
     UNIQUE(consumer, message_id));
 CREATE INDEX IF NOT EXISTS inbox_by_age ON inbox(consumer, position);
 {outbox.SCHEMA}
-CREATE TABLE IF NOT EXISTS replies(
-    position INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, reply BLOB NOT NULL);
+{kept_answers.SCHEMA}
 CREATE TABLE IF NOT EXISTS probe(content BLOB);
 {stories.SCHEMA}
 """
@@ -241,25 +239,17 @@ class ServiceStore(Outbox):
         return result
 
     async def answer(
-        self, cause: Cause, idempotency_key: str | None, work: Callable[[Transaction], bytes], *, reads: bool = False
+        self, cause: Cause, asked: Asked | None, work: Callable[[Transaction], bytes], *, reads: bool = False
     ) -> bytes:
-        """Answer a request in a transaction; a key seen before gets the first answer again. One that only `reads` waits
-        for no writer of another replica: it sees one moment."""
+        """Answer a request in a transaction; one that was `asked` before gets the first answer again (kept_answers.py,
+        with what it raises). One that only `reads` waits for no writer of another replica: it sees one moment."""
 
         def whole() -> bytes:
             with self._transaction(cause, reads=reads) as tx:
                 self._check_outbox()
-                if idempotency_key is None:
+                if asked is None:
                     return work(tx)
-                known = tx.connection.execute("SELECT reply FROM replies WHERE key = ?", (idempotency_key,)).fetchone()
-                if known:
-                    return bytes(known[0])
-                reply = work(tx)
-                (position,) = tx.connection.execute(
-                    "INSERT INTO replies(key, reply) VALUES (?, ?) RETURNING position", (idempotency_key, reply)
-                ).fetchone()
-                tx.connection.execute("DELETE FROM replies WHERE position <= ?", (position - REPLIES_MAX,))
-                return reply
+                return kept_answers.once(tx.connection, asked, lambda: work(tx))
 
         reply = await self.run(whole)
         self.outbox_filled.set()

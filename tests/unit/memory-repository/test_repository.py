@@ -234,6 +234,26 @@ def test_a_head_of_another_branch_is_not_what_a_commit_can_be_based_on(memory: M
         memory.commit([Put(SHIPPING)], expected_head=other.id)
 
 
+def test_what_a_commit_is_based_on_is_a_commit_and_not_where_a_branch_stands_by_now(memory: MemoryRepository) -> None:
+    memory.commit([Put(REFUNDS)])
+    for name in ("main", "main~1", "nothing"):
+        with refused(RefusalCode.INVALID, "has to be a commit id"):
+            memory.commit([Delete("refunds")], expected_head=name)
+    with refused(RefusalCode.NOT_FOUND, "there is no commit"):
+        memory.commit([Delete("refunds")], expected_head="0" * 64)
+
+
+def test_nothing_takes_the_name_of_a_commit(memory: MemoryRepository) -> None:
+    first = memory.commit([Put(REFUNDS)]).commit
+    memory.commit([Modify("refunds", content="later")])
+    for take in (memory.create_branch, memory.tag, memory.snapshot):
+        with refused(RefusalCode.INVALID, "names a commit"):
+            take(first.id)
+    memory.tag(first.id[:12])
+    assert memory.resolve(first.id[:12]).id != first.id, "a name of that many digits is allowed, and comes first"
+    assert memory.resolve(first.id).id == first.id
+
+
 def test_the_same_commit_on_two_branches_is_one_commit(store_url: str) -> None:
     """As in git: same parents, change, author, time and message."""
     with MemoryRepository.open(store_url, clock=lambda: datetime(2025, 3, 1, tzinfo=UTC)) as memory:

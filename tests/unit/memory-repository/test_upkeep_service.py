@@ -15,6 +15,7 @@ from thymos import requests as r
 from thymos.config import Config, Memory, Retention
 from thymos.database import open_sqlite
 from thymos.errors import Refusal
+from thymos.kept_answers import Asked
 from thymos.metrics import MetricsOutcomes, OutcomeRow
 from thymos.service import Service, ServiceSettings
 from thymos.telemetry import Outcome
@@ -40,8 +41,8 @@ class Desk:
             answers.append(self._endpoints[verb].answer(request, tx))
             return bytes(answers[0].model_dump_json(), "utf-8")
 
-        full_key = key and f"acme/{agent}/{verb}/{key}"
-        reply = await self.service.store.answer(Cause(f"{verb}{len(answers)}", "acme", agent), full_key, work)
+        asked = Asked(f"acme/{agent}/{verb}/{key}", request.model_dump_json()) if key else None
+        reply = await self.service.store.answer(Cause(f"{verb}{len(answers)}", "acme", agent), asked, work)
         return answers[0] if answers else reply
 
     async def put(self, memory_id: str, content: str, agent: str = "support") -> Any:
@@ -157,7 +158,7 @@ async def test_a_redaction_reaches_everything_that_the_service_keeps(desk: Desk)
 
     done = await desk.ask("redact", r.RedactMemory(id="a", actor="jo", reason="asked to"))
     assert (done.versions, done.already) == (3, 0)
-    assert await desk.rows("SELECT key FROM replies") == []
+    assert await desk.rows("SELECT key FROM kept_answers WHERE reply IS NOT NULL") == []
     assert await desk.rows("SELECT row FROM outcome") == [(2,)]
     (event,) = await desk.events("memory.redacted")
     assert b"Mustermann" not in event

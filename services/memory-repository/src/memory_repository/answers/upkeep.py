@@ -63,13 +63,13 @@ def verify(request: requests.VerifyMemory, tx: Transaction) -> requests.Verified
 
 
 def redact(request: requests.RedactMemory, tx: Transaction) -> requests.RedactedAnswer:
-    """`redact` -> memory.redacted. Outcomes that recalled the memory and answers that may hold it are forgotten too."""
+    """`redact` -> memory.redacted. Outcomes that recalled the memory and answers that may tell of it are erased too."""
     done = redacting.redact(
         found(tx), request.id, ref=request.ref, actor=request.actor, reason=request.reason, now=tx.now
     )
     if done.changed:
         outcomes.forget(tx.connection, tx.tenant, tx.agent, request.id)
-        kept_answers.forget(tx.connection, tx.tenant, tx.agent, request.id)
+        kept_answers.erase(tx.connection, tx.tenant, tx.agent, request.id)
         tx.publish(
             events.MemoryRedacted(
                 memory_id=request.id,

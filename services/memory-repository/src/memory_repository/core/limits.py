@@ -75,6 +75,7 @@ _MEMORY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,199}", re.ASCII)
 _MEMORY_ID_RULE = "1 to 200 characters of A-Z, a-z, 0-9 and ._:@/+-, starting with a letter or digit"
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 _KIND_RULE = "1 to 64 characters of a-z, 0-9, '_' and '-', starting with a letter or digit"
+_COMMIT_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _REF_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
 _REF_ID_RULE = "1 to 200 characters of A-Z, a-z, 0-9 and _.:-, starting with a letter or digit"
 
@@ -99,17 +100,28 @@ def check_kind(kind: str) -> str:
     return _check("kind", _KIND, _KIND_RULE, kind)
 
 
+def is_commit_id(text: str) -> bool:
+    """Whether a text has the form of a whole commit id: it names that commit, and nothing else may bear such a name."""
+    return _COMMIT_ID.fullmatch(text) is not None
+
+
 def check_ref_id(name: str) -> str:
     """Return the id of a snapshot, tag or worktree if it follows the rule. Raises Refusal (invalid)."""
-    return _check("id", _REF_ID, _REF_ID_RULE, name)
+    return _not_a_commit_id(_check("id", _REF_ID, _REF_ID_RULE, name))
 
 
 def check_branch_name(name: str) -> str:
     """Return `name` if it is a branch's name (thymos.names). Raises Refusal (invalid)."""
     try:
-        return check_branch(name)
+        return _not_a_commit_id(check_branch(name))
     except ValueError as error:
         raise invalid(str(error)) from None
+
+
+def _not_a_commit_id(name: str) -> str:
+    if is_commit_id(name):
+        raise invalid(f"{name} has the form of a commit id, which names a commit", "choose another name")
+    return name
 
 
 def check_content(content: str) -> str:

@@ -27,7 +27,8 @@ class Writing(OpenRepository):
         author: str | None = None,
         expected_head: str | None = None,
     ) -> Committed:
-        """Commit changes; with `expected_head` they are rebased if the branch has moved on, or refused."""
+        """Commit changes; with `expected_head`, a commit id, they are rebased if the branch has moved on since, or
+        refused if they collide."""
         with self._writing() as (repo, now):
             by = author or self._author
             return committing.commit(

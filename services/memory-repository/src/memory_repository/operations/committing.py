@@ -73,7 +73,8 @@ def commit(
     """Commit changes to a branch.
 
     Without `expected_head` the changes apply to whatever the branch holds. With it they were made against that
-    commit: if the branch has moved on since, they are merged with what came in between, or refused if they collide.
+    commit, by its id: if the branch has moved on since, they are merged with what came in between, or refused if they
+    collide. A branch's name would say nothing: it is where the branch stands by now.
 
     Raises:
         CommitConflictError: the changes collide with later commits.
@@ -81,7 +82,7 @@ def commit(
     """
     ref = refs.branch(repo.db, repo.id, branch)
     head = commits.by_no(repo.db, ref.commit_no)
-    base = head if expected_head is None else repo.resolve(expected_head)
+    base = head if expected_head is None else refs.by_id(repo.db, repo.id, expected_head)
     limits.check_changes_count(len(changes))
     wanted = applied(repo, timeline.view_of(repo.db, base.place), changes)
     draft = checked_draft(branch, author, message, now, "commit", meta)

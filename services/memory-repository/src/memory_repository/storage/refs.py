@@ -19,7 +19,7 @@ from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
 
 RefType = Literal["branch", "tag", "snapshot"]
-_HEX = re.compile(r"[0-9a-f]{8,64}")
+_HEX = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +148,8 @@ def rename(db: Connection, repo_id: int, seen: Ref, name: str, *, actor: str, no
 
 
 def resolve(db: Connection, repo_id: int, text: str, now: datetime | None = None) -> CommitRow:
-    """The commit that a text names (core/revisions.py). Of a branch, a tag, a snapshot and a commit of the same name,
-    the first one wins. `now` is what `@{2h}` counts from.
+    """The commit that a text names (core/revisions.py). A whole commit id is that commit, whatever else bears its name;
+    of a branch, a tag, a snapshot and a commit that begins so, the first one wins. `now` is what `@{2h}` counts from.
 
     Raises:
         Refusal: not_found, invalid (ambiguous prefix, malformed), too_large (more than 10,000 steps back).
@@ -162,6 +162,21 @@ def resolve(db: Connection, repo_id: int, text: str, now: datetime | None = None
     for parent, times in groupby(revision.steps):
         commit = _up(db, text, commit, parent, sum(1 for _ in times))
     return commit
+
+
+def by_id(db: Connection, repo_id: int, text: str) -> CommitRow:
+    """The commit of that id, or whose id alone begins so.
+
+    Raises:
+        Refusal: invalid (not an id, more than one begins so), not_found.
+    """
+    if not _HEX.fullmatch(text):
+        hint = f"its 64 hex digits, or at least the first {limits.PREFIX_MIN}"
+        raise limits.invalid(f"this has to be a commit id, not {text!r:.80}", hint)
+    found = _begun(db, repo_id, text)
+    if found is None:
+        raise Refusal(RefusalCode.NOT_FOUND, f"there is no commit {text}")
+    return found
 
 
 def _up(db: Connection, text: str, commit: CommitRow, parent: int, times: int) -> CommitRow:
@@ -192,21 +207,25 @@ def _at_moment(db: Connection, repo_id: int, name: str, moment: revisions.Moment
 
 
 def _named(db: Connection, repo_id: int, name: str) -> CommitRow:
-    found = commits.named(db, repo_id, name)
+    found = {} if limits.is_commit_id(name) else commits.named(db, repo_id, name)
     for type_ in ("branch", "tag", "snapshot"):
         if type_ in found:
             return found[type_]
-    if _HEX.fullmatch(name):
-        begun = commits.by_prefix(db, repo_id, name)
-        if len(begun) > 1:
-            raise limits.invalid(f"more than one commit begins with {name}", "give more of it")
-        if begun and commits.is_header(db, repo_id, begun[0]):
-            hint = "of what it wrote, what is still visible can be read at later commits"
-            raise Refusal(RefusalCode.NOT_FOUND, f"{name} is older than what the retention keeps", hint)
-        if begun:
-            return begun[0]
+    begun = _begun(db, repo_id, name) if _HEX.fullmatch(name) else None
+    if begun is not None:
+        return begun
     hint = f"a commit id needs at least {limits.PREFIX_MIN} characters" if len(name) < limits.PREFIX_MIN else ""
     raise Refusal(RefusalCode.NOT_FOUND, f"there is no branch, tag, snapshot or commit {name!r:.80}", hint)
+
+
+def _begun(db: Connection, repo_id: int, digits: str) -> CommitRow | None:
+    begun = commits.by_prefix(db, repo_id, digits)
+    if len(begun) > 1:
+        raise limits.invalid(f"more than one commit begins with {digits}", "give more of it")
+    if begun and commits.is_header(db, repo_id, begun[0]):
+        hint = "of what it wrote, what is still visible can be read at later commits"
+        raise Refusal(RefusalCode.NOT_FOUND, f"{digits} is older than what the retention keeps", hint)
+    return begun[0] if begun else None
 
 
 def _ref(row: tuple[Any, ...]) -> Ref:

@@ -108,8 +108,8 @@ async def commit(
     branch
         Where to commit.
     expected_head
-        The commit that the changes were made on: if the branch has moved since, they are rebased, or refused (exit 5)
-        when they collide.
+        The id of the commit that the changes were made on: if the branch has moved since, they are rebased, or refused
+        (exit 5) when they collide.
     """
     changes = await read_changes(source, "committed")
     await _commit(where, agent, branch, changes, message, author, expected_head, json)
