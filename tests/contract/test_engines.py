@@ -23,7 +23,11 @@ ROOT = Path(__file__).parents[2]
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
 
 
-UNIT_TESTS = ("tests/unit/memory-repository", "tests/unit/thymos/test_unit_of_work.py")
+UNIT_TESTS = (
+    "tests/unit/memory-repository",
+    "tests/unit/thymos/test_unit_of_work.py",
+    "tests/unit/thymos/test_kept_answers.py",
+)
 
 
 def test_the_unit_tests_of_stores_pass_on_postgresql(postgresql_database: str) -> None:

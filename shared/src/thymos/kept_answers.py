@@ -1,5 +1,5 @@
-"""The answers that a service gave, by the idempotency keys of the requests: one that is made again changes nothing, and gets
-the first answer.
+"""The answers that a service gave, by the idempotency keys of the requests: one that is made again changes nothing, and
+gets the first answer.
 
 Of each request a digest is kept: a key that comes again with another request is refused, not answered with what was
 done for somebody else.
@@ -56,7 +56,7 @@ def _first(asked: Asked, digest: str, reply: bytes | None) -> bytes:
         raise Refusal(RefusalCode.CONFLICT, "another request was made with this idempotency_key", hint)
     if reply is None:
         hint = "it is not carried out again; look at what it did"
-        raise Refusal(RefusalCode.CONFLICT, "this was carried out; the answer was erased with a memory it told of", hint)
+        raise Refusal(RefusalCode.CONFLICT, "this was carried out; its answer was erased with a memory", hint)
     return bytes(reply)
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from thymos import kept_answers, outbox, subjects, unit_of_work
+from thymos import outbox, subjects, unit_of_work
 from thymos.bus import PublishAck
 from thymos.database import Database
 from thymos.envelope import Envelope, decode
-from thymos.errors import PoisonError, Refusal, StoreUnavailableError, TransientError
+from thymos.errors import PoisonError, StoreUnavailableError, TransientError
 from thymos.events import BranchDeleted
 from thymos.kept_answers import Asked
 from thymos.message import Message
@@ -337,29 +337,6 @@ async def test_an_idempotency_key_gets_the_first_answer_again(store: ServiceStor
     assert await store.answer(cause, Asked("k", "one"), work) == b"first"
     assert await store.answer(Cause("request|other", "acme", "support"), Asked("other", "one"), work) == b"second"
     assert await count(store, "outbox") == 2
-
-
-async def test_a_key_belongs_to_one_request_and_its_repetitions(store: ServiceStore) -> None:
-    cause = Cause("request|k", "acme", "support")
-    await store.answer(cause, Asked("k", "one"), lambda tx: b"first")
-    with pytest.raises(Refusal, match="another request was made with this idempotency_key"):
-        await store.answer(cause, Asked("k", "another"), lambda tx: b"never")
-
-
-async def test_what_was_carried_out_is_so_once_though_its_answer_is_erased(store: ServiceStore) -> None:
-    told = {key: json.dumps({"id": key, "message": "put a"}).encode() for key in ("a", "b")}
-
-    async def asked(key: str) -> bytes:
-        return await store.answer(
-            Cause(f"request|{key}", "acme", "support"), Asked(f"acme/support/commit/{key}", ""), lambda tx: told[key]
-        )
-
-    for key in told:
-        assert await asked(key) == told[key]
-    assert await store.tick("erase", lambda tx: kept_answers.erase(tx.connection, "acme", "support", "a")) == 1
-    with pytest.raises(Refusal, match="carried out; the answer was erased"):
-        await asked("a")
-    assert await asked("b") == told["b"], "it tells of no memory of that name"
 
 
 async def test_a_failed_request_is_not_remembered(store: ServiceStore) -> None:

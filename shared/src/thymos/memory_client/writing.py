@@ -41,8 +41,8 @@ class Writing(Asking):
         author: str | None = None,
         idempotency_key: str | None = None,
     ) -> r.CommitAnswer:
-        """Commit changes to the branch; with `expected_head`, a commit id, they are rebased if it has moved on since, or
-        refused if they collide."""
+        """Commit changes to the branch; with `expected_head`, a commit id, they are rebased if it has moved on since,
+        or refused if they collide."""
         return await self._ask(
             r.CommitAnswer,
             "commit",

@@ -1,0 +1,51 @@
+"""A request that is made again: what it gets, and what it gets no more."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from thymos import kept_answers
+from thymos.database import Connection
+from thymos.errors import Refusal
+from thymos.kept_answers import Asked
+
+KEY = "acme/support/commit/k1"
+
+
+@pytest.fixture
+def db(connect_to: Callable[[str], Connection]) -> Connection:
+    return connect_to(kept_answers.SCHEMA)
+
+
+def never() -> bytes:
+    raise AssertionError("it was carried out already")
+
+
+def test_a_key_belongs_to_one_request_and_its_repetitions(db: Connection) -> None:
+    assert kept_answers.once(db, Asked(KEY, "put a"), lambda: b"first") == b"first"
+    assert kept_answers.once(db, Asked(KEY, "put a"), never) == b"first"
+    with pytest.raises(Refusal, match="another request was made with this idempotency_key"):
+        kept_answers.once(db, Asked(KEY, "put b"), never)
+
+
+def test_what_was_carried_out_is_so_once_though_its_answer_is_erased(db: Connection) -> None:
+    told = {name: json.dumps({"id": name, "message": "put a"}).encode() for name in ("a", "b")}
+    for name, reply in told.items():
+        kept_answers.once(db, Asked(f"acme/support/commit/{name}", ""), lambda reply=reply: reply)  # type: ignore[misc]
+        kept_answers.once(db, Asked(f"acme/sales/commit/{name}", ""), lambda reply=reply: reply)  # type: ignore[misc]
+
+    assert kept_answers.erase(db, "acme", "support", "a") == 1
+
+    with pytest.raises(Refusal, match="carried out; its answer was erased"):
+        kept_answers.once(db, Asked("acme/support/commit/a", ""), never)
+    assert kept_answers.once(db, Asked("acme/support/commit/b", ""), never) == told["b"], "it tells of another memory"
+    assert kept_answers.once(db, Asked("acme/sales/commit/a", ""), never) == told["a"], "another agent's stays"
+
+
+def test_the_oldest_are_forgotten(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_answers, "ANSWERS_MAX", 2)
+    for number in range(3):
+        kept_answers.once(db, Asked(f"acme/support/commit/{number}", ""), lambda: b"first")
+    assert kept_answers.once(db, Asked("acme/support/commit/0", ""), lambda: b"again") == b"again"
+    assert kept_answers.once(db, Asked("acme/support/commit/2", ""), never) == b"first"
