@@ -65,8 +65,8 @@ def get(repo: Repository, memory_id: str, ref: str = MAIN) -> Found:
     found = timeline.read(repo.db, timeline.view_of(repo.db, commit.place), memory_id)
     if found is None:
         raise Refusal(RefusalCode.NOT_FOUND, f"there is no memory {memory_id} at {ref}")
-    _, writer, *columns = found
-    return Found(versions.memory_of(memory_id, *columns), writer)
+    _, writer, digest, content, kind, fields = found
+    return Found(versions.memory_of(memory_id, digest, content, kind, fields), writer)
 
 
 def page(

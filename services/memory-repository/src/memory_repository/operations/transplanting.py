@@ -3,6 +3,10 @@
 Applying a commit merges with its parent as the base; reverting it merges its parent with it as the base. A memory that
 the target holds as it was at the base takes the change; what both changed is merged part by part; what collides refuses
 the whole, unless a side is favoured.
+
+Where the retention has dropped a commit's parent, nobody knows any more what that one commit changed: what lies between
+it and the nearest ancestor that is left are the changes of many. A rebase, which brings all of them along, may go by
+that ancestor if there is one only.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from memory_repository.operations.committing import (
     new_slot,
     shortened,
 )
-from memory_repository.storage import commits, refs, timeline
+from memory_repository.storage import commits, dropping, refs, timeline
 from memory_repository.storage.commits import CommitRow, Draft
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import Differing, Slot
@@ -76,7 +80,7 @@ def cherry_pick(
 
     Raises:
         CommitConflictError: the changes collide with the branch.
-        Refusal: not_found, invalid, refused (the commit has no such parent).
+        Refusal: not_found, invalid, refused (the commit has no such parent, or the retention has dropped it).
     """
     commit = repo.resolve(revision)
     parent = _parent(repo, commit, mainline)
@@ -122,7 +126,8 @@ def rebase(
     Raises:
         CommitConflictError: a commit collides; the message names it.
         Refusal: not_found, invalid; refused for `main`, for a protected branch, and for one with uncommitted changes
-            in a worktree; too_large for more than 1,000 commits.
+            in a worktree, and where the retention has dropped commits in which lines came together; too_large for more
+            than 1,000 commits.
     """
     ref = refs.branch(repo.db, repo.id, branch)
     if branch == MAIN:
@@ -133,16 +138,15 @@ def rebase(
     missing = list(islice(reading.only_in(repo, head, target), limits.REBASE_COMMITS_MAX + 1))
     if len(missing) > limits.REBASE_COMMITS_MAX:
         raise limits.too_large("the rebase", len(missing), limits.REBASE_COMMITS_MAX, "commits")
-    if reading.is_ancestor(repo, target, head) and not any(_is_merge(repo, commit) for commit in missing):
+    steps = [(commit, base) for commit in reversed(missing) if (base := _replayed_from(repo, commit)) is not None]
+    if reading.is_ancestor(repo, target, head) and len(steps) == len(missing):
         return Rebased(branch, target, head, head, (), ())
     worktrees.check_clean(repo, branch)
     top = target
     replayed: list[CommitRow] = []
     dropped: list[CommitRow] = []
-    for commit in reversed(missing):
-        if _is_merge(repo, commit):
-            continue
-        made = _replayed(repo, branch, commit, top, now, strategy)
+    for commit, base in steps:
+        made = _replayed(repo, branch, base, commit, top, now, strategy)
         (dropped if made is None else replayed).append(commit if made is None else made)
         top = made or top
     refs.move(repo.db, repo.id, ref, top, actor=author, now=now, operation="rebase", reason=f"onto {target.id[:12]}")
@@ -150,13 +154,30 @@ def rebase(
     return Rebased(branch, target, top, head, tuple(replayed), tuple(commit.id for commit in dropped))
 
 
+def _replayed_from(repo: Repository, commit: CommitRow) -> CommitRow | None:
+    """What a rebase takes a commit's changes against; None for a merge, which is left out."""
+    above = commits.parents_of(repo.db, commit.no)
+    if len(above) == 1:
+        return commits.by_no(repo.db, above[0])
+    if dropping.parent_ids(repo.db, commit.no) is not None:
+        message = f"older commits in which lines came together below {commit.id[:12]} were dropped"
+        raise Refusal(RefusalCode.REFUSED, message, "merge the branch instead")
+    return None
+
+
 def _replayed(
-    repo: Repository, branch: str, commit: CommitRow, top: CommitRow, now: datetime, strategy: Strategy
+    repo: Repository,
+    branch: str,
+    base: CommitRow,
+    commit: CommitRow,
+    top: CommitRow,
+    now: datetime,
+    strategy: Strategy,
 ) -> CommitRow | None:
     """One commit of a rebase on top of another; None when it changes nothing there."""
     facts = {**commit.meta, "rebased_commit": commit.id}
     draft = checked_draft(branch, commit.author, commit.message, now, commit.kind, facts)
-    delta, conflicts = _merged(repo, _parent(repo, commit, 1), commit, top, strategy)
+    delta, conflicts = _merged(repo, base, commit, top, strategy)
     if conflicts:
         raise CommitConflictError(branch, conflicts, f"{commit.id[:12]} ({commit.message[:60]})")
     return commits.write_commit(repo.db, repo.id, draft, [top], delta) if delta else None
@@ -214,16 +235,17 @@ def _slot(repo: Repository, value: Memory | None, known: Iterable[tuple[Memory |
 
 
 def _parent(repo: Repository, commit: CommitRow, number: int) -> CommitRow:
-    above = commits.parents_of(repo.db, commit.no)
+    """A commit's own parent of that number, not the ancestor that stands in for one that was dropped."""
+    above = dropping.parent_ids(repo.db, commit.no) or reading.parents(repo, commit)
     if not above:
         raise Refusal(RefusalCode.REFUSED, f"{commit.id[:12]} is the first commit: it has no changes")
     if not 1 <= number <= len(above):
         raise Refusal(RefusalCode.REFUSED, f"{commit.id[:12]} has no parent number {number}", f"it has {len(above)}")
-    return commits.by_no(repo.db, above[number - 1])
-
-
-def _is_merge(repo: Repository, commit: CommitRow) -> bool:
-    return len(commits.parents_of(repo.db, commit.no)) > 1
+    found = commits.by_prefix(repo.db, repo.id, above[number - 1])
+    if not found or commits.is_header(repo.db, repo.id, found[0]):
+        message = f"the parent of {commit.id[:12]} is older than what the retention keeps"
+        raise Refusal(RefusalCode.REFUSED, message, "compare it with an older commit, and commit what is to change")
+    return found[0]
 
 
 def _version(slot: Slot | None) -> int | None:
