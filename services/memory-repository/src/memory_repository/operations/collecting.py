@@ -14,13 +14,15 @@ from functools import cache, partial
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.limits import check_page
 from memory_repository.core.retention import Retention, Thinned, rewired, thinned
-from memory_repository.storage import commits, dropping, pins, pruning, states
+from memory_repository.storage import batches, commits, dropping, pins, pruning, reflog, states, versions
 from memory_repository.storage.store import Repository
 from memory_repository.storage.timeline import Place
 
 STEP_COMMITS = 500
 """Commits that one step looks at for the first time, or drops, unless the caller says otherwise."""
 STEP_COMMITS_MAX = 10_000
+STEP_VERSIONS = 50_000
+"""Versions that one step looks at for whether anything names them, each once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Collected:
     Attributes:
         commits: dropped commits; `unreachable` of them were reached by nothing.
         entries: rows that said what a commit sees.
-        versions: versions of memories that no commit sees any more, of `content_bytes` together.
+        versions: versions of memories that no commit sees, or sees any more, of `content_bytes` together.
         lines: timelines that ended.
         more: whether there may be more to drop right now.
         dry_run: whether nothing was changed.
@@ -98,29 +100,29 @@ def _step(repo: Repository, retention: Retention, now: datetime, most: int) -> C
     cursor, passed = _newly_old(repo, retention, now, _cursor(repo), most)
     unreached, more = _unreached(repo, named, left_since, most)
     old = sorted({*_held(repo), *passed}, reverse=True)
-    found = _thinned(repo, old, named, unreached, most)
-    more = more or len(passed) == most or len(found.dropped) >= most
+    found = _thinned(repo, old, named | _still_young(repo, retention, now, old), unreached, most)
     dropped = _drop(repo, found)
     _remember(repo, cursor, found)
+    swept, unswept = versions.sweep(repo.db, repo.id, STEP_VERSIONS)
+    forgotten = reflog.forget_ended(repo.db, repo.id, left_since, most)
     return Collected(
         commits=len(found.dropped),
         unreachable=sum(1 for below in found.dropped.values() if below is None),
         entries=dropped.entries,
-        versions=dropped.versions,
-        content_bytes=dropped.content_bytes,
+        versions=dropped.versions + len(swept),
+        content_bytes=dropped.content_bytes + sum(swept),
         lines=dropped.lines,
-        more=more,
+        more=more or unswept or most in (len(passed), forgotten) or len(found.dropped) >= most,
     )
 
 
 def _newly_old(repo: Repository, retention: Retention, now: datetime, cursor: int, most: int) -> tuple[int, list[int]]:
-    """The commits from `cursor` on that have become old, at most so many, and where to look on the next time."""
-    oldest_young = repo.db.execute(
-        "SELECT commit_no FROM commits WHERE repo_id = ? ORDER BY commit_no DESC LIMIT 1 OFFSET ?",
-        (repo.id, max(0, retention.commits_max - 1)),
-    ).fetchone()
-    too_many = 0 if oldest_young is None else oldest_young[0]
-    too_old = timestamp(now - retention.age_max)
+    """The commits from `cursor` on that have become old, at most so many, and where to look on the next time.
+
+    The first young one ends it; but one that is dated after now would end it for long, and is passed with the others.
+    """
+    young = _Young(repo, retention, now)
+    present = timestamp(now)
     attic = dropping.find_attic(repo.db, repo.id) or 0
     rows = repo.db.execute(
         "SELECT commit_no, at FROM commits WHERE repo_id = ? AND commit_no >= ? AND line_id <> ?"
@@ -129,10 +131,34 @@ def _newly_old(repo: Repository, retention: Retention, now: datetime, cursor: in
     ).fetchall()
     passed: list[int] = []
     for number, at in rows:
-        if number >= too_many and at >= too_old:
+        if young(number, at) and at <= present:
             break
         passed.append(number)
     return (passed[-1] + 1 if passed else cursor), passed
+
+
+def _still_young(repo: Repository, retention: Retention, now: datetime, passed: Sequence[int]) -> set[int]:
+    """The commits among those that have been passed that are young: they were dated after the moment when they were."""
+    young = _Young(repo, retention, now)
+    newest = [number for number in passed if number >= young.first]
+    rows = batches.select(repo.db, "SELECT commit_no, at FROM commits WHERE commit_no IN ({items})", newest)
+    return {number for number, at in rows if young(number, at)}
+
+
+class _Young:
+    """Tells whether a commit is within the retention: one of the newest so many, `first` the oldest of them, and not
+    too old."""
+
+    def __init__(self, repo: Repository, retention: Retention, now: datetime) -> None:
+        oldest = repo.db.execute(
+            "SELECT commit_no FROM commits WHERE repo_id = ? ORDER BY commit_no DESC LIMIT 1 OFFSET ?",
+            (repo.id, max(0, retention.commits_max - 1)),
+        ).fetchone()
+        self.first = 0 if oldest is None else oldest[0]
+        self._since = timestamp(now - retention.age_max)
+
+    def __call__(self, number: int, at: str) -> bool:
+        return number >= self.first and at >= self._since
 
 
 def _unreached(repo: Repository, named: Collection[int], left_since: datetime, most: int) -> tuple[list[int], bool]:

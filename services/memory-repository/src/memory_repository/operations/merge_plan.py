@@ -55,10 +55,15 @@ class Collision:
 
 @dataclass(slots=True)
 class Plan:
-    """The merged state, as changes against either side; and what collides."""
+    """The merged state, as changes against either side; and what collides.
+
+    What neither side holds is in `new`, with the sides, until `store` writes it: a plan that is not carried out leaves
+    nothing behind.
+    """
 
     on_ours: Differing = field(default_factory=dict)
     on_theirs: Differing = field(default_factory=dict)
+    new: dict[str, tuple[tuple[Slot | None, Slot | None], Memory]] = field(default_factory=dict)
     collisions: list[Collision] = field(default_factory=list)
     gap: int = 0
     """Entries between the sides: what finding their difference had to read."""
@@ -72,6 +77,17 @@ class Plan:
     def open(self) -> bool:
         """Whether something waits for a decision."""
         return any(collision.open for collision in self.collisions)
+
+    @property
+    def changes(self) -> int:
+        """How many memories differ from ours."""
+        return len(self.on_ours) + len(self.new)
+
+    def store(self, repo: Repository) -> None:
+        """Store the versions that are new, so that the changes are complete."""
+        for memory_id, slot in new_slots(repo, [memory for _, memory in self.new.values()]).items():
+            self.add(memory_id, *self.new[memory_id][0], slot)
+        self.new.clear()
 
     def add(self, memory_id: str, ours: Slot | None, theirs: Slot | None, merged: Slot | None) -> None:
         """Note what a memory becomes."""
@@ -124,7 +140,6 @@ def _merge_contents(
 ) -> None:
     """Merge the memories that both sides changed."""
     held = versions.load_memories(repo.db, timeline.rows_in(both))
-    new: dict[str, Memory] = {}
     for memory_id, slots in both.items():
         our, their = (None if slot is None else held[slot.version] for slot in slots)
         contested, value = _three_way(repo, memory_id, base_of, slots, (our, their))
@@ -139,9 +154,7 @@ def _merge_contents(
         if value is None or same:
             plan.add(memory_id, *slots, same[0] if same else None)
         else:
-            new[memory_id] = value.checked()
-    for memory_id, slot in new_slots(repo, list(new.values())).items():
-        plan.add(memory_id, *both[memory_id], slot)
+            plan.new[memory_id] = slots, value.checked()
 
 
 def contested_memories(

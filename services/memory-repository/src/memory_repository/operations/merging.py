@@ -147,8 +147,9 @@ def merge_commit(
         return Merge(theirs, ours, ours, base_ids, 0, dry_run=dry_run)
     plan = merge_plan.make_plan(repo, bases, ours, theirs, strategy, resolver, rules)
     found = plan.conflicts, plan.open, dry_run, tuple(plan.collisions)
-    if plan.open or dry_run or not (plan.on_ours or plan.collisions):
-        return Merge(theirs, ours, ours, base_ids, len(plan.on_ours), *found)
+    if plan.open or dry_run or not (plan.changes or plan.collisions):
+        return Merge(theirs, ours, ours, base_ids, plan.changes, *found)
+    plan.store(repo)
     facts = {"strategy": str(strategy), "source": source, "conflicts": len(plan.conflicts)}
     draft = checked_draft(
         target,

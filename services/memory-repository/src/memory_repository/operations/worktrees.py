@@ -10,8 +10,8 @@ from typing import Any
 from memory_repository.core import limits
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.memory import Change, Memory
-from memory_repository.operations.committing import Committed, applied, checked_draft, land, new_slot
-from memory_repository.storage import commits, refs, timeline, versions
+from memory_repository.operations.committing import Committed, applied, checked_draft, land, new_slots
+from memory_repository.storage import commits, refs, staging, timeline, versions
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN, Repository
 from thymos.errors import Refusal, RefusalCode
@@ -75,13 +75,10 @@ def stage(repo: Repository, worktree_id: str, changes: Sequence[Change]) -> Work
     worktree = find_worktree(repo, worktree_id)
     limits.check_changes_count(len(changes))
     view = timeline.view_of(repo.db, worktree.base.place)
-    for memory_id, memory in applied(repo, view, changes, _staged(repo, worktree_id)).items():
-        version = None if memory is None else new_slot(repo, memory).version
-        repo.db.execute(
-            "INSERT INTO staged (repo_id, worktree_id, memory_id, version_id) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (repo_id, worktree_id, memory_id) DO UPDATE SET version_id = excluded.version_id",
-            (repo.id, worktree_id, memory_id, version),
-        )
+    wanted = applied(repo, view, changes, staging.staged(repo.db, repo.id, worktree_id))
+    slots = new_slots(repo, [memory for memory in wanted.values() if memory is not None])
+    new = {memory_id: slots[memory_id].version if memory_id in slots else None for memory_id in wanted}
+    staging.put(repo.db, repo.id, worktree_id, new)
     worktree = find_worktree(repo, worktree_id)
     limits.check_changes_count(worktree.staged)
     return worktree
@@ -92,7 +89,7 @@ def staged_memories(repo: Repository, worktree_id: str) -> dict[str, Memory | No
     find_worktree(repo, worktree_id)
     return {
         memory_id: None if version is None else versions.load_memory(repo.db, version)
-        for memory_id, version in _staged(repo, worktree_id).items()
+        for memory_id, version in staging.staged(repo.db, repo.id, worktree_id).items()
     }
 
 
@@ -118,7 +115,7 @@ def commit_worktree(
     facts = {"worktree": worktree_id, **(meta or {})}
     draft = checked_draft(worktree.branch, author, message, now, "commit", facts)
     done = land(repo, ref, worktree.base, staged_memories(repo, worktree_id), draft)
-    repo.db.execute("DELETE FROM staged WHERE repo_id = ? AND worktree_id = ?", (repo.id, worktree_id))
+    staging.forget(repo.db, repo.id, worktree_id)
     _move(repo, worktree_id, done.commit.no)
     return done
 
@@ -132,8 +129,8 @@ def close_worktree(repo: Repository, worktree_id: str, *, force: bool = False) -
             f"the worktree {worktree_id} has {worktree.staged} uncommitted changes",
             "commit them, or force the close to lose them",
         )
-    for table in ("staged", "worktree"):
-        repo.db.execute(f"DELETE FROM {table} WHERE repo_id = ? AND worktree_id = ?", (repo.id, worktree_id))
+    staging.forget(repo.db, repo.id, worktree_id)
+    repo.db.execute("DELETE FROM worktree WHERE repo_id = ? AND worktree_id = ?", (repo.id, worktree_id))
     return worktree
 
 
@@ -192,15 +189,6 @@ def _find(repo: Repository, worktree_id: str) -> Worktree | None:
         "SELECT count(*) FROM staged WHERE repo_id = ? AND worktree_id = ?", (repo.id, worktree_id)
     ).fetchone()[0]
     return Worktree(worktree_id, branch, commits.by_no(repo.db, base), owner, count)
-
-
-def _staged(repo: Repository, worktree_id: str) -> dict[str, int | None]:
-    return dict(
-        repo.db.execute(
-            "SELECT memory_id, version_id FROM staged WHERE repo_id = ? AND worktree_id = ? ORDER BY memory_id",
-            (repo.id, worktree_id),
-        ).fetchall()
-    )
 
 
 def _move(repo: Repository, worktree_id: str, commit_no: int) -> None:

@@ -185,7 +185,7 @@ def remove_repository(repo: Repository) -> None:
     commits = "(SELECT commit_no FROM commits WHERE repo_id = ?)"
     for table in ("commit_parent", "cut_parent", "header_only"):
         repo.db.execute(f"DELETE FROM {table} WHERE commit_no IN {commits}", (repo.id,))
-    kept = ("attic", "held", "left_behind", "redaction", "retention")
+    kept = ("attic", "held", "left_behind", "redaction", "retention", "swept")
     for table in (
         *kept,
         "staged",

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from memory_repository.storage import erasing, timeline, versions
+from memory_repository.storage import timeline, versions
 from memory_repository.storage.timeline import Place
 from thymos.database import Connection
 
@@ -48,13 +48,8 @@ def prune(db: Connection, repo_id: int, left: Iterable[Place]) -> Pruned:
     for version, writer in {(entry[3], entry[4]) for entry in removed}:
         if not _is_visible(db, version, writer):
             pruned.unwritten[writer] += 1
-    for version in sorted({entry[3] for entry in removed if entry[3] is not None}):
-        size = versions.remove_unused(db, repo_id, version)
-        if size is not None:
-            pruned.versions += 1
-            pruned.content_bytes += size
-    if pruned.versions:
-        erasing.begin(db)
+    sizes = versions.remove_unused(db, repo_id, (entry[3] for entry in removed if entry[3] is not None))
+    pruned.versions, pruned.content_bytes = len(sizes), sum(sizes)
     return pruned
 
 

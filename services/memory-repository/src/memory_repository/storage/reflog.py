@@ -74,6 +74,21 @@ def at(db: Connection, repo_id: int, branch: str, moment: datetime | int) -> int
     return None if row is None else row[0]
 
 
+def forget_ended(db: Connection, repo_id: int, until: datetime, most: int) -> int:
+    """What names did before they were deleted is forgotten, of at most so many deletions before `until`. Returns of how
+    many."""
+    ended = db.execute(
+        "SELECT rowid, type, name FROM reflog WHERE repo_id = ? AND operation = 'delete' AND at < ?"
+        " ORDER BY at LIMIT ?",
+        (repo_id, timestamp(until), most),
+    ).fetchall()
+    db.executemany(
+        "DELETE FROM reflog WHERE repo_id = ? AND type = ? AND name = ? AND rowid <= ?",
+        [(repo_id, type_, name, row) for row, type_, name in ended],
+    )
+    return len(ended)
+
+
 def drop(db: Connection, repo_id: int, gone: str) -> None:
     """Commits are dropped, those that the query `gone` names: where a name stood at one of them, the reflog says only
     that it is not known any more, once for moves on end; before the first move that is left it says nothing."""

@@ -134,6 +134,7 @@ CREATE TABLE IF NOT EXISTS reflog (
 
 CREATE INDEX IF NOT EXISTS reflog_by_name ON reflog (repo_id, type, name);
 CREATE INDEX IF NOT EXISTS reflog_by_time ON reflog (repo_id, type, name, at);
+CREATE INDEX IF NOT EXISTS reflog_ends ON reflog (repo_id, at) WHERE operation = 'delete';
 
 CREATE TABLE IF NOT EXISTS worktree (
     repo_id      INTEGER NOT NULL REFERENCES repository,
@@ -272,6 +273,12 @@ CREATE TABLE IF NOT EXISTS cut_parent (
 CREATE TABLE IF NOT EXISTS retention (
     repo_id    INTEGER PRIMARY KEY REFERENCES repository,
     cursor_no  INTEGER NOT NULL             -- commits before it have been looked at; those of them that stay are `held`
+);
+
+-- Versions up to this number have been looked at for whether anything names them (storage/versions.py).
+CREATE TABLE IF NOT EXISTS swept (
+    repo_id     INTEGER PRIMARY KEY REFERENCES repository,
+    version_no  INTEGER NOT NULL
 );
 
 CREATE TABLE IF NOT EXISTS held (

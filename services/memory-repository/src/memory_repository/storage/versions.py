@@ -11,11 +11,15 @@ from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import salt_of, version_hash
 from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import memory_words
-from memory_repository.storage import batches, embeddings, word_index
+from memory_repository.storage import batches, embeddings, erasing, word_index
 from thymos.database import Connection
 
-_NAMING = ("entry", "staged")
+_NAMING: Final = ("entry", "staged")
 """The tables that name versions by `version_id`, each with an index that begins with it."""
+_UNUSED_IN: Final = "SELECT version_id FROM version v WHERE " + "".join(
+    f"NOT EXISTS (SELECT 1 FROM {table} n WHERE n.version_id = v.version_id) AND " for table in _NAMING
+)
+_UNUSED: Final = _UNUSED_IN + "version_id IN ({items})"
 
 
 _decode = json.JSONDecoder().raw_decode
@@ -118,15 +122,40 @@ def load_sealed(db: Connection, version: int) -> tuple[str, bytes | None, Memory
     return digest, bytes(salt), Memory(memory_id, content, kind, json.loads(fields))
 
 
-def remove_unused(db: Connection, repo_id: int, version: int) -> int | None:
-    """Remove a version that nothing names any more, with its words; returns the bytes of its content and fields, or
-    None when something still names it."""
-    for table in _NAMING:
-        if db.execute(f"SELECT 1 FROM {table} WHERE version_id = ? LIMIT 1", (version,)).fetchone() is not None:
-            return None
-    content, fields = forget_words(db, repo_id, version)
-    db.execute("DELETE FROM version WHERE version_id = ?", (version,))
-    return len(content.encode()) + len(fields.encode())
+def remove_unused(db: Connection, repo_id: int, versions: Iterable[int]) -> list[int]:
+    """Remove those of the versions that nothing names any more, with their words; of each that went, the bytes of its
+    content and fields."""
+    unused = sorted(version for (version,) in batches.select(db, _UNUSED, list(dict.fromkeys(versions))))
+    sizes: list[int] = []
+    for version in unused:
+        content, fields = forget_words(db, repo_id, version)
+        db.execute("DELETE FROM version WHERE version_id = ?", (version,))
+        sizes.append(len(content.encode()) + len(fields.encode()))
+    if unused:
+        erasing.begin(db)
+    return sizes
+
+
+def sweep(db: Connection, repo_id: int, most: int) -> tuple[list[int], bool]:
+    """Remove what was stored since the last sweep and is named by nothing, as `remove_unused` does; whether there is
+    more to look at. Each version is looked at once: whoever takes a name away later removes the version himself.
+
+    O(most), the numbers of versions that are looked at, of whichever repository.
+    """
+    row = db.execute("SELECT version_no FROM swept WHERE repo_id = ?", (repo_id,)).fetchone()
+    below = 0 if row is None else row[0]
+    (newest,) = db.execute("SELECT coalesce(max(version_id), 0) FROM version").fetchone()
+    until = min(newest, below + most)
+    # By number alone: the index by repository would read all that it has ever stored.
+    rows = db.execute(
+        f"{_UNUSED_IN}version_id > ? AND version_id <= ? AND repo_id + 0 = ?", (below, until, repo_id)
+    ).fetchall()
+    db.execute(
+        "INSERT INTO swept (repo_id, version_no) VALUES (?, ?)"
+        " ON CONFLICT (repo_id) DO UPDATE SET version_no = excluded.version_no",
+        (repo_id, until),
+    )
+    return remove_unused(db, repo_id, [version for (version,) in rows]), until < newest
 
 
 def versions_of(db: Connection, repo_id: int, memory_id: str) -> list[tuple[int, str, bool]]:

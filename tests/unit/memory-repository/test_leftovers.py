@@ -1,0 +1,132 @@
+"""Nothing is kept for ever that nothing names: discarded drafts, merges that were only tried, names that are gone."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from memory_repository import Memory, MemoryRepository, Put
+from memory_repository.core.retention import Retention
+from memory_repository.storage import versions
+from thymos.errors import Refusal
+
+YEAR = timedelta(days=365)
+
+
+def count(memory: MemoryRepository, table: str) -> int:
+    rows: int = memory.read(lambda repo: repo.db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+    return rows
+
+
+def test_a_draft_that_is_discarded_leaves_nothing(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory("a", "v1"))])
+    memory.open_worktree("w")
+    for number in range(3):
+        memory.stage("w", [Put(Memory("draft", f"try {number}")), Put(Memory("a", "v1"))])
+        assert count(memory, "version") == 2, "only the newest draft"
+    memory.close_worktree("w", force=True)
+    assert count(memory, "version") == 1
+    assert memory.get("a").memory.content == "v1"
+    assert memory.verify().ok
+
+
+def test_what_two_have_staged_stays_for_the_other_one(memory: MemoryRepository) -> None:
+    for worktree in ("w1", "w2"):
+        memory.open_worktree(worktree)
+        memory.stage(worktree, [Put(Memory("a", "both"))])
+    memory.close_worktree("w1", force=True)
+    assert memory.commit_worktree("w2").changed
+    assert memory.get("a").memory.content == "both"
+
+
+def test_a_draft_that_lands_as_something_else_leaves_nothing(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory("a", "1\n2\n3"))])
+    memory.open_worktree("w")
+    memory.stage("w", [Put(Memory("a", "1\n2\nthree"))])
+    memory.commit([Put(Memory("a", "one\n2\n3"))])
+    memory.commit_worktree("w")
+    assert memory.get("a").memory.content == "one\n2\nthree"
+    assert count(memory, "version") == 3, "the base, main's, and what came of both"
+
+
+def test_a_merge_that_is_only_tried_writes_nothing(memory: MemoryRepository) -> None:
+    both_change(memory)
+    tried = memory.merge("idea", dry_run=True)
+    assert (tried.changes, tried.open) == (2, True)
+    memory.merge("idea")
+    memory.merge("idea", keep=True)
+    assert count(memory, "version") == 8
+
+
+def both_change(memory: MemoryRepository) -> None:
+    """Two memories that merge cleanly, and one that collides: eight versions."""
+    memory.commit([Put(Memory("a", "1\n2\n3")), Put(Memory("b", "1\n2\n3"))])
+    memory.create_branch("idea")
+    memory.commit([Put(Memory("a", "one\n2\n3")), Put(Memory("b", "one\n2\n3"))])
+    memory.commit([Put(Memory("a", "1\n2\nthree")), Put(Memory("b", "1\n2\nthree"))], branch="idea")
+    memory.commit([Put(Memory("c", "main's"))])
+    memory.commit([Put(Memory("c", "idea's"))], branch="idea")
+    assert count(memory, "version") == 8
+
+
+def test_what_was_stored_and_never_named_goes_with_gc(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory("a", "v1"))])
+    lost = [Memory("lost", f"{number}") for number in range(3)]
+    memory.write(lambda repo, _: versions.store_versions(repo.db, repo.id, repo.key, lost))
+    tried = memory.gc(Retention(), dry_run=True)
+    assert (tried.versions, count(memory, "version")) == (3, 4)
+    assert memory.gc(Retention()).versions == 3
+    assert (count(memory, "version"), [found.id for found in memory.memories()]) == (1, ["a"])
+    assert not memory.gc(Retention()).versions
+
+
+def test_what_a_name_did_is_forgotten_some_time_after_it_was_deleted(store_url: str) -> None:
+    clock = Clock()
+    with MemoryRepository.open(store_url, clock=clock) as memory:
+        for number in range(3):
+            memory.create_branch(f"try{number}")
+            memory.commit([Put(Memory("a", f"{number}"))], branch=f"try{number}")
+            memory.delete_branch(f"try{number}")
+        memory.create_branch("try0")
+        memory.gc(Retention())
+        assert len(memory.reflog("try1")) == 3
+        clock.now += YEAR
+        memory.gc(Retention())
+        with pytest.raises(Refusal, match="never was a branch"):
+            memory.reflog("try1")
+        assert [move.operation for move in memory.reflog("try0")] == ["create"], "the branch that is there now"
+        assert count(memory, "reflog") == 2
+
+
+def test_a_commit_that_is_dated_ahead_holds_up_no_other(store_url: str) -> None:
+    clock = Clock()
+    with MemoryRepository.open(store_url, clock=clock) as memory:
+        clock.now += 1000 * YEAR
+        memory.commit([Put(Memory("a", "from afar"))], message="from afar")
+        clock.now -= 1000 * YEAR
+        for number in range(5):
+            memory.commit([Put(Memory("a", f"{number}"))], message=f"{number}")
+        clock.now += 2 * YEAR
+        memory.commit([Put(Memory("a", "new"))], message="new")
+        keep = Retention(age_max=YEAR)
+        memory.gc(keep)
+        assert [each.message for each in memory.log()] == ["new", "from afar"]
+        clock.now += 998.5 * YEAR
+        memory.commit([Put(Memory("a", "newest"))], message="newest")
+        memory.gc(keep)
+        assert [each.message for each in memory.log()] == ["newest", "from afar"], "its year has only begun"
+        clock.now += 2 * YEAR
+        memory.commit([Put(Memory("a", "last"))], message="last")
+        memory.gc(keep)
+        assert [each.message for each in memory.log()] == ["last"]
+        assert memory.verify().ok
+
+
+class Clock:
+    """Moves on by a second with every look at it, and as far as it is told."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2025, 3, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
