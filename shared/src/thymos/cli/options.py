@@ -87,6 +87,11 @@ class Where:
         except ValueError as error:
             raise UsageError(f"--tenant: {error}") from error
 
+    def environment(self) -> dict[str, str]:
+        """What leads a process that is started from here to the same suite. Raises UsageError, ConfigError."""
+        config = {"THYMOS_CONFIG": str(self.config.absolute())} if self.config else {}
+        return {"THYMOS_NATS_URL": self.url(), "THYMOS_TENANT": self.tenant_name(), **config}
+
     @asynccontextmanager
     async def bus(self) -> AsyncIterator[NatsBus]:
         """A connection. Raises UnavailableError when nobody answers."""

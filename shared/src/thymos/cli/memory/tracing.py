@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 Many = Annotated[list[str] | None, Parameter(negative=(), show_default=False)]
 UNTESTABLE = 125
 """The exit code of a test that cannot tell, as in `git bisect run`."""
-STOPS_FROM = 128
-"""Exit codes that end the search: the test itself is broken, or was killed."""
+STOPS_FROM = 126
+"""Exit codes that end the search: the shell cannot run the test (126) or find it (127), or the test was killed."""
+
+_CANNOT_RUN = {126: " (it cannot be run: is it executable?)", 127: " (there is no such command)"}
 
 
 def register(verbs: App) -> None:
@@ -119,7 +121,8 @@ async def bisect(
         A commit that cannot be tested; repeat it for several.
     run
         Test by this shell command, which finds the commit in THYMOS_COMMIT and its agent in THYMOS_AGENT: exit 0 is
-        good, 125 cannot tell, 128 and more ends the search, anything else is bad.
+        good, 125 cannot tell, 126 and more ends the search (the test cannot be run, or was killed), anything else is
+        bad. THYMOS_NATS_URL and THYMOS_TENANT lead the command to the same suite.
     """
     known_good, skipped = list(good), list(skip or [])
     while True:
@@ -127,7 +130,7 @@ async def bisect(
         if run is None or answer.next is None:
             break
         commit = answer.next.commit
-        code = await _tested(run, agent, commit)
+        code = await _tested(run, where, agent, commit)
         if code == DONE:
             known_good.append(commit)
         elif code == UNTESTABLE:
@@ -135,7 +138,7 @@ async def bisect(
         elif 0 < code < STOPS_FROM:
             bad = commit
         else:
-            say(f"the test of {short(commit)} ended with {code}: nothing is known of it")
+            say(f"the test of {short(commit)} ended with {code}{_CANNOT_RUN.get(code, '')}: nothing is known of it")
             return FAILED
         verdict = {DONE: "good", UNTESTABLE: "cannot be tested"}.get(code, "bad")
         say(f"{short(commit)} is {verdict}; {count(answer.remaining, 'commit')} were left")
@@ -152,12 +155,12 @@ async def _step(where: Where, agent: str, good: list[str], bad: str, skip: list[
     return await ask(where, agent, "bisect", Bisect(good=good, bad=bad, skip=skip), BisectAnswer)
 
 
-async def _tested(command: str, agent: str, commit: str) -> int:
+async def _tested(command: str, where: Where, agent: str, commit: str) -> int:
     """The exit code of the test; below 0 for one that was killed."""
     import asyncio
     import os
 
-    environment = {**os.environ, "THYMOS_AGENT": agent, "THYMOS_COMMIT": commit}
+    environment = {**os.environ, **where.environment(), "THYMOS_AGENT": agent, "THYMOS_COMMIT": commit}
     process = await asyncio.create_subprocess_shell(command, env=environment)
     return await process.wait()
 

@@ -1,0 +1,40 @@
+"""What users of `thymos memory` rely on, on a running suite: one example of behaviour each."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from tests.integration.command_line import CommandLine
+
+
+def history_that_turns_bad(thymos: CommandLine) -> list[str]:
+    """The ids of four commits; the first two are good."""
+    texts = ("30 days", "30 days, in full", "60 days", "60 days, or more")
+    return [thymos.done("memory", "put", "support", "refunds", text, "--json").json["commit"] for text in texts]
+
+
+def test_a_bisect_whose_test_cannot_be_run_blames_nobody(thymos: CommandLine, tmp_path: Path) -> None:
+    good = history_that_turns_bad(thymos)[0]
+    forbidden = tmp_path / "ask.sh"
+    forbidden.write_text("#!/bin/sh\n")
+    search = ("memory", "bisect", "support", "--good", good, "--json", "--run")
+
+    missing = thymos(*search, "./nope.sh")
+    assert (missing.code, missing.output) == (1, "")
+    assert "ended with 127 (there is no such command): nothing is known of it" in missing.errors
+    refused = thymos(*search, str(forbidden))
+    assert (refused.code, refused.output) == (1, "")
+    assert "is it executable?" in refused.errors
+
+
+def test_the_test_of_a_bisect_asks_the_suite_that_is_searched(
+    thymos: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = history_that_turns_bad(thymos)
+    ask = tmp_path / "ask.sh"  # as docs/memory-how-to.md has it
+    ask.write_text('#!/bin/sh\nthymos memory get "$THYMOS_AGENT" refunds --ref "$THYMOS_COMMIT" | grep -q "30 days"\n')
+    ask.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    found = thymos.done("memory", "bisect", "support", "--good", commits[0], "--run", str(ask), "--json")
+    assert [suspect["commit"] for suspect in found.json["suspects"]] == [commits[2]]
