@@ -1,10 +1,14 @@
 """Each kind of tampering is found, and named: the first bad commit, what is wrong with it, what rests on it."""
 
+from io import BytesIO
+
 import pytest
 
-from memory_repository import Memory, MemoryRepository, Modify, Put
+from memory_repository import Delete, Memory, MemoryRepository, Modify, Put
+from memory_repository.core.proof import Position
 from memory_repository.core.retention import Retention
-from memory_repository.operations.verify import Verification
+from memory_repository.operations.verify import Verification, verify_part
+from memory_repository.storage import word_index
 
 # What was done, to the commit "third" or to what it wrote -> the words by which the problem is told.
 FORGED = {
@@ -38,6 +42,11 @@ FORGED = {
     "metadata": ("UPDATE commits SET meta = '{{\"x\":1}}' WHERE commit_no = {third}", "its id does not follow"),
     "id": ("UPDATE commits SET commit_id = '{forged}' WHERE commit_no = {third}", "its id does not follow"),
     "count": ("UPDATE commits SET memories = 77 WHERE commit_no = {third}", "counts another number"),
+    "count of words": ("UPDATE commits SET words = 5000 WHERE commit_no = {third}", "another number of words"),
+    "count of changes": ("UPDATE commits SET changes = 77 WHERE commit_no = {third}", "another number of changes"),
+    "words of a version": ("UPDATE version SET words = 99 WHERE content = 'third'", "counts another number of words"),
+    "writer": ("UPDATE entry SET commit_no = {fourth} WHERE commit_no = {third}", "named as its writer"),
+    "a writer that is none": ("UPDATE entry SET commit_no = 999 WHERE commit_no = {third}", "named as its writer"),
     "generation": ("UPDATE commits SET generation = 77 WHERE commit_no = {third}", "its place among"),
 }
 
@@ -135,6 +144,112 @@ def test_what_was_kept_of_dropped_commits_cannot_be_forged(told: MemoryRepositor
         assert found.first is not None
         assert "its id does not follow" in found.first.what
         told._connection.execute(mended)
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("UPDATE ref SET commit_no = {third} WHERE name = 'main'", "the branch main stands elsewhere"),
+        ("UPDATE ref SET commit_no = {third} WHERE name = 'v1'", "the tag v1 stands elsewhere"),
+        ("DELETE FROM ref WHERE name = 'v1'", "the tag v1 is gone, and its reflog says nothing of it"),
+        ("DELETE FROM reflog WHERE name = 'main'", "the branch main has no reflog"),
+        ("UPDATE reflog SET actor = 'mallory', new_commit = {third}", "the branch main stands elsewhere"),
+    ],
+)
+def test_names_stand_where_their_reflog_ends(told: MemoryRepository, sql: str, problem: str) -> None:
+    assert problem in "; ".join(str(each) for each in tampered(told, sql).problems)
+
+
+def test_names_that_were_renamed_deleted_and_made_again_are_as_their_reflog_says(told: MemoryRepository) -> None:
+    told.create_branch("idea", "main~2")
+    told.rename_branch("idea", "plan")
+    told.delete_branch("plan")
+    told.create_branch("idea", "main~1")
+    told.rename_branch("idea", "plan")
+    told.delete_tag("v1")
+    told.gc(Retention(commits_max=3))
+    assert told.verify().problems == ()
+
+
+def test_main_that_was_moved_back_no_longer_leads_to_the_head_that_was_noted(told: MemoryRepository) -> None:
+    """Whoever moves it back and cuts the reflog off as well is found by the head that was noted elsewhere."""
+    head = told.resolve("main").id
+    found = tampered(
+        told,
+        "UPDATE ref SET commit_no = {third} WHERE name IN ('main', 'v1')",
+    )
+    assert not found.ok
+    told._connection.execute(
+        "DELETE FROM reflog WHERE new_commit > (SELECT commit_no FROM ref WHERE name = 'main') AND name = 'main'"
+    )
+    told._connection.execute("UPDATE reflog SET new_commit = (SELECT commit_no FROM ref WHERE name = 'v1')")
+    assert told.verify().ok
+    (problem,) = told.verify(known=[head]).problems
+    assert "is stored, but no branch, tag or snapshot leads to it" in problem.what
+
+
+def test_a_noted_head_that_the_retention_dropped_is_no_problem_while_its_header_is_kept(
+    memory: MemoryRepository,
+) -> None:
+    noted = memory.commit([Put(Memory("kept", "x"))]).commit.id
+    for number in range(9):
+        memory.commit([Put(Memory("a", f"{number}"))])
+    memory.gc(Retention(commits_max=3))
+    assert memory.verify(known=[noted]).ok
+
+
+def test_a_repository_key_that_was_replaced_is_found(told: MemoryRepository) -> None:
+    told._connection.execute("UPDATE repository SET key = ?", (b"another key of 16",))
+    assert "does not follow from the repository's key" in str(told.verify().problems[0])
+
+
+def test_what_came_in_erased_and_was_written_again_is_as_it_was_written(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory("secret", "four words and more"))])
+    memory.redact("secret", reason="asked to")
+    with MemoryRepository.open("sqlite://", tenant="acme", agent="support") as other:
+        other.import_lines(BytesIO(b"".join(memory.export_lines(with_key=True))))
+        other.commit([Put(Memory("a", "x"))])
+        other.commit([Put(Memory("secret", "four words and more"))])
+        other.commit([Put(Memory("secret", "other words"))])
+        assert other.get("secret", "main~2").memory.content == "four words and more"
+        assert other.verify().problems == ()
+
+
+def test_a_version_that_was_taken_out_of_the_word_index_is_found(told: MemoryRepository) -> None:
+    (row,) = told._connection.execute("SELECT version_id, repo_id FROM version WHERE content = 'third'").fetchall()
+    word_index.remove(told._connection, row[1], row[0], ["third"])
+    assert not told.search("third").hits
+    assert "is not found by its words" in str(told.verify().problems[0])
+
+
+def test_writers_are_right_after_merges_and_rollbacks(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory("a", "one"))])
+    memory.create_branch("idea")
+    memory.commit([Put(Memory("a", "two"))], branch="idea")
+    memory.commit([Put(Memory("b", "both"))], branch="idea")
+    memory.commit([Put(Memory("b", "both"))])
+    memory.merge("idea")
+    memory.commit([Delete("a")])
+    memory.commit([Put(Memory("a", "two"))])
+    memory.rollback("main~2")
+    memory.revert("main~2")
+    assert memory.verify().problems == ()
+    memory.gc(Retention(commits_max=3))
+    assert memory.verify().problems == ()
+
+
+@pytest.mark.parametrize("most", [1, 500])
+def test_checking_goes_on_beyond_commits_that_cannot_be_read(told: MemoryRepository, most: int) -> None:
+    told._connection.execute("UPDATE commits SET at = 'garbage' WHERE message = 'second'")
+    told._connection.execute("UPDATE commits SET message = 'forged' WHERE message = 'fifth'")
+    at: Position | None = Position()
+    problems = []
+    while at is not None:
+        part = told.read(lambda repo, at=at: verify_part(repo, at, most=most))  # type: ignore[misc]
+        problems += [str(problem) for problem in part.problems]
+        at = part.following
+    assert sum("cannot be read" in problem for problem in problems) == 2  # itself, and as the parent of the third
+    assert any("its id does not follow" in problem for problem in problems)
 
 
 def test_a_head_that_was_noted_elsewhere_has_to_be_there(memory: MemoryRepository) -> None:

@@ -7,7 +7,7 @@ from memory_repository.core.retention import Retention
 from memory_repository.handlers import found, publish_collected
 from memory_repository.operations import collecting, redacting
 from memory_repository.operations import verify as verifying
-from memory_repository.storage import outcomes
+from memory_repository.storage import commits, outcomes
 from thymos import events, kept_answers, requests
 from thymos.service import Endpoint
 from thymos.unit_of_work import Transaction
@@ -45,6 +45,7 @@ def verify(request: requests.VerifyMemory, tx: Transaction) -> requests.Verified
     at = Position() if request.after is None else Position.decoded(request.after)
     part = verifying.verify_part(repo, at, most=request.limit, known=request.known)
     checked = verifying.concluded(repo, verifying.Verification().plus(part))
+    orders = commits.ordinals(repo.db, repo.id, (problem.order for problem in checked.problems))
     dependents = None
     if checked.first is not None and checked.first.commit is not None and checked.dependents is not None:
         dependents = requests.DependentsAnswer(
@@ -55,7 +56,9 @@ def verify(request: requests.VerifyMemory, tx: Transaction) -> requests.Verified
         headers=part.headers,
         versions=part.versions,
         redacted=part.redacted,
-        problems=[requests.ProblemAnswer(commit=p.commit, order=p.order, what=p.what) for p in checked.problems],
+        problems=[
+            requests.ProblemAnswer(commit=p.commit, order=orders[p.order], what=p.what) for p in checked.problems
+        ],
         problems_count=checked.problems_count,
         dependents=dependents,
         next_after=None if part.following is None else part.following.encoded(),

@@ -65,6 +65,8 @@ OPEN_CONFLICTS_MAX = 10_000
 """Memories in conflict in one kept merge."""
 RATIONALE_BYTES_MAX = 2048
 """Of one decision about a conflict."""
+NAME_BYTES_MAX = 4096
+"""Of what is looked up by name."""
 PREFIX_MIN = 8
 """Characters of a commit id that are enough to name it, if they are unique."""
 
@@ -187,6 +189,12 @@ def check_page(limit: int, most: int = PAGE_MAX) -> int:
     if limit > most:
         raise too_large("the limit", limit, most, "results")
     return limit
+
+
+def check_name(what: str, name: str) -> str:
+    """Return what is to be looked up - a name, a kind, an id, the place where a page begins - if it is text that both
+    engines can look for. What follows no rule names nothing, which is for the caller to say. Raises Refusal."""
+    return _check_text(what, name, NAME_BYTES_MAX)
 
 
 def check_json(what: str, value: Any, depth: int = 0) -> None:

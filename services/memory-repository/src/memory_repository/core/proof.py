@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from memory_repository.core import fingerprint
-from memory_repository.core.limits import invalid
+from memory_repository.core.limits import check_name, invalid
+from thymos.errors import Refusal
 
 PHASES = ("versions", "commits", "ends")
 """In this order: every version's content, every commit against its parents, where refs and lines end."""
@@ -20,7 +20,8 @@ class Problem:
 
     Attributes:
         commit: the id of the commit that is bad, or that first holds what is bad; None where it concerns none.
-        order: commits come after their parents in the order of this; 0 where it concerns no commit.
+        order: commits come after their parents in the order of this; 0 where it concerns no commit. It is counted
+            in the whole store: not for who may see but one repository of it.
         what: what is wrong, in words.
     """
 
@@ -38,30 +39,45 @@ class Position:
 
     Attributes:
         phase: one of PHASES.
-        after: versions: the memory and the hash of the last one; commits: the number of the last one.
-        seen: of a commit without parents whose memories are being counted: the last of them.
+        after: versions: the memory and the hash of the last one; commits: the id of the last one; ends: the type and
+            the name of the last one. Nothing that is counted across repositories: whoever checks reads it.
+        seen: of a commit without parents whose memories are being counted (`after` is that commit): the last of them.
         state: the fingerprint of those.
+        counted: how many memories they are, and how many words.
     """
 
     phase: str = PHASES[0]
-    after: tuple[Any, ...] = ()
+    after: tuple[str, ...] = ()
     seen: str = ""
     state: bytes = fingerprint.EMPTY
+    counted: tuple[int, int] = (0, 0)
 
     def encoded(self) -> str:
         """As text, for whoever asks for the next part."""
         state = "" if self.state == fingerprint.EMPTY else base64.b64encode(self.state).decode()
-        return base64.urlsafe_b64encode(json.dumps([self.phase, self.after, self.seen, state]).encode()).decode()
+        said = [self.phase, self.after, self.seen, state, self.counted]
+        return base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
 
     @staticmethod
     def decoded(text: str) -> Position:
         """From text. Raises Refusal (invalid)."""
         try:
-            phase, after, seen, state = json.loads(base64.urlsafe_b64decode(text.encode()))
-            found = Position(phase, tuple(after), str(seen), base64.b64decode(state) or fingerprint.EMPTY)
-            kinds = {"versions": [str, str], "commits": [int], "ends": []}[found.phase]
-            if (after and [type(each) for each in after] != kinds) or len(found.state) != fingerprint.STATE_BYTES:
+            phase, after, seen, state, counted = json.loads(base64.urlsafe_b64decode(text.encode()))
+            memories, words = map(int, counted)
+            found = Position(phase, tuple(after), seen, base64.b64decode(state) or fingerprint.EMPTY, (memories, words))
+            if len(after) not in (0, _NAMES[phase]) or len(found.state) != fingerprint.STATE_BYTES:
                 raise ValueError(text)
-        except (ValueError, TypeError, KeyError) as error:
-            raise invalid(f"{text!r:.60} is no place to go on from", "give what the part before has said") from error
+            for name in (*after, seen):
+                check_name("place", name)
+        except (ValueError, TypeError, KeyError, RecursionError, Refusal) as error:
+            raise no_place(text) from error
         return found
+
+
+_NAMES = {"versions": 2, "commits": 1, "ends": 2}
+"""How many names say where a phase goes on."""
+
+
+def no_place(text: str) -> Refusal:
+    """The refusal of a position that is none, or that is gone."""
+    return invalid(f"{text!r:.60} is no place to go on from", "give what the part before has said, or begin again")

@@ -1,4 +1,5 @@
-"""Recomputes what is recorded: every version's hash, every delta, every state, every commit id.
+"""Recomputes what is recorded: every version's hash, every delta, every state, every commit id; and compares what is
+kept beside it: who wrote what, what is counted, the word index, the names and their reflog.
 
 In parts of bounded size, each of which says where the next one begins, so that a history of any length can be checked
 over the bus and while others work. Commits are checked in an order in which parents come first; the first bad one is
@@ -131,7 +132,8 @@ def verify_part(repo: Repository, at: Position, *, most: int = PART_ROWS, known:
             checked = verify_commits.check(repo, at, most)
             return Part(checked.commits, checked.headers, problems=checked.problems, following=checked.following)
         case _:
-            return Part(problems=tuple(verify_ends.check(repo, known)))
+            ends = verify_ends.check(repo, at, most, known)
+            return Part(problems=ends.problems, following=ends.following)
 
 
 def dependents_of(repo: Repository, problem: Problem) -> Dependents:

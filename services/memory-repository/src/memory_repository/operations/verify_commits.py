@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from memory_repository.core import fingerprint
 from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp
-from memory_repository.core.proof import Position, Problem
-from memory_repository.operations import reading
+from memory_repository.core.proof import Position, Problem, no_place
+from memory_repository.operations.verify_writers import Writers
 from memory_repository.storage import commits, dropping, states, timeline
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import Repository
-from memory_repository.storage.timeline import Differing
+from memory_repository.storage.timeline import Differing, Slot
 
 ENDS = Position("ends")
 
@@ -32,13 +32,16 @@ class Checked:
 def check(repo: Repository, at: Position, most: int) -> Checked:
     """The next commits, every commit after its parents, until about `most` rows were looked at."""
     checking = _Checking(repo, at, most)
-    numbers = repo.db.execute(
-        "SELECT commit_no FROM commits WHERE repo_id = ? AND commit_no > ? ORDER BY commit_no LIMIT ?",
-        (repo.id, *(at.after or (0,)), most),
+    rows = repo.db.execute(
+        f"SELECT commit_no, commit_id FROM commits WHERE repo_id = ? AND commit_no {'>=' if at.seen else '>'} ?"
+        " ORDER BY commit_no LIMIT ?",
+        (repo.id, _number(repo, at), most),
     ).fetchall()
     problems: list[Problem] = []
-    headers = done = last = 0
-    for (number,) in numbers:
+    headers = done = 0
+    last = ""
+    for number, identity in rows:
+        last = identity
         commit = checking.read(number, problems)
         if commit is None:
             continue
@@ -49,11 +52,21 @@ def check(repo: Repository, at: Position, most: int) -> Checked:
             return Checked(done, headers, tuple(problems), checking.unfinished)
         headers += is_header
         done += not is_header
-        last = number
+        problems += checking.beyond(commit)
         if checking.left <= 0:
             break
-    following = Position("commits", (last,)) if last and (len(numbers) == most or checking.left <= 0) else ENDS
+    following = Position("commits", (last,)) if last and (len(rows) == most or checking.left <= 0) else ENDS
     return Checked(done, headers, tuple(problems), following)
+
+
+def _number(repo: Repository, at: Position) -> int:
+    """The row number of the commit where a part begins. Raises Refusal (invalid): it is not there, or not any more."""
+    if not at.after:
+        return 0
+    found = commits.number_of(repo.db, repo.id, at.after[0])
+    if found is None:
+        raise no_place(at.after[0])
+    return found
 
 
 class _Checking:
@@ -65,6 +78,7 @@ class _Checking:
         self.left = most
         self.unfinished: Position | None = None
         self._states: dict[int, bytes] = {}
+        self._writers = Writers(repo)
 
     def read(self, number: int, problems: list[Problem]) -> CommitRow | None:
         """A commit, if its row can be read at all."""
@@ -91,18 +105,22 @@ class _Checking:
         ids = dropping.parent_ids(self._repo.db, commit.no)
         delta: Differing | None = None
         if parents:
-            changes = reading.differing(self._repo, parents[0], commit)
+            compared = self._compared(parents[0], commit)
+            changes = compared.changes
             self.left -= 1 + len(changes)
             state = states.after_changes(self._state(parents[0]), changes)
-            yield from _count_problems(commit, parents[0].memories, changes)
             if ids is None or ids[0] == parents[0].id:
                 delta = changes
+            sums = _sums(changes, parents[0])
+            yield from self._writers.problems(commit, parents, compared.before, compared.after)
         else:
             counted = self._everything(commit)
             if counted is None:
                 return
-            state = counted
+            state, sums = counted.state, counted.sums
             delta = {} if ids is None else None
+            yield from self._writers.problems(commit, (), {}, counted.slots)
+        yield from _count_problems(commit, sums, delta)
         self._remember(commit, state)
         if fingerprint.state_id(state) != commit.state_id:
             yield "its memories are not those that it recorded"
@@ -132,24 +150,45 @@ class _Checking:
         if kept is not None and fingerprint.state_id(kept) != commit.state_id:
             yield "the fingerprint kept of its memories is another"
 
-    def _everything(self, commit: CommitRow) -> bytes | None:
-        """The fingerprint of all that is visible at a commit without parents; None when it takes more than this part:
+    def beyond(self, commit: CommitRow) -> Iterator[Problem]:
+        """What waits on a line above its last commit."""
+        row = self._repo.db.execute(
+            "SELECT e.memory_id FROM entry e JOIN line l ON l.line_id = e.line_id AND e.seq > l.tip_seq"
+            " WHERE e.line_id = ? AND e.seq > ? AND NOT EXISTS"
+            " (SELECT 1 FROM commits c WHERE c.line_id = e.line_id AND c.seq > ?) LIMIT 1",
+            (commit.place.line, commit.place.seq, commit.place.seq),
+        ).fetchone()
+        if row is not None:
+            what = f"{row[0]} waits beyond the last commit of a line: the next one would bring it in"
+            yield Problem(None, 0, what)
+
+    def _compared(self, parent: CommitRow, commit: CommitRow) -> _Compared:
+        db = self._repo.db
+        views = [timeline.view_of(db, row.place) for row in (parent, commit)]
+        names = sorted(set(timeline.entries_between(db, *views)))
+        before, after = (timeline.visible_many(db, view, names) for view in views)
+        return _Compared(before, after, timeline.changed(names, before, after))
+
+    def _everything(self, commit: CommitRow) -> _Counted | None:
+        """All that is visible at a commit without parents, counted; None when it takes more than this part:
         `unfinished` says where to go on."""
         view = timeline.view_of(self._repo.db, commit.place)
         listed = list(islice(timeline.listed(self._repo.db, view, self._at.seen), self.left + 1))
-        counted = listed[: self.left]
-        elements = [(memory_id, self._hash(version)) for memory_id, version, _ in counted]
-        state = fingerprint.updated(self._at.state, elements, [])
-        if len(listed) > len(counted):
-            self.unfinished = Position("commits", (commit.no - 1,), counted[-1][0] if counted else "", state)
+        slots = {name: self._slot(version, writer) for name, version, writer in listed[: self.left]}
+        state = fingerprint.updated(self._at.state, [(name, slot.hash) for name, slot in slots.items()], [])
+        memories, words = self._at.counted
+        sums = memories + len(slots), words + sum(slot.words for slot in slots.values())
+        if len(listed) > len(slots):
+            self.unfinished = Position("commits", (commit.id,), listed[self.left - 1][0], state, sums)
             return None
         self._at = Position("commits")
-        self.left -= 1 + len(counted)
-        return state
+        self.left -= 1 + len(slots)
+        return _Counted(slots, state, sums)
 
-    def _hash(self, version: int) -> str:
-        row = self._repo.db.execute("SELECT hash FROM version WHERE version_id = ?", (version,)).fetchone()
-        return "" if row is None else str(row[0])
+    def _slot(self, version: int, writer: int) -> Slot:
+        row = self._repo.db.execute("SELECT hash, words FROM version WHERE version_id = ?", (version,)).fetchone()
+        digest, words = row or ("", 0)
+        return Slot(version, digest, words, writer)
 
     def _place_problems(
         self, commit: CommitRow, parents: Sequence[CommitRow], ids: Sequence[str] | None
@@ -167,9 +206,39 @@ class _Checking:
                 yield f"its parent {parent_id[:12]} is kept but is not among its ancestors"
 
 
-def _count_problems(commit: CommitRow, before: int, changes: Differing) -> Iterator[str]:
-    if commit.memories != before + sum((new is not None) - (old is not None) for old, new in changes.values()):
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What a commit and its first parent see of the memories that have entries between them, and what differs."""
+
+    before: Mapping[str, Slot]
+    after: Mapping[str, Slot]
+    changes: Differing
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What a commit without parents sees (the last part of it), the fingerprint and the sums of all of it."""
+
+    slots: Mapping[str, Slot]
+    state: bytes
+    sums: tuple[int, int]
+
+
+def _sums(changes: Differing, parent: CommitRow) -> tuple[int, int]:
+    """How many memories and words a commit has to count, by those of its first parent."""
+    memories = sum((new is not None) - (old is not None) for old, new in changes.values())
+    words = sum((new.words if new else 0) - (old.words if old else 0) for old, new in changes.values())
+    return parent.memories + memories, parent.words + words
+
+
+def _count_problems(commit: CommitRow, sums: tuple[int, int], delta: Differing | None) -> Iterator[str]:
+    memories, words = sums
+    if commit.memories != memories:
         yield "it counts another number of memories"
+    if commit.words != words:
+        yield "it counts another number of words"
+    if delta is not None and commit.changes != len(delta):
+        yield "it counts another number of changes"
 
 
 def _id_problems(commit: CommitRow, parents: Sequence[str], delta: str, state_id: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Whether versions of memories are what was written."""
+"""Whether versions of memories are what was written, under the repository's key, and found by their words."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from memory_repository.core.commit_id import version_hash
+from memory_repository.core.commit_id import salt_of, version_hash
 from memory_repository.core.memory import Memory
 from memory_repository.core.proof import Position, Problem
+from memory_repository.core.ranking import memory_words
+from memory_repository.storage import word_index
 from memory_repository.storage.store import Repository
 
 
@@ -26,27 +28,43 @@ def check(repo: Repository, at: Position, most: int) -> Checked:
     """The next versions, in the order of memories and hashes."""
     beyond, given = ("AND (memory_id, hash) > (?, ?)", at.after) if at.after else ("", ())
     rows = repo.db.execute(
-        "SELECT memory_id, hash, version_id, salt, content, kind, fields FROM version"
+        "SELECT memory_id, hash, version_id, salt, content, kind, fields, words FROM version"
         f" WHERE repo_id = ? {beyond} ORDER BY memory_id, hash LIMIT ?",
         (repo.id, *given, most),
     ).fetchall()
+    # Not the one that was read when the repository was opened: it may have been replaced since.
+    key = bytes(repo.db.execute("SELECT key FROM repository WHERE repo_id = ?", (repo.id,)).fetchone()[0])
     problems = tuple(
-        _problem(repo, version, f"the version {digest[:12]} of {memory_id} is not what was written")
-        for memory_id, digest, version, *body in rows
-        if not _is_right(memory_id, digest, *body)
+        _problem(repo, version, f"the version {digest[:12]} of {memory_id} {what}")
+        for memory_id, digest, version, *columns in rows
+        if (what := _wrong(repo, key, memory_id, digest, version, *columns))
     )
     redacted = sum(1 for row in rows if row[3] is None)
     following = Position("versions", tuple(rows[-1][:2])) if len(rows) == most else Position("commits")
     return Checked(len(rows), redacted, problems, following)
 
 
-def _is_right(memory_id: str, digest: str, salt: Any, content: Any, kind: Any, fields: Any) -> bool:
+def _wrong(repo: Repository, key: bytes, memory_id: str, digest: str, version: int, *columns: Any) -> str:
+    """What is wrong with a version, in words; empty if nothing is."""
+    salt, content, kind, fields, words = columns
     if salt is None:
-        return content is None and kind is None and fields is None
+        if not (content is None and kind is None and fields is None):
+            return "is not what was written"
+        return "" if word_index.holds(repo.db, repo.id, version, None) else "is erased, but its words are still indexed"
     try:
-        return version_hash(bytes(salt), Memory(memory_id, content, kind, json.loads(fields)).body()) == digest
-    except (ValueError, TypeError):
-        return False
+        memory = Memory(memory_id, content, kind, json.loads(fields))
+        body = memory.body()
+        if version_hash(bytes(salt), body) != digest:
+            return "is not what was written"
+        found = memory_words(memory.content, memory.fields)
+    except (ValueError, TypeError, AttributeError):
+        return "is not what was written"
+    if salt_of(key, body) != bytes(salt):
+        return "has a salt that does not follow from the repository's key"
+    # One that came in erased, by an import, counts none: also when it was written again.
+    if words not in (0, len(found)):
+        return "counts another number of words"
+    return "" if word_index.holds(repo.db, repo.id, version, found) else "is not found by its words"
 
 
 def _problem(repo: Repository, version: int, what: str) -> Problem:

@@ -134,6 +134,25 @@ def by_prefix(db: Connection, repo_id: int, prefix: str) -> list[CommitRow]:
     return [_row(row) for row in rows]
 
 
+def number_of(db: Connection, repo_id: int, identity: str) -> int | None:
+    """The row number of the commit with an id, also of one of which only the header is kept; None without one."""
+    sql = "SELECT commit_no FROM commits WHERE repo_id = ? AND commit_id = ?"
+    row = db.execute(sql, (repo_id, identity)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def ordinals(db: Connection, repo_id: int, numbers: Iterable[int]) -> dict[int, int]:
+    """How many commits of a repository are stored up to those of these row numbers: the same order, counted within the
+    repository. O(its commits)."""
+    found, count, last = dict[int, int](), 0, 0
+    for number in sorted(set(numbers)):
+        sql = "SELECT count(*) FROM commits WHERE repo_id = ? AND commit_no > ? AND commit_no <= ?"
+        count += db.execute(sql, (repo_id, last, number)).fetchone()[0]
+        found[number] = count
+        last = number
+    return found
+
+
 def is_header(db: Connection, repo_id: int, commit: CommitRow) -> bool:
     """Whether only the header of a commit is kept, because it is older than the retention."""
     row = db.execute("SELECT 1 FROM attic WHERE repo_id = ? AND line_id = ?", (repo_id, commit.place.line)).fetchone()

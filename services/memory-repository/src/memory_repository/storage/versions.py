@@ -55,21 +55,23 @@ def store_versions(db: Connection, repo_id: int, key: bytes, memories: Sequence[
         rows.update(((memory_id, digest), version) for memory_id, digest, version in db.execute(sql, values).fetchall())
     written = list(rows)
     known = [name for name in new if name not in rows]
-    for memory_id, digest, version, salt in batches.select(db, _KNOWN, known, after=(repo_id,)):
+    counts = {draft.name: len(draft.words) for draft in drafts}
+    for memory_id, digest, version, salt, words in batches.select(db, _KNOWN, known, after=(repo_id,)):
         rows[memory_id, digest] = version
+        counts[memory_id, digest] = words
         if salt is None:
             # It was redacted and somebody writes it again: that is a new decision, and the body is back.
             _write_again(db, version, new[memory_id, digest])
             written.append((memory_id, digest))
     word_index.add(db, repo_id, [(rows[name], new[name].words) for name in written])
-    return [StoredVersion(rows[draft.name], draft.name[1], len(draft.words)) for draft in drafts]
+    return [StoredVersion(rows[draft.name], draft.name[1], counts[draft.name]) for draft in drafts]
 
 
 _Name = tuple[str, str]
 """A memory's id and a version's hash."""
 _KNOWN: Final = (
     "WITH wanted (memory_id, hash) AS (VALUES {rows})"
-    " SELECT v.memory_id, v.hash, v.version_id, v.salt FROM wanted w CROSS JOIN version v"
+    " SELECT v.memory_id, v.hash, v.version_id, v.salt, v.words FROM wanted w CROSS JOIN version v"
     " WHERE v.repo_id = ? AND v.memory_id = w.memory_id AND v.hash = w.hash"
 )
 
@@ -93,8 +95,9 @@ def _draft(key: bytes, memory: Memory) -> _Draft:
 
 
 def _write_again(db: Connection, version: int, draft: _Draft) -> None:
-    sql = "UPDATE version SET salt = ?, content = ?, kind = ?, fields = ?, words = ? WHERE version_id = ?"
-    db.execute(sql, (*draft.columns, version))
+    # Its count of words stays: commits have counted with it, and one that came in erased counts none.
+    sql = "UPDATE version SET salt = ?, content = ?, kind = ?, fields = ? WHERE version_id = ?"
+    db.execute(sql, (*draft.columns[:4], version))
 
 
 def store_redacted(db: Connection, repo_id: int, memory_id: str, digest: str) -> StoredVersion:

@@ -49,6 +49,18 @@ def remove(db: Connection, repo_id: int, version: int, words: Sequence[str]) -> 
     db.execute("DELETE FROM version_words WHERE version_id = ?", (version,))
 
 
+def holds(db: Connection, repo_id: int, version: int, words: Sequence[str] | None) -> bool:
+    """Whether a version is indexed under its words, or with None not at all. SQLite's index cannot be asked for the
+    words of a version at a bearable price: there only whether it was given any, and none was taken out since."""
+    if db.engine == "sqlite":
+        row = db.execute("SELECT 1 FROM version_terms_docsize WHERE id = ?", (version,)).fetchone()
+        return (row is None) is (words is None)
+    vector = None if words is None else _vector(repo_id, words)
+    sql = "SELECT words = CAST(? AS TSVECTOR) FROM version_words WHERE version_id = ?"
+    row = db.execute(sql, (vector, version)).fetchone()
+    return row is None if words is None else row is not None and bool(row[0])
+
+
 def holding(db: Connection, repo_id: int, terms: Sequence[str], kind: str | None) -> Iterator[tuple[int, str]]:
     """The versions of a repository that hold any of the terms, with their memory's id; of one kind if it is given.
 

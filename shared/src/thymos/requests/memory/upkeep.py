@@ -36,7 +36,8 @@ class VerifyMemory(Request):
 
 
 class ProblemAnswer(Answer):
-    """Something that is not as it was written; `order` grows from parents to children."""
+    """Something that is not as it was written; `order` grows from parents to children and counts the
+    repository's own commits."""
 
     commit: Id | None = None
     order: int = 0
