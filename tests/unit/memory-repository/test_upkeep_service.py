@@ -1,6 +1,9 @@
 """What the service does to keep its store small and honest, on a real file, without a bus."""
 
+import base64
 import contextlib
+import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from memory_repository.app import build
+from memory_repository.core.proof import Position
 from memory_repository.storage import outcomes
 from thymos import requests as r
 from thymos.config import Config, Memory, Retention
@@ -121,6 +125,43 @@ async def test_a_place_to_go_on_from_that_nobody_said_is_refused(desk: Desk, aft
     await desk.put("m", "x")
     with pytest.raises(Refusal, match="no place to go on from"):
         await desk.ask("verify", r.VerifyMemory(after=after))
+
+
+async def told_of_places(desk: Desk) -> list[Any]:
+    """All that an agent is told of places in its history: cursors and the order of problems, with ids made out."""
+    told: list[Any] = []
+    after: str | None = None
+    while after is not None or not told:
+        part = await desk.ask("verify", r.VerifyMemory(limit=1, after=after), "mine")
+        told += [problem.order for problem in part.problems]
+        after = part.next_after
+        told.append(after and json.loads(base64.urlsafe_b64decode(after)))
+    page = await desk.ask("export", r.ExportHistory(), "mine")
+    told.append(json.loads(base64.urlsafe_b64decode(page.next_after)))
+    return json.loads(re.sub(r"[0-9a-f]{64}", "an id", json.dumps(told)))
+
+
+async def test_no_place_in_a_history_says_how_much_others_have_written(tmp_path: Path) -> None:
+    alone, busy = [Desk(tmp_path / name, Retention()) for name in ("alone", "busy")]
+    for desk in (alone, busy):
+        desk.folder.mkdir(exist_ok=True)
+        for number in range(15):
+            await desk.put(f"m{number}", "x" * 60_000, "mine")
+            for other in range(7 if desk is busy else 0):
+                await desk.put(f"m{number}", f"{other}", "theirs")
+        await desk.rows("UPDATE commits SET message = 'forged' WHERE author = 'jo' RETURNING 1")
+    assert await told_of_places(alone) == await told_of_places(busy)
+    for desk in (alone, busy):
+        await desk.service.store.close()
+
+
+async def test_checking_does_not_go_on_from_a_commit_that_is_gone(desk: Desk) -> None:
+    for number in range(3):
+        await desk.put("m", f"{number}")
+    part = await desk.ask("verify", r.VerifyMemory(limit=10, after=Position("commits").encoded()))
+    assert part.commits == 4
+    with pytest.raises(Refusal, match="no place to go on from"):
+        await desk.ask("verify", r.VerifyMemory(after=Position("commits", ("0" * 64,)).encoded()))
 
 
 async def test_known_commits_have_to_be_there(desk: Desk) -> None:

@@ -28,7 +28,7 @@ from thymos.unit_of_work import Transaction
 ORDERS_MAX: Final = 8
 """Exports whose order is remembered: eight bytes per commit each."""
 
-_orders: WeakKeyDictionary[Connection, OrderedDict[tuple[int, int], array[int]]] = WeakKeyDictionary()
+_orders: WeakKeyDictionary[Connection, OrderedDict[tuple[int, str], array[int]]] = WeakKeyDictionary()
 
 
 def export(request: requests.ExportHistory, tx: Transaction) -> requests.ExportAnswer:
@@ -77,7 +77,7 @@ def _order(repo: Repository, at: Cursor | None) -> array[int]:
     order = None if at is None else known.get((repo.id, at.last))
     if order is None:
         order = exporting.order(repo, None if at is None else at.last)
-        known[repo.id, order[-1] if at is None else at.last] = order
+        known[repo.id, commits.ids_of(repo.db, order[-1:])[0] if at is None else at.last] = order
         if len(known) > ORDERS_MAX:
             known.popitem(last=False)
     return order

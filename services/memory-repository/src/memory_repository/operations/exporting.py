@@ -59,10 +59,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where an export goes on: `last` is the newest commit in it, `position` counts commits that are through, `after`
-    is the last memory or ref of the next one; then the lines so far, and their digest."""
+    """Where an export goes on: `last` is the id of the newest commit in it, `position` counts commits that are through,
+    `after` is the last memory or ref of the next one; then the lines so far, and their digest. Nothing that is counted
+    across repositories: whoever exports reads it."""
 
-    last: int
+    last: str
     position: int = 0
     after: str | None = None
     lines: int = 0
@@ -78,11 +79,17 @@ class Cursor:
         try:
             last, position, after, lines, digest = json.loads(base64.urlsafe_b64decode(text))
         except (ValueError, TypeError, RecursionError, binascii.Error):
-            last = None
-        numbers = last is not None and all(type(n) is int and 0 <= n < 2**63 for n in (last, position, lines))
+            raise _no_place(text) from None
+        numbers = all(type(n) is int and 0 <= n < 2**63 for n in (position, lines))
         if not numbers or not isinstance(after, str | None) or not isinstance(digest, str) or len(digest) != 64:
-            raise limits.invalid(f"{text!r:.60} is no place in an export", "give what the page before said")
+            raise _no_place(text)
+        for name in (last, after or ""):
+            limits.check_name("place in an export", name)
         return cls(last, position, after, lines, digest)
+
+
+def _no_place(text: str) -> Refusal:
+    return limits.invalid(f"{text!r:.60} is no place in an export", "give what the page before said")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +101,25 @@ class ExportPage:
     commits: int
 
 
-def order(repo: Repository, last: int | None = None) -> array[int]:
-    """The commits of an export, in order: all that are reachable, or those up to commit number `last`. O(history)."""
+def order(repo: Repository, last: str | None = None) -> array[int]:
+    """The commits of an export, in order: all that are reachable, or those up to the commit `last`. O(history).
+
+    Raises Refusal (conflict): `last` is not there any more.
+    """
+    number = None if last is None else commits.number_of(repo.db, repo.id, last)
+    if last is not None and number is None:
+        raise _removed()
     reached = commits.reachable(repo.db, repo.id)
-    return reached if last is None else reached[: bisect_left(reached, last + 1)]
+    return reached if number is None else reached[: bisect_left(reached, number + 1)]
+
+
+def _removed() -> Refusal:
+    return Refusal(RefusalCode.CONFLICT, "a commit was removed while it was exported", "begin again")
 
 
 def page(repo: Repository, among: array[int], at: Cursor | None, options: Options, bytes_max: int) -> ExportPage:
     """The next lines: as many as fit `bytes_max` as JSON text, and at least one. `among` is the export's `order`."""
-    spot = at or Cursor(among[-1])
+    spot = at or Cursor(commits.ids_of(repo.db, among[-1:])[0])
     taken: list[bytes] = []
     size = 0
     for line, position, after in _Export(repo, among, options).lines(at):
@@ -155,7 +172,7 @@ class _Export:
     def _commit(self, number: int) -> CommitRow:
         commit = commits.find(self._repo.db, number)
         if commit is None:
-            raise Refusal(RefusalCode.CONFLICT, "a commit was removed while it was exported", "begin again")
+            raise _removed()
         return commit
 
     def _commit_lines(self, commit: CommitRow, position: int, after: str | None) -> Iterator[Spotted]:
