@@ -38,3 +38,18 @@ def test_the_test_of_a_bisect_asks_the_suite_that_is_searched(
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     found = thymos.done("memory", "bisect", "support", "--good", commits[0], "--run", str(ask), "--json")
     assert [suspect["commit"] for suspect in found.json["suspects"]] == [commits[2]]
+
+
+def test_a_branch_with_commits_that_are_nowhere_else_goes_only_by_force(thymos: CommandLine) -> None:
+    thymos.done("memory", "put", "support", "refunds", "14 days")
+    delete = ("memory", "branch", "delete", "support", "idea")
+    thymos.done("memory", "branch", "create", "support", "idea")
+    thymos.done("memory", "put", "support", "refunds", "30 days", "--branch", "idea")
+    refused = thymos(*delete)
+    assert refused.code == 4
+    assert "idea holds commits that are nowhere else (merge it, tag it, or force the deletion)" in refused.errors
+    thymos.done(*delete, "--force")
+    thymos.done("memory", "branch", "create", "support", "idea", "--from", "idea@{1}")
+    thymos.done("memory", "merge", "support", "idea")
+    thymos.done("memory", "put", "support", "more", "x")  # main has gone on since
+    thymos.done(*delete)

@@ -68,6 +68,14 @@ def delete_branch(
     return Named(branch, commits.by_no(repo.db, ref.commit_no), aborted=aborted)
 
 
+def check_merged(repo: Repository, branch: str) -> None:
+    """Raises Refusal (refused) when a branch holds commits that no other branch, tag or snapshot reaches; not_found."""
+    ref = refs.branch(repo.db, repo.id, branch)
+    if refs.is_only_name(repo.db, repo.id, ref):
+        message = f"{branch} holds commits that are nowhere else"
+        raise Refusal(RefusalCode.REFUSED, message, "merge it, tag it, or force the deletion")
+
+
 def rename_branch(repo: Repository, branch: str, name: str, *, actor: str, now: datetime, reason: str = "") -> Named:
     """Give a branch another name: its commits, worktrees, kept merges and reflog go with it. O(1) in the memory's size.
 

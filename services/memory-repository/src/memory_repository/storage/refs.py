@@ -132,6 +132,18 @@ def delete(db: Connection, repo_id: int, seen: Ref, *, actor: str, now: datetime
     reflog.note(db, repo_id, seen.type, seen.name, now, actor, "delete", seen.commit_no, None, reason)
 
 
+def is_only_name(db: Connection, repo_id: int, ref: Ref) -> bool:
+    """Whether no other branch, tag or snapshot reaches the commit of a branch. O(commits that descend from it)."""
+    row = db.execute(
+        "WITH RECURSIVE above (commit_no) AS (SELECT commit_no FROM commits WHERE commit_no = ?"
+        " UNION SELECT p.commit_no FROM above a JOIN commit_parent p ON p.parent_no = a.commit_no)"
+        " SELECT 1 FROM above WHERE commit_no IN (SELECT commit_no FROM ref"
+        " WHERE repo_id = ? AND NOT (type = ? AND name = ?)) LIMIT 1",
+        (ref.commit_no, repo_id, ref.type, ref.name),
+    ).fetchone()
+    return row is None
+
+
 def rename(db: Connection, repo_id: int, seen: Ref, name: str, *, actor: str, now: datetime, reason: str = "") -> None:
     """Give a branch another name; its lines, its worktrees and its reflog go with it. The caller has made sure that the
     name is free."""

@@ -93,14 +93,15 @@ async def branch_delete(
     json: Json = False,
     where: Where = HERE,
 ) -> None:
-    """Delete a branch.
+    """Delete a branch whose commits another branch, a tag or a snapshot reaches, too.
 
     Parameters
     ----------
     name
         Of the branch.
     force
-        Even if it holds commits that are nowhere else.
+        Even if it holds commits that are nowhere else (its reflog finds them for a while), if changes are staged on it,
+        or if a kept merge waits for it.
     """
     from thymos.requests import BranchAnswer, RemoveBranch
 

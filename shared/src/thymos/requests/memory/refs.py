@@ -22,7 +22,8 @@ class NewBranch(WriteRequest):
 
 
 class RemoveBranch(WriteRequest):
-    """`branch_delete`: answered by `BranchAnswer` of the branch that was."""
+    """`branch_delete`: answered by `BranchAnswer` of the branch that was. Without `force` it is refused when the branch
+    holds commits that no other branch, tag or snapshot reaches, staged changes, or a kept merge."""
 
     branch: BranchName
     force: bool = False
