@@ -6,7 +6,9 @@ from collections.abc import Mapping
 import pytest
 
 from memory_repository import Delete, Memory, MemoryRepository, Modify, Put, Strategy
+from memory_repository.core.alignment import compared
 from memory_repository.core.memory import Change
+from memory_repository.operations import tracing
 from memory_repository.operations.tracing import Blame
 from thymos.errors import Refusal
 
@@ -145,3 +147,30 @@ def walked(memory: MemoryRepository, branch: str) -> set[str]:
             found.add(here)
         waiting += same[:1] or parents
     return found
+
+
+def test_a_blame_stops_where_it_would_hold_everybody_up(
+    memory: MemoryRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines that are compared are bounded, not only the changes: what is older than that is laid to the oldest
+    commit that is known to have it."""
+    lines = [str(number % 7) for number in range(1_000)]
+    commits = []
+    for number in range(8):
+        lines[number * 100] = f"changed by {number}"
+        commits.append(memory.commit([Put(Memory("long", "\n".join(lines)))]).commit)
+    assert memory.blame("long").whole
+    monkeypatch.setattr(tracing, "WORK_MAX", 5_999)  # three comparisons of 1,000 lines with 1,000 others
+    blame = memory.blame("long")
+    assert not blame.whole
+    culprits = {part.text: part.commit.id for part in blame.parts if part.text}
+    assert culprits["changed by 7"] == commits[7].id
+    assert culprits["changed by 5"] == commits[5].id
+    assert culprits["changed by 0"] == culprits["1"] == commits[4].id
+
+
+def test_a_blame_counts_what_edits_cost() -> None:
+    """Short texts that repeat a few lines in ever another order take longer than their lines say."""
+    assert compared(olds=600, news=600, kept=600) == 1_200
+    assert compared(olds=600, news=600, kept=400) == 1_200 + 400 * 400 // 8
+    assert compared(olds=600, news=600, kept=0) == 1_200 + 500 * 500 // 8

@@ -27,6 +27,12 @@ def matches(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
     return list(zip(*kept, strict=True))
 
 
+def compared(olds: int, news: int, kept: int) -> int:
+    """What it took to find so many matches, as a number of lines: a script's edits cost an eighth of their square."""
+    edits = min(olds + news - 2 * kept, EDITS_MAX)
+    return olds + news + edits * edits // 8
+
+
 def _shared(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int]]:
     """The matches of one shortest edit script, in no order: the common beginning and end, and what lies between them
     cut in two at its middle, again and again (Myers, An O(ND) difference algorithm and its variations, 1986, 4b)."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from memory_repository.core import limits
-from memory_repository.core.alignment import matches
+from memory_repository.core.alignment import compared, matches
 from memory_repository.core.canonical import same_json
 from memory_repository.core.memory import Memory
 from memory_repository.operations import reading
@@ -25,6 +25,9 @@ from thymos.errors import Refusal, RefusalCode
 
 CHANGES_MAX = 1_000
 """Changes of one memory that its blame looks through; what is older is laid at the door of the oldest one seen."""
+WORK_MAX = 500_000
+"""Lines that a blame compares (core/alignment.py), within about a second: it stops there as at CHANGES_MAX. Whoever else
+asks the service waits meanwhile, and 1,000 changes of 64 KiB of short lines would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class Blamed:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Every part of a memory as it is at `commit`. `whole` is False when its history was longer than is looked at."""
+    """Every part of a memory as it is at `commit`. `whole` is False when its history is longer than is looked at: then
+    `commit` of some parts is only the oldest that is known to have them."""
 
     memory: Memory
     commit: CommitRow
@@ -82,7 +86,8 @@ def history(repo: Repository, memory_id: str, ref: str = MAIN, limit: int = 50) 
 
 
 def blame(repo: Repository, memory_id: str, ref: str = MAIN) -> Blame:
-    """Who wrote each line of a memory's content, its kind and each of its fields. O(changes of this memory).
+    """Who wrote each line of a memory's content, its kind and each of its fields. O(changes of this memory), up to
+    CHANGES_MAX and WORK_MAX.
 
     Raises:
         Refusal: not_found when it is not there, invalid.
@@ -94,7 +99,10 @@ def blame(repo: Repository, memory_id: str, ref: str = MAIN) -> Blame:
     parts += [("kind", None), *((f"fields/{key}", None) for key in sorted(memory.fields))]
     owed = {event.no: _Owed({part: part[1] for part in parts}) for event in _event_of(repo, memory_id, start)}
     culprits: dict[_Part, CommitRow] = {}
+    work = 0
     for change in islice(_changes(repo, memory_id, start), CHANGES_MAX):
+        if work > WORK_MAX:
+            break
         here = owed.pop(change.commit.no, None)
         if here is None:
             continue
@@ -103,8 +111,9 @@ def blame(repo: Repository, memory_id: str, ref: str = MAIN) -> Blame:
             passed = here.passed_to(new, reading.slot_memory(repo.db, slot))
             for event in _event_of(repo, memory_id, parent) if passed else ():
                 owed.setdefault(event.no, _Owed({})).take(passed)
+        work += here.work
         culprits |= dict.fromkeys(here.parts, change.told)
-    for number, left in owed.items():  # beyond CHANGES_MAX: the newest commit that is known to hold them
+    for number, left in owed.items():  # beyond the limits: the newest commit that is known to hold them
         culprits |= dict.fromkeys(left.parts, commits.by_no(repo.db, number))
     blamed = [
         Blamed(part, None if line is None else line + 1, None if line is None else lines[line], culprits[part, line])
@@ -118,10 +127,12 @@ _Part = tuple[str, int | None]
 
 
 class _Owed:
-    """Parts that a version still answers for, with the line that each is in *that* version."""
+    """Parts that a version still answers for, with the line that each is in *that* version; and the work that it took
+    to find out which of them it passes on."""
 
     def __init__(self, parts: dict[_Part, int | None]) -> None:
         self.parts = parts
+        self.work = 0
 
     def take(self, parts: dict[_Part, int | None]) -> None:
         """Answer for these too."""
@@ -131,7 +142,9 @@ class _Owed:
         """Give up the parts that `new` has from `old`; where each line is there."""
         if new is None or old is None:
             return {}
-        kept = {after: before for before, after in matches(old.content.split("\n"), new.content.split("\n"))}
+        olds, news = old.content.split("\n"), new.content.split("\n")
+        kept = {after: before for before, after in matches(olds, news)}
+        self.work += compared(len(olds), len(news), len(kept))
         passed: dict[_Part, int | None] = {}
         for part, line in list(self.parts.items()):
             name = part[0]
