@@ -74,6 +74,7 @@ async def restore(
     if check:
         found, log = await checked(folder, _progress()), ""
     else:
+        _check_database(where)
         url = server_url("--nats", where.nats) if where.nats else None
         target = (data or where.data_folder()).absolute()
         done = await restored(folder, target, url, _progress())
@@ -85,6 +86,16 @@ async def restore(
     else:
         begin = "start its services" if where.nats else f"`thymos up --data {target}` starts it"
         say(f"restored into {target}: {_words(found)}, as of {_time(found)}; {log}; {begin}")
+
+
+def _check_database(where: Where) -> None:
+    """Raises Refusal (`refused`) when memories would be restored where no service looks for them; ConfigError."""
+    from thymos.errors import Refusal, RefusalCode
+
+    if where.database() is not None:
+        words = "the configuration keeps memories in PostgreSQL; a restore writes files, where nobody would see them"
+        hint = "restore with a configuration without storage.url, then export and import them: docs/postgresql.md"
+        raise Refusal(RefusalCode.REFUSED, words, hint)
 
 
 def _words(found: Manifest) -> str:

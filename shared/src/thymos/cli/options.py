@@ -65,6 +65,12 @@ class Where:
             return Path(os.environ["THYMOS_DATA_DIR"])
         return config.load(self.config).storage.directory
 
+    def database(self) -> str | None:
+        """Where memories are, if not in the data folder, which `storage.url` says. Raises ConfigError."""
+        from thymos import config
+
+        return config.load(self.config).storage.url
+
     def replicas(self) -> int:
         """How many copies of each stream there are to be, which `nats.replicas` says. Raises ConfigError."""
         from thymos import config
