@@ -16,7 +16,7 @@ from thymos import config, subjects
 from thymos.database import Database
 from thymos.errors import TransientError
 from thymos.service import Service, ServiceSettings, run
-from thymos.unit_of_work import ServiceStore
+from thymos.unit_of_work import Schema, ServiceStore
 from worktree_scaler.settings import scaler_settings
 
 from .agents import Machine
@@ -93,7 +93,7 @@ class Suite:
         thread = StoreThread(owner, self._faults, lambda kind, well: self._committed(name, kind, well))
         self.owners[name], self.threads[name] = owner, thread
 
-        def open_store(place: Path | Database, service: str, schema: str) -> ServiceStore:
+        def open_store(place: Path | Database, service: str, schema: Schema) -> ServiceStore:
             return ServiceStore(place, service, schema, owner.now, thread)
 
         service = owner.context.run(self._build, name, open_store, owner)

@@ -58,6 +58,7 @@ CREATE TABLE IF NOT EXISTS probe(content BLOB);
 
 
 Handler = Callable[[Envelope[Message], Transaction], None]
+Schema = str | Callable[[Connection], None]
 BatchHandler = Callable[[Sequence[Envelope[Message]], Transaction], None]
 
 
@@ -68,7 +69,7 @@ class ServiceStore(Outbox):
         place: an SQLite file, whose folder is created; or another database. PostgreSQL may be away when the service
             begins: it is waited for.
         service: the service's name, the `source` of what it publishes.
-        schema: SQL that creates the service's own tables (idempotent).
+        schema: SQL that creates the service's own tables (idempotent), or what makes them ready.
         clock: the current time, aware; a parameter so that tests and simulations own it.
         executor: what runs the work, one piece after the other and all on the thread that opened the store; a thread
             of the store's own unless given.
@@ -81,7 +82,7 @@ class ServiceStore(Outbox):
         self,
         place: Path | Database,
         service: str,
-        schema: str = "",
+        schema: Schema = "",
         clock: Clock = lambda: datetime.now(UTC),
         executor: Executor | None = None,
     ) -> None:
@@ -101,11 +102,14 @@ class ServiceStore(Outbox):
         with contextlib.suppress(DatabaseUnavailableError):
             self._thread.submit(self._translated, lambda: None).result()
 
-    def _open(self, schema: str) -> None:
+    def _open(self, schema: Schema) -> None:
         opened = self.database.opened()
         try:
             opened.executescript(SCHEMA)
-            opened.executescript(schema)
+            if isinstance(schema, str):
+                opened.executescript(schema)
+            else:
+                schema(opened)
         except BaseException:
             opened.close()
             raise
@@ -285,5 +289,5 @@ class ServiceStore(Outbox):
         self._thread.shutdown()
 
 
-StoreFactory = Callable[[Path | Database, str, str], ServiceStore]
+StoreFactory = Callable[[Path | Database, str, Schema], ServiceStore]
 """Opens a service's store: its place, the service's name, the schema of its tables."""

@@ -13,8 +13,9 @@ from memory_repository.gauges import figures
 from memory_repository.handlers import handle_command, handle_metrics
 from memory_repository.sampling import EVERY, MemoryUse
 from memory_repository.settings import Settings
-from memory_repository.storage import outcomes, store
+from memory_repository.storage import outcomes, schema
 from thymos import subjects
+from thymos.database import Connection
 from thymos.service import Route, Service, ServiceSettings, Tick
 from thymos.unit_of_work import ServiceStore, StoreFactory
 
@@ -26,7 +27,7 @@ def build(
 ) -> Service:
     """The service, wired but not running. Raises ConfigError when the configured embedder is not installed."""
     own, use = Settings.of(settings), MemoryUse()
-    database = open_store(own.database, NAME, store.SCHEMA + outcomes.SCHEMA)
+    database = open_store(own.database, NAME, _prepare)
     asks_model = own.model is not None
     return Service(
         name=NAME,
@@ -43,3 +44,8 @@ def build(
         background=(AutoMerge(database, own.model).run,),
         figures=figures,
     )
+
+
+def _prepare(db: Connection) -> None:
+    schema.prepare(db)
+    db.executescript(outcomes.SCHEMA)

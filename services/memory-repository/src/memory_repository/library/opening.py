@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from memory_repository.core.limits import invalid
 from memory_repository.embedders import Embedder
-from memory_repository.storage import store
+from memory_repository.storage import schema, store
 from memory_repository.storage.store import Repository
 from thymos.database import Connection, open_postgresql, turn_of
 from thymos.sqlite_file import MEMORY, SqliteFile
@@ -51,7 +51,7 @@ class OpenRepository:
         self._writer = turn_of(tenant, agent)
         self._author = author
         self._clock = clock
-        self._connection.executescript(store.SCHEMA)
+        schema.prepare(self._connection)
         with self._transaction("BEGIN IMMEDIATE", clock) as now:
             key = secrets.token_bytes(store.KEY_BYTES)
             self._repo = store.open_repository(connection, tenant, agent, now=now, key=key).repository
@@ -79,7 +79,7 @@ class OpenRepository:
             embedder: the model that a search by meaning uses (memory_repository.embedders).
 
         Raises:
-            Refusal: invalid, for a URL of another kind or a bad name.
+            Refusal: invalid, for a URL of another kind or a bad name; refused, for a store of a newer version.
         """
         connection = _connected(url)
         try:

@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from memory_repository.core import limits
 from memory_repository.core.commit_id import KEY_BYTES_MIN, timestamp
-from memory_repository.storage import commits, refs, word_index
+from memory_repository.storage import commits, refs
 from memory_repository.storage.commits import CommitRow, Draft
 from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
@@ -24,7 +24,7 @@ MAIN = "main"
 SCHEMA = "".join(
     files("memory_repository.storage").joinpath(name).read_text("utf-8") for name in ("schema.sql", "imports.sql")
 )
-"""SQL that creates the tables; running it again changes nothing."""
+"""SQL that creates the tables; running it again changes nothing. A store is opened by `schema.prepare`."""
 KEY_BYTES = 32
 """How long a new repository's key should be."""
 INITIAL_AUTHOR = "memory-repository"
@@ -125,6 +125,5 @@ def _find(db: Connection, tenant: str, agent: str) -> Repository | None:
         check_agent(agent)
     except ValueError as error:
         raise limits.invalid(str(error)) from None
-    word_index.upgrade(db)
     row = db.execute("SELECT repo_id, key FROM repository WHERE tenant = ? AND agent = ?", (tenant, agent)).fetchone()
     return None if row is None else Repository(db, row[0], tenant, agent, row[1])

@@ -141,14 +141,15 @@ def _versions(db: Connection, expression: str, kind: str | None, order: str) -> 
     )
 
 
-def upgrade(db: Connection) -> None:
-    """Index anew what an SQLite file of a version before 2026-11-28 has indexed otherwise. O(memory), once."""
-    if db.engine != "sqlite" or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'version_words'").fetchone():
-        return
+def rebuild(db: Connection) -> None:
+    """Index anew what a store of before its tables had a version has indexed otherwise. O(memory)."""
+    if db.engine == "sqlite":
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'version_words'").fetchone():
+            return
+        db.execute("DROP TABLE version_words")
     rows = db.execute("SELECT version_id, repo_id, content, fields FROM version WHERE content IS NOT NULL").fetchall()
     for version, repo_id, content, fields in rows:
         add(db, repo_id, [(version, memory_words(content, json.loads(fields)))])
-    db.execute("DROP TABLE version_words")
 
 
 def _text(repo_id: int, words: Sequence[str]) -> str:
