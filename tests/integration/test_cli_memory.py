@@ -53,3 +53,23 @@ def test_a_branch_with_commits_that_are_nowhere_else_goes_only_by_force(thymos: 
     thymos.done("memory", "merge", "support", "idea")
     thymos.done("memory", "put", "support", "more", "x")  # main has gone on since
     thymos.done(*delete)
+
+
+def test_who_decided_a_merge_is_told(thymos: CommandLine) -> None:
+    thymos.done("memory", "put", "support", "refunds", "14 days")
+    thymos.done("memory", "branch", "create", "support", "idea")
+    thymos.done("memory", "put", "support", "refunds", "30 days", "--branch", "idea")
+    thymos.done("memory", "put", "support", "refunds", "60 days")
+    merge = thymos("memory", "merge", "support", "idea", "--keep", "--json").json["merge_id"]
+    decision = ("--take", "theirs", "--by", "jo", "--reason", "agreed on Monday")
+    thymos.done("memory", "resolve", "support", merge, "refunds", *decision)
+    thymos.done("memory", "merge", "support", "--continue", merge)
+    meta = thymos.done("memory", "show", "support", "main", "--json").json["meta"]
+    assert (meta["merge_id"], meta["source"]) == (merge, "idea")
+    assert [(each["memory"], each["by"], each["rationale"]) for each in meta["decisions"]] == [
+        ("refunds", "jo", "agreed on Monday")
+    ]
+    shown = thymos.done("memory", "show", "support").output
+    assert f"merge_id   {merge}" in shown
+    assert "memory refunds" in shown
+    assert "by jo, rationale agreed on Monday" in shown

@@ -183,10 +183,10 @@ def fitting_groups(groups: Iterable[list[A]]) -> list[list[A]]:
     return taken
 
 
-def fitting(answers: Iterable[A]) -> list[A]:
-    """As many of the answers, from the first, as fit one message; always the first."""
+def fitting(answers: Iterable[A], beside: int = 0) -> list[A]:
+    """As many of the answers, from the first, as fit one message with so many bytes beside them; always the first."""
     taken: list[A] = []
-    size = 0
+    size = beside
     for answer in answers:
         size += len(answer.model_dump_json())
         if taken and size > ANSWER_BYTES_MAX:

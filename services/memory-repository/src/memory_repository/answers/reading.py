@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memory_repository import wire
+from memory_repository.core.canonical import canonical_json
 from memory_repository.handlers import found
 from memory_repository.operations import declaring, reading, worktrees
 from thymos import requests
@@ -39,9 +40,10 @@ def show(request: requests.ShowCommit, tx: Transaction) -> requests.ShowAnswer:
     """`show`."""
     repo = found(tx)
     shown = reading.show(repo, request.ref)
-    changes = wire.fitting(map(wire.change_answer, shown.changes))
+    meta = dict(shown.b.meta)
+    changes = wire.fitting(map(wire.change_answer, shown.changes), beside=len(canonical_json(meta)))
     described = wire.commit_answer(repo, shown.b, wire.heads(repo))
-    return requests.ShowAnswer(commit=described, changes=changes, truncated=len(changes) < shown.total)
+    return requests.ShowAnswer(commit=described, changes=changes, truncated=len(changes) < shown.total, meta=meta)
 
 
 def diff(request: requests.DiffRefs, tx: Transaction) -> requests.DiffAnswer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from thymos.cli.output import cell, count, emit, say, short, table
@@ -11,11 +12,26 @@ if TYPE_CHECKING:
     from thymos.requests import CommitAnswer
 
 CONTENT_WIDTH = 72
+DECISION = ("memory", "part", "take", "by", "rationale")
 
 
 def print_changes(changes: list[requests.Change]) -> None:
     """A table of changes: what became of each memory."""
     table(("", "memory", "what"), [_change_row(change) for change in changes], empty="no changes")
+
+
+def provenance(meta: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What else stands in a commit, by name; each decision of a merge on a line of its own."""
+    decisions = meta.get("decisions")
+    listed = decisions if isinstance(decisions, list) else []
+    rows = [(name, value) for name, value in meta.items() if name != "decisions" or not listed]
+    return rows + [("decided", _decision(each)) for each in listed]
+
+
+def _decision(each: Any) -> str:
+    if not isinstance(each, dict):  # whoever imports a history says what stands in it
+        return cell(each)
+    return ", ".join(f"{name} {cell(each[name])}" for name in DECISION if name in each)
 
 
 def commit_row(commit: requests.Commit) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from thymos.cli.exit_codes import UsageError
 from thymos.cli.memory.asking import ask
 from thymos.cli.memory.parameters import Agent, Fields, Hits, Kind, Limit, RefName
-from thymos.cli.memory.printing import print_changes, shortened
+from thymos.cli.memory.printing import print_changes, provenance, shortened
 from thymos.cli.options import HERE, Json, Where
 from thymos.cli.output import emit, line, pairs, say, short, table
 
@@ -39,7 +39,7 @@ async def log(
 
 
 async def show(agent: Agent, ref: RefName = "main", /, *, json: Json = False, where: Where = HERE) -> None:
-    """One commit, with its changes against its first parent."""
+    """One commit: who made it, who decided and approved what in a merge, and its changes against its first parent."""
     from thymos.requests import ShowAnswer, ShowCommit
 
     answer = await ask(where, agent, "show", ShowCommit(ref=ref), ShowAnswer)
@@ -56,6 +56,7 @@ async def show(agent: Agent, ref: RefName = "main", /, *, json: Json = False, wh
             ("kind", commit.kind),
             ("branches", " ".join(commit.branches)),
             ("message", commit.message),
+            *provenance(answer.meta),
         )
     )
     print_changes(answer.changes)

@@ -125,11 +125,13 @@ class Change(Answer):
 
 
 class ShowAnswer(Answer):
-    """A commit and its changes in the order of memory ids; `truncated` when there are more than fit one message."""
+    """A commit and its changes in the order of memory ids; `truncated` when there are more than fit one message.
+    `meta` is what else stands in the commit: who decided and approved a merge, which commit it was before."""
 
     commit: Commit
     changes: list[Change]
     truncated: bool = False
+    meta: dict[str, JsonValue] = {}
 
 
 class DiffAnswer(Answer):
