@@ -80,8 +80,6 @@ class Transfer(OpenRepository):
         skip(lines, standing.next_line, standing.digest)
         for batch in batches(lines, BATCH_LINES, PAGE_BYTES):
             standing = self._taken(standing.next_line, batch)
-            if standing.repository is not None:
-                self._repo = standing.repository
         if standing.repository is None:
             raise limits.invalid("the history breaks off: its last line, of type 'end', is missing")
         return standing

@@ -39,8 +39,7 @@ def create_branch(
         Refusal: invalid, not_found, conflict (the branch exists elsewhere), too_large (10,000 branches).
     """
     limits.check_branch_name(branch)
-    _check_room(repo, "branch", limits.BRANCHES_MAX)
-    return _name(repo, "branch", branch, from_ref, actor, now, reason, {})
+    return _name(repo, "branch", branch, from_ref, actor, now, reason, {}, limits.BRANCHES_MAX)
 
 
 def delete_branch(
@@ -122,15 +121,13 @@ def create_snapshot(
 ) -> Named:
     """Keep a commit under a snapshot's id, with a reason and metadata. Raises Refusal as `create_branch`."""
     limits.check_ref_id(snapshot_id)
-    _check_room(repo, "snapshot", limits.SNAPSHOTS_MAX)
-    return _name(repo, "snapshot", snapshot_id, ref, actor, now, reason, meta or {})
+    return _name(repo, "snapshot", snapshot_id, ref, actor, now, reason, meta or {}, limits.SNAPSHOTS_MAX)
 
 
 def create_tag(repo: Repository, tag: str, ref: str = MAIN, *, actor: str, now: datetime, reason: str = "") -> Named:
     """Name a commit for good. Raises Refusal as `create_branch`."""
     limits.check_ref_id(tag)
-    _check_room(repo, "tag", limits.TAGS_MAX)
-    return _name(repo, "tag", tag, ref, actor, now, reason, {})
+    return _name(repo, "tag", tag, ref, actor, now, reason, {}, limits.TAGS_MAX)
 
 
 def _check_room(repo: Repository, type_: RefType, most: int) -> None:
@@ -148,6 +145,7 @@ def _name(
     now: datetime,
     reason: str,
     meta: Mapping[str, Any],
+    most: int,
 ) -> Named:
     commit = repo.resolve(ref)
     known = refs.find(repo.db, repo.id, type_, name)
@@ -157,6 +155,7 @@ def _name(
         there = commits.ids_of(repo.db, [known.commit_no])[0]
         message = f"the {type_} {name} exists already, at {there[:12]}"
         raise Refusal(RefusalCode.CONFLICT, message, "choose another name")
+    _check_room(repo, type_, most)
     limits.check_json("the metadata", meta)
     refs.create(repo.db, repo.id, type_, name, commit, actor=actor, now=now, reason=reason, meta=meta)
     return Named(name, commit)
