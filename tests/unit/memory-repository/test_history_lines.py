@@ -314,6 +314,35 @@ def test_an_agent_that_has_a_memory_keeps_it(memory: MemoryRepository, empty: Me
         memory.import_lines(BytesIO(lines))
 
 
+def test_a_memory_of_which_something_was_declared_is_not_replaced(empty: MemoryRepository) -> None:
+    empty.protect_branch("main")
+    with pytest.raises(Refusal, match="has a memory already"):
+        empty.import_lines(file_of(SMALL))
+    empty.unprotect_branch("main")
+    empty.declare_number_rule("hits", "sum")
+    with pytest.raises(Refusal, match="has a memory already"):
+        empty.import_lines(file_of(SMALL))
+    assert empty.number_rules() == {"hits": "sum"}
+
+
+def test_a_commit_whose_metadata_fills_its_limit_can_be_brought_over_and_replayed(memory: MemoryRepository) -> None:
+    full = {"x": "y" * (limits.META_BYTES_MAX - len('{"x":""}'))}
+    memory.create_branch("idea")
+    memory.write(
+        lambda repo, now: committing.commit(repo, "idea", [Put(Memory("a", "1"))], author="x", now=now, meta=full)
+    )
+    memory.commit([Put(Memory("b", "1"))])
+    assert len(memory.rebase("idea").replayed) == 1
+    source = memory
+    for generation in range(2):
+        copy = MemoryRepository.open("sqlite://", agent=f"copy{generation}")
+        copy.import_lines(BytesIO(b"".join(source.export_lines())))
+        assert copy.resolve("idea").meta["x"] == full["x"]
+        source = copy
+    with MemoryRepository.open("sqlite://") as from_git:
+        assert from_git.import_git(BytesIO(b"".join(source.export_git()))).commits
+
+
 def test_an_import_that_broke_off_goes_on_where_it_stood(
     memory: MemoryRepository, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

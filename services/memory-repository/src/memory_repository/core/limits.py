@@ -27,6 +27,9 @@ REASON_BYTES_MAX = 16 * 1024
 INTEGER_MAX = 2**63
 """Integers in `fields` lie below this and above its negative: what every reader of JSON and every store holds."""
 META_BYTES_MAX = 256 * 1024
+FACTS_BYTES_MAX = 1024
+META_REMADE_BYTES_MAX = META_BYTES_MAX + FACTS_BYTES_MAX
+"""Of a commit that is brought in or replayed: facts are added to its metadata, such as which commit it was."""
 QUERY_BYTES_MAX = 16 * 1024
 QUERY_TERMS_MAX = 64
 """Distinct words of a query that are looked for; the words after them are ignored."""

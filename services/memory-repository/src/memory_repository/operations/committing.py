@@ -200,15 +200,21 @@ def new_slots(repo: Repository, memories: Sequence[Memory]) -> dict[str, Slot]:
 
 
 def checked_draft(
-    branch: str, author: str, message: str, now: datetime, kind: str, meta: Mapping[str, Any] | None
+    branch: str,
+    author: str,
+    message: str,
+    now: datetime,
+    kind: str,
+    meta: Mapping[str, Any] | None,
+    meta_max: int = limits.META_BYTES_MAX,
 ) -> Draft:
     """What a commit says about itself, within the limits. Raises Refusal (invalid, too_large)."""
     limits.check_author(author)
     limits.check_message(message)
     limits.check_json("the metadata", meta or {})
     size = len(canonical_json(meta or {}))
-    if size > limits.META_BYTES_MAX:
-        raise limits.too_large("the metadata", size, limits.META_BYTES_MAX)
+    if size > meta_max:
+        raise limits.too_large("the metadata", size, meta_max)
     return Draft(branch, author, message, now, kind, meta or {})
 
 

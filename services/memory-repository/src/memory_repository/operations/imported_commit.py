@@ -31,7 +31,9 @@ def write(file: OpenImport, line: CommitLine, parent_nos: Sequence[int]) -> Comm
     facts: dict[str, Any] = dict(line.meta)
     if file.hashed and not file.keyed:
         facts.setdefault(ORIGINAL, line.label)
-    draft = checked_draft(OWNER, line.author, line.message, line.at, line.kind, facts)
+    draft = checked_draft(
+        OWNER, line.author, line.message, line.at, line.kind, facts, meta_max=limits.META_REMADE_BYTES_MAX
+    )
     if parent_nos:
         row = _on_top(repo, draft, [commits.by_no(repo.db, number) for number in parent_nos], staged)
     elif staged:

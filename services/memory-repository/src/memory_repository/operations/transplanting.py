@@ -176,7 +176,9 @@ def _replayed(
 ) -> CommitRow | None:
     """One commit of a rebase on top of another; None when it changes nothing there."""
     facts = {**commit.meta, "rebased_commit": commit.id}
-    draft = checked_draft(branch, commit.author, commit.message, now, commit.kind, facts)
+    draft = checked_draft(
+        branch, commit.author, commit.message, now, commit.kind, facts, meta_max=limits.META_REMADE_BYTES_MAX
+    )
     delta, conflicts = _merged(repo, base, commit, top, strategy)
     if conflicts:
         raise CommitConflictError(branch, conflicts, f"{commit.id[:12]} ({commit.message[:60]})")

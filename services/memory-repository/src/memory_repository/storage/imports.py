@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.transfer.lines import NO_LINES
@@ -169,9 +170,13 @@ def abandon(standing: OpenImport) -> None:
 
 
 def is_blank(repo: Repository) -> bool:
-    """Whether a repository holds nothing but its beginning: one commit, on `main`, and nothing beside it."""
+    """Whether a repository holds nothing but its beginning: one commit, on `main`, and nothing beside it that anybody
+    has said."""
     beginning = all(_count(repo, table) == 1 for table in ("commits", "ref"))
-    return beginning and not any(_count(repo, table) for table in ("version", "worktree", "checkpoint_thread"))
+    return beginning and not any(_count(repo, table) for table in _SAID)
+
+
+_SAID: Final = ("version", "worktree", "checkpoint_thread", "protected_branch", "number_rule")
 
 
 def remove_repository(repo: Repository) -> None:
