@@ -73,3 +73,12 @@ def test_who_decided_a_merge_is_told(thymos: CommandLine) -> None:
     assert f"merge_id   {merge}" in shown
     assert "memory refunds" in shown
     assert "by jo, rationale agreed on Monday" in shown
+
+
+def test_a_commit_that_is_refused_names_the_line_and_leaves_all_as_it_was(thymos: CommandLine) -> None:
+    head = thymos.done("memory", "put", "support", "a", "x", "--json").json["commit"]
+    lines = b'{"op": "put", "id": "b", "content": "y"}\n\n{"op": "modify", "id": "nope", "content": "z"}\n'
+    said = thymos("memory", "commit", "support", "-", given=lines)
+    assert said.code == 3
+    assert "line 3: cannot modify nope: there is no such memory here; nothing was committed" in said.errors
+    assert thymos.done("memory", "log", "support", "--json").json[0]["commit"] == head

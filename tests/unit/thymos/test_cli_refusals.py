@@ -1,5 +1,6 @@
 """What the command line refuses before it asks anybody, and what it says then."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,30 @@ def test_a_restore_refuses_where_memories_are_kept_in_a_database(
     assert "the configuration keeps memories in PostgreSQL" in said
     assert "restore with a configuration without storage.url" in said
     assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            '{"op": "put", "id": "y", "content": "1", "field": {"a": 1}}',
+            "line 1: unknown key 'field' (did you mean fields?)",
+        ),
+        ('{"op": "modify", "id": "y", "feilds": {"a": 1}}', "line 1: unknown key 'feilds' (did you mean fields?)"),
+        ('{"op": "delete", "id": "y", "because": "old"}', "line 1: unknown key 'because' (a change has op, id"),
+        ('\n{"op": "put", "id": "x"}', "line 2: put x has no content: give it, or use modify"),
+        (
+            '{"op": "put", "id": "x", "content": "1"}\n{"op": "put", "id": "x", "content": "2"}',
+            "line 2: line 1 puts x already; a put replaces all of it",
+        ),
+    ],
+)
+@pytest.mark.parametrize("verb", ["memory commit support", "memory worktree stage support w1"])
+def test_a_line_that_would_lose_what_it_says_is_refused(
+    verb: str, lines: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    assert run([*verb.split(), "-", "--nats", "nats://127.0.0.1:1"]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "; nothing was " in told

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from thymos.cli.memory.asking import ask, key
+from thymos.cli.memory.changes import read_changes
 from thymos.cli.memory.parameters import Agent, Author, Message, Switch
 from thymos.cli.memory.printing import print_commit, shortened
-from thymos.cli.memory.writing import read_changes
 from thymos.cli.options import HERE, Json, Where, me
 from thymos.cli.output import count, emit, say, short, table
 
@@ -85,9 +85,10 @@ async def worktree_stage(
     """
     from thymos.requests import StageChanges, WorktreeAnswer
 
-    changes = await read_changes(source, "staged")
-    request = StageChanges(worktree_id=worktree, changes=changes, idempotency_key=key())
-    _print_worktree(await ask(where, agent, "worktree_stage", request, WorktreeAnswer), json)
+    read = await read_changes(source, "staged")
+    request = StageChanges(worktree_id=worktree, changes=read.changes, idempotency_key=key())
+    with read.asked():
+        _print_worktree(await ask(where, agent, "worktree_stage", request, WorktreeAnswer), json)
 
 
 async def worktree_show(agent: Agent, worktree: str, /, *, json: Json = False, where: Where = HERE) -> None:

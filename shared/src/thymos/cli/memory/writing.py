@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from thymos.cli.exit_codes import UsageError
 from thymos.cli.memory.asking import ask, key
+from thymos.cli.memory.changes import read_changes
 from thymos.cli.memory.parameters import Agent, Author, Message, Why
 from thymos.cli.memory.printing import print_commit
 from thymos.cli.options import HERE, Json, Where, me
@@ -37,7 +38,7 @@ async def put(
     json: Json = False,
     where: Where = HERE,
 ) -> None:
-    """Write one memory, new or not, as a commit of its own.
+    """Write one memory, new or not, as a commit of its own. It replaces all of it: content, kind and fields.
 
     Parameters
     ----------
@@ -101,6 +102,8 @@ async def commit(
 ) -> None:
     """Commit changes: JSON lines of {"op": "put", "modify" or "delete", "id", "content", "kind", "fields"}.
 
+    A put replaces all of a memory; a modify leaves what it does not name, and sets fields one by one.
+
     Parameters
     ----------
     source
@@ -111,8 +114,9 @@ async def commit(
         The id of the commit that the changes were made on: if the branch has moved since, they are rebased, or refused
         (exit 5) when they collide.
     """
-    changes = await read_changes(source, "committed")
-    await _commit(where, agent, branch, changes, message, author, expected_head, json)
+    read = await read_changes(source, "committed")
+    with read.asked():
+        await _commit(where, agent, branch, read.changes, message, author, expected_head, json)
 
 
 async def rollback(
@@ -161,26 +165,6 @@ async def _commit(
         idempotency_key=key(),
     )
     print_commit(await ask(where, agent, "commit", request, CommitAnswer), json)
-
-
-async def read_changes(source: str, what: str) -> list[MemoryChange]:
-    """The changes of a file, to be "committed" or "staged". Raises UsageError for a line that is none."""
-    from pydantic import ValidationError
-
-    from thymos.cli.json_lines import read_lines
-    from thymos.commands import MemoryChange
-    from thymos.envelope import first_problem
-
-    changes: list[MemoryChange] = []
-    async with read_lines(source) as lines:
-        async for number, text in lines:
-            try:
-                changes.append(MemoryChange.model_validate_json(text))
-            except ValidationError as error:
-                raise UsageError(f"line {number}: {first_problem(error)}; nothing was {what}") from error
-    if not changes:
-        raise UsageError('no changes; a line is such as {"op": "put", "id": "refunds", "content": "…"}')
-    return changes
 
 
 def _fields(given: list[str]) -> dict[str, Any] | None:
