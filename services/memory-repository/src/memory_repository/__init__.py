@@ -6,6 +6,7 @@ As a library: `MemoryRepository.open("sqlite:///memory.db")`. As a service on th
 from memory_repository.core.memory import Delete, Difference, Memory, Modify, Put
 from memory_repository.core.merge import Conflict, ConflictKind, MergeState, Strategy
 from memory_repository.core.resolution import Resolution, Take
+from memory_repository.core.retention import Retention
 from memory_repository.library import MemoryRepository
 from memory_repository.operations.searching import Mode
 
@@ -21,6 +22,7 @@ __all__ = [
     "Modify",
     "Put",
     "Resolution",
+    "Retention",
     "Strategy",
     "Take",
 ]
