@@ -40,6 +40,14 @@ FIRST: dict[str, Any] = {
 }
 PUT: dict[str, Any] = {"type": "put", "id": "refunds", "content": "thirty days"}
 MAIN: dict[str, Any] = {"type": "ref", "ref": "branch", "name": "main", "commit": "c1"}
+ERASED: dict[str, Any] = {
+    "type": "redaction",
+    "id": "refunds",
+    "hash": "ab" * 32,
+    "at": "2026-03-01T12:00:00Z",
+    "actor": "x",
+    "reason": "asked to",
+}
 END: dict[str, Any] = {"type": "end"}
 SMALL = [START, ROOT, FIRST, PUT, MAIN, END]
 
@@ -117,6 +125,22 @@ def test_an_erased_memory_stays_erased_and_the_history_still_verifies(
             assert copy.get("refunds").memory.kind == "redacted"
             assert copy.verify().ok
             assert copy.verify().redacted == memory.verify().redacted > 0
+
+
+def test_what_was_declared_and_erased_comes_along(memory: MemoryRepository, empty: MemoryRepository) -> None:
+    told(memory)
+    memory.protect_branch("Idea", reason="shown to customers")
+    memory.declare_number_rule("hits", "sum")
+    for reason in ("asked to", "asked again"):
+        memory.commit([Put(Memory("a", reason))])
+        memory.redact("a", reason=reason)
+    lines = list(memory.export_lines(with_key=True))
+    empty.import_lines(BytesIO(b"".join(lines)))
+    assert empty.number_rules() == {"hits": "sum"}
+    with pytest.raises(Refusal, match="Idea is protected"):
+        empty.delete_branch("Idea", force=True)
+    assert empty.redactions() == memory.redactions() != []
+    assert list(empty.export_lines(with_key=True))[1:-1] == lines[1:-1]
 
 
 def test_a_history_that_lost_its_beginning_comes_in_as_what_is_left_of_it(
@@ -210,6 +234,11 @@ def test_a_history_that_somebody_wrote_by_hand_is_taken(empty: MemoryRepository)
         ([START, ROOT, FIRST, PUT, {**MAIN, "commit": "c8"}], "line 5: the commit c8 is not among"),
         ([START, ROOT, FIRST, PUT, MAIN, MAIN], "line 6: the branch main stands there twice"),
         ([START, ROOT, FIRST, PUT, MAIN, {**FIRST, "commit": "c2"}], "line 6: a commit comes after refs"),
+        ([{**START, "number_rules": {"hits": "mean"}}], "line 1: 'mean' is no rule for numbers"),
+        ([START, ROOT, FIRST, PUT, {**MAIN, "protected": {"at": "2026-03-01T12:00:00Z"}}], "line 5: 'actor' must be"),
+        ([START, ROOT, FIRST, PUT, {**MAIN, "ref": "tag", "protected": {"actor": "x"}}], "line 5: a tag cannot be"),
+        ([START, ROOT, FIRST, PUT, ERASED], "line 5: what was erased comes before the refs"),
+        ([START, ROOT, FIRST, PUT, MAIN, {**ERASED, "hash": "x"}], "line 6: 'x' is no hash"),
         ([START, ROOT, FIRST, PUT, END], "line 5: the history has no branch main"),
         ([START, ROOT, FIRST, PUT, MAIN, {**END, "lines": 6}], "line 6: 5 lines came before the end; it says 6"),
         ([START, ROOT, FIRST, PUT, MAIN, {**END, "digest": "ab" * 32}], "line 6: the digest is not that"),
@@ -361,6 +390,20 @@ def test_an_import_that_broke_off_goes_on_where_it_stood(
         copy.import_lines(BytesIO(whole), resume=True)
         assert copy.log(limit=1)[0].id == memory.log(limit=1)[0].id
         assert copy.verify().ok
+
+
+@pytest.mark.parametrize("page", [1, 40, 400])
+def test_what_was_erased_is_told_once_however_the_pages_fall(
+    memory: MemoryRepository, empty: MemoryRepository, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        memory.commit([Put(Memory("a", f"{number}"))])
+    memory.redact("a", reason="asked to")
+    memory.tag("v1")
+    monkeypatch.setattr("memory_repository.library.transfer.PAGE_BYTES", page)
+    empty.import_lines(BytesIO(b"".join(memory.export_lines())))
+    assert empty.redactions() == memory.redactions()
+    assert len(empty.redactions()) == 12
 
 
 def test_an_import_that_was_abandoned_leaves_nothing(empty: MemoryRepository) -> None:

@@ -8,9 +8,10 @@ from memory_repository.core.retention import Retention
 from memory_repository.library.opening import OpenRepository
 from memory_repository.operations import collecting, redacting, verify
 from memory_repository.operations.collecting import Collected
-from memory_repository.operations.redacting import Redacted, Redaction
+from memory_repository.operations.redacting import Redacted
 from memory_repository.operations.verify import Verification
 from memory_repository.storage import erasing
+from memory_repository.storage.redactions import Redaction
 
 
 class Upkeep(OpenRepository):

@@ -29,10 +29,12 @@ from memory_repository.core.transfer.values import (
     EndLine,
     Header,
     Line,
+    Protected,
     PutLine,
+    RedactionLine,
     RefLine,
 )
-from memory_repository.storage import commits, dropping, refs, timeline, versions
+from memory_repository.storage import branch_rules, commits, dropping, redactions, refs, timeline, versions
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.refs import Ref, RefType
 from memory_repository.storage.store import INITIAL_AUTHOR, Repository
@@ -159,11 +161,13 @@ class _Export:
             yield from self._commit_lines(commit, position, after)
             position, after = position + 1, None
         yield from self._refs(position, after or "")
+        yield from self._redactions(position, after or "")
 
     def _header(self) -> Header:
         key = self._repo.key if self._options.with_key else None
         whose = self._repo.tenant, self._repo.agent
-        return Header(*whose, hashed=self._complete, key=key, commits=len(self._among))
+        rules = branch_rules.number_rules(self._repo.db, self._repo.id)
+        return Header(*whose, hashed=self._complete, key=key, commits=len(self._among), number_rules=rules)
 
     def _beginning(self) -> CommitLine:
         oldest = self._commit(self._among[0])
@@ -237,6 +241,13 @@ class _Export:
                     continue
                 yield self._ref_line(ref, commit), position, spot
 
+    def _redactions(self, position: int, after: str) -> Iterator[Spotted]:
+        for number, each in enumerate(redactions.every(self._repo.db, self._repo.id)):
+            # By their order in this repository; behind all refs, for no type of them begins with a tilde.
+            spot = f"~redaction/{number:012}"
+            if spot > after:
+                yield RedactionLine(each.memory_id, each.hash, each.at, each.actor, each.reason), position, spot
+
     def _exported(self, ref: Ref) -> int | None:
         """The newest commit of a ref that is in the export."""
         number = ref.commit_no
@@ -256,4 +267,9 @@ class _Export:
             meta=ref.meta,
             created_at=ref.created_at,
             actor=refs.creator(self._repo.db, self._repo.id, ref),
+            protected=self._protected(ref),
         )
+
+    def _protected(self, ref: Ref) -> Protected | None:
+        found = branch_rules.protection(self._repo.db, self._repo.id, ref.name) if ref.type == "branch" else None
+        return None if found is None else Protected(*found)

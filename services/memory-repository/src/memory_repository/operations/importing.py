@@ -23,10 +23,20 @@ from memory_repository.core.commit_id import (
     version_hash,
 )
 from memory_repository.core.transfer.lines import NO_LINES, at_line, decode, digest_after, encode
-from memory_repository.core.transfer.values import INITIAL, CommitLine, DeleteLine, EndLine, Header, PutLine, RefLine
+from memory_repository.core.transfer.values import (
+    INITIAL,
+    CommitLine,
+    DeleteLine,
+    EndLine,
+    Header,
+    PutLine,
+    RedactionLine,
+    RefLine,
+)
 from memory_repository.operations.imported_commit import write
-from memory_repository.storage import commits, imports, refs, store, versions
+from memory_repository.storage import branch_rules, commits, imports, redactions, refs, store, versions
 from memory_repository.storage.imports import OpenImport
+from memory_repository.storage.redactions import Redaction
 from memory_repository.storage.refs import RefType
 from memory_repository.storage.store import MAIN, Repository
 from thymos.database import Connection
@@ -160,6 +170,9 @@ class _Import:
             case RefLine():
                 self._close()
                 self._ref(line)
+            case RedactionLine():
+                self._close()
+                self._redaction(line)
             case EndLine():
                 self._close()
                 self._end(line)
@@ -197,6 +210,8 @@ class _Import:
             raise limits.invalid(f"a repository's key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes")
         keyed = line.key is not None
         self._open = imports.begin(self._db, *self._whose, hashed=line.hashed, keyed=keyed, key=key, now=self._now)
+        for path, rule in line.number_rules.items():
+            branch_rules.set_number_rule(self._db, self._repo.id, path, rule)
 
     def _commit(self, line: CommitLine) -> None:
         if self._standing.refs:
@@ -278,7 +293,16 @@ class _Import:
         refs.create(
             self._db, repo.id, type_, line.name, commit, actor=actor, now=at, reason=line.reason, meta=line.meta
         )
+        if line.protected is not None:
+            by = line.protected
+            branch_rules.protect(self._db, repo.id, line.name, actor=by.actor, now=by.at, reason=by.reason)
         self._open = replace(self._standing, refs=self._standing.refs + 1)
+
+    def _redaction(self, line: RedactionLine) -> None:
+        if not self._standing.refs:
+            raise limits.invalid("what was erased comes before the refs; it is told after them")
+        redaction = Redaction(line.id, line.hash, line.at, line.actor, line.reason)
+        redactions.note(self._db, self._repo.id, redaction)
 
     def _end(self, line: EndLine) -> None:
         before = self._standing

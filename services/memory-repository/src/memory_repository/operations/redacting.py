@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from memory_repository.core import limits
-from memory_repository.core.commit_id import timestamp
 from memory_repository.storage import erasing, open_merges, timeline, versions
+from memory_repository.storage import redactions as log
+from memory_repository.storage.redactions import Redaction
 from memory_repository.storage.store import Repository
 from thymos.errors import Refusal, RefusalCode
 
@@ -36,17 +37,6 @@ class Redacted:
     def changed(self) -> bool:
         """Whether anything was erased."""
         return self.versions > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Redaction:
-    """A version that was erased: by whom, when, why."""
-
-    memory_id: str
-    hash: str
-    at: datetime
-    actor: str
-    reason: str
 
 
 def redact(
@@ -75,10 +65,7 @@ def redact(
     for version, digest in whole:
         unstaged.update(_unstaged(repo, version))
         versions.erase(repo.db, repo.id, version)
-        repo.db.execute(
-            "INSERT INTO redaction (repo_id, memory_id, hash, at, actor, reason) VALUES (?, ?, ?, ?, ?, ?)",
-            (repo.id, memory_id, digest, timestamp(now), actor, reason),
-        )
+        log.note(repo.db, repo.id, Redaction(memory_id, digest, now, actor, reason))
     if whole:
         open_merges.forget_decisions(repo.db, repo.id, memory_id)
         erasing.begin(repo.db)
@@ -88,14 +75,7 @@ def redact(
 def redactions(repo: Repository, limit: int = 100) -> list[Redaction]:
     """The newest redactions, the newest first. Raises Refusal (invalid, too_large)."""
     limits.check_page(limit)
-    rows = repo.db.execute(
-        "SELECT memory_id, hash, at, actor, reason FROM redaction WHERE repo_id = ? ORDER BY redaction_id DESC LIMIT ?",
-        (repo.id, limit),
-    )
-    return [
-        Redaction(memory_id, digest, datetime.fromisoformat(at), actor, reason)
-        for memory_id, digest, at, actor, reason in rows.fetchall()
-    ]
+    return log.newest(repo.db, repo.id, limit)
 
 
 def _place(repo: Repository, ref: str) -> timeline.Place:

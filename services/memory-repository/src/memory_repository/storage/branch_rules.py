@@ -21,6 +21,13 @@ def protected(db: Connection, repo_id: int) -> set[str]:
     return {branch for (branch,) in rows}
 
 
+def protection(db: Connection, repo_id: int, branch: str) -> tuple[datetime, str, str] | None:
+    """Since when a branch is protected, by whom and why; None when it is not."""
+    query = "SELECT protected_at, actor, reason FROM protected_branch WHERE repo_id = ? AND branch = ?"
+    row = db.execute(query, (repo_id, branch)).fetchone()
+    return None if row is None else (datetime.fromisoformat(row[0]), row[1], row[2])
+
+
 def protect(db: Connection, repo_id: int, branch: str, *, actor: str, now: datetime, reason: str) -> bool:
     """Protect a branch; False when it was."""
     done = db.execute(

@@ -13,7 +13,16 @@ from memory_repository.core.transfer import messages
 from memory_repository.core.transfer.files import file_of
 from memory_repository.core.transfer.messages import Said
 from memory_repository.core.transfer.paths import git_ref_of, path_of
-from memory_repository.core.transfer.values import CommitLine, DeleteLine, EndLine, Header, Line, PutLine, RefLine
+from memory_repository.core.transfer.values import (
+    CommitLine,
+    DeleteLine,
+    EndLine,
+    Header,
+    Line,
+    PutLine,
+    RedactionLine,
+    RefLine,
+)
 
 TAGGER: Final = "memory-repository"
 """Who has made a tag or snapshot of which nobody knows it."""
@@ -48,6 +57,8 @@ class FastExport:
                 return b"D %s\n" % path_of(line.id).encode()
             case RefLine():
                 return _ref(line, self._marks)
+            case RedactionLine():
+                return b""  # git knows nothing of it: what was erased is told by its file
             case EndLine():
                 self.is_done = True
                 return b"done\n"

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from memory_repository.core import limits
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.memory import DEFAULT_KIND, Memory
+from memory_repository.core.number_rules import check_rules
 from memory_repository.core.transfer.values import (
     FORMAT,
     FORMAT_VERSION,
@@ -20,7 +21,9 @@ from memory_repository.core.transfer.values import (
     EndLine,
     Header,
     Line,
+    Protected,
     PutLine,
+    RedactionLine,
     RefLine,
 )
 from thymos.errors import Refusal
@@ -90,7 +93,8 @@ def _facts(line: Line) -> dict[str, Any]:
     match line:
         case Header():
             key = None if line.key is None else line.key.hex()
-            facts = {"hashed": line.hashed, "key": key, "commits": line.commits}
+            facts: dict[str, Any] = {"hashed": line.hashed, "key": key, "commits": line.commits}
+            facts["number_rules"] = {path: str(rule) for path, rule in line.number_rules.items()} or None
             whose = {"tenant": line.tenant or None, "agent": line.agent or None}
             return {"type": "history", "format": FORMAT, "version": FORMAT_VERSION, **whose, **facts}
         case CommitLine():
@@ -100,10 +104,10 @@ def _facts(line: Line) -> dict[str, Any]:
         case DeleteLine():
             return {"type": "delete", "id": line.id}
         case RefLine():
-            at = None if line.created_at is None else timestamp(line.created_at)
-            name = {"type": "ref", "ref": line.type, "name": line.name, "commit": line.commit}
-            said = {"reason": line.reason or None, "meta": dict(line.meta) or None}
-            return {**name, **said, "created_at": at, "actor": line.actor}
+            return _ref_facts(line)
+        case RedactionLine():
+            what = {"type": "redaction", "id": line.id, "hash": line.hash}
+            return {**what, "at": timestamp(line.at), "actor": line.actor, "reason": line.reason}
         case EndLine():
             return {"type": "end", "lines": line.lines, "digest": line.digest}
 
@@ -132,6 +136,21 @@ def _put_facts(line: PutLine) -> dict[str, Any]:
     return {**facts, "salt": None if line.salt is None else line.salt.hex(), **body}
 
 
+def _ref_facts(line: RefLine) -> dict[str, Any]:
+    at, by = line.created_at, line.protected
+    return {
+        "type": "ref",
+        "ref": line.type,
+        "name": line.name,
+        "commit": line.commit,
+        "reason": line.reason or None,
+        "meta": dict(line.meta) or None,
+        "created_at": None if at is None else timestamp(at),
+        "actor": line.actor,
+        "protected": None if by is None else {"at": timestamp(by.at), "actor": by.actor, "reason": by.reason},
+    }
+
+
 def _header(fields: _Fields) -> Header:
     if (named := fields.text("format")) != FORMAT:
         raise limits.invalid(f"this is not a history but {named!r:.40}", f"the format is {FORMAT!r}")
@@ -144,6 +163,7 @@ def _header(fields: _Fields) -> Header:
         hashed=fields.flag("hashed"),
         key=key,
         commits=fields.number("commits", None),
+        number_rules=check_rules(fields.mapping("number_rules")),
     )
     if key is not None and not header.hashed:
         raise limits.invalid("a key is of use with hashes only", 'set "hashed" to true, or leave the key out')
@@ -203,6 +223,29 @@ def _ref(fields: _Fields) -> RefLine:
         meta=_checked_meta(fields.mapping("meta")),
         created_at=fields.time("created_at", optional=True),
         actor=actor and limits.check_author(actor),
+        protected=_protected(type_, fields.mapping("protected")),
+    )
+
+
+def _protected(type_: str, values: dict[str, Any]) -> Protected | None:
+    if not values:
+        return None
+    if type_ != "branch":
+        raise limits.invalid(f"a {type_} cannot be protected", "only branches are")
+    fields = _Fields(values)
+    reason = limits.check_reason(fields.text("reason", ""))
+    read = Protected(fields.time("at"), limits.check_author(fields.text("actor")), reason)
+    fields.none_left()
+    return read
+
+
+def _redaction(fields: _Fields) -> RedactionLine:
+    return RedactionLine(
+        id=limits.check_memory_id(fields.text("id")),
+        hash=_matching("hash", _HASH, fields.text("hash")),
+        at=fields.time("at"),
+        actor=limits.check_author(fields.text("actor")),
+        reason=limits.check_reason(fields.text("reason")),
     )
 
 
@@ -223,6 +266,7 @@ _READERS: Mapping[str, Callable[[_Fields], Line]] = {
     "put": _put,
     "delete": lambda fields: DeleteLine(limits.check_memory_id(fields.text("id"))),
     "ref": _ref,
+    "redaction": _redaction,
     "end": lambda fields: EndLine(fields.number("lines", None), fields.hash("digest")),
 }
 

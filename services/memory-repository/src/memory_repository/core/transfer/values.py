@@ -1,6 +1,7 @@
 """What a history is made of outside a store: one value per line of the JSON format (docs/memory-export.md).
 
-    header, then commits, each followed by its changes and every commit after its parents, then refs, then the end
+    header, then commits, each followed by its changes and every commit after its parents, then refs, then what was
+    erased, then the end
 
 Whatever reads or writes a history, JSON lines or git, does so as an iterator of these.
 """
@@ -13,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from memory_repository.core.memory import Memory
+from memory_repository.core.number_rules import NumberRules
 
 FORMAT = "thymos.memory"
 FORMAT_VERSION = 1
@@ -32,6 +34,7 @@ class Header:
             recompute all of them; else commits have any labels that are unique in the file.
         key: the repository's key, with which an import gives the same commit ids; None when it was left out.
         commits: how many follow, as far as is known.
+        number_rules: how numbers merge (core/number_rules.py).
     """
 
     tenant: str = ""
@@ -39,6 +42,7 @@ class Header:
     hashed: bool = False
     key: bytes | None = None
     commits: int | None = None
+    number_rules: NumberRules = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,15 @@ class DeleteLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Protected:
+    """That a branch is protected: since when, by whom, why."""
+
+    at: datetime
+    actor: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RefLine:
     """A name for a commit: `type` is branch, tag or snapshot. `created_at` and `actor` are None where not known."""
 
@@ -97,6 +110,18 @@ class RefLine:
     meta: Mapping[str, Any] = field(default_factory=dict)
     created_at: datetime | None = None
     actor: str | None = None
+    protected: Protected | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RedactionLine:
+    """A version of a memory was erased; `hash` is what it had in the store that erased it."""
+
+    id: str
+    hash: str
+    at: datetime
+    actor: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +132,4 @@ class EndLine:
     digest: str | None = None
 
 
-Line = Header | CommitLine | PutLine | DeleteLine | RefLine | EndLine
+Line = Header | CommitLine | PutLine | DeleteLine | RefLine | RedactionLine | EndLine
