@@ -134,7 +134,8 @@ class Bus(Protocol):
         """Pull from a durable that exists. Raises ConsumerMissingError, TransientError."""
 
     async def request(self, subject: str, body: bytes, timeout: timedelta) -> bytes:
-        """Ask and wait for the answer. Raises UnavailableError when nobody answers, or not in time."""
+        """Ask and wait for the answer. Raises UnavailableError when nobody listens, NoAnswerError when no answer comes
+        in time."""
 
     async def serve(self, service: str, endpoints: Mapping[str, str], handler: RequestHandler) -> None:
         """Answer requests: `endpoints` maps a name to a subject pattern."""

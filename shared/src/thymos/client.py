@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from thymos import subjects
 from thymos.bus import CONTENT_TYPE_HEADER, Bus, PublishAck, Stored
 from thymos.envelope import BATCH_CONTENT_TYPE, CONTENT_TYPE, Envelope, decode, decode_batch
-from thymos.errors import PoisonError, Refusal, RefusalCode, TransientError, UnavailableError
+from thymos.errors import NoAnswerError, PoisonError, Refusal, RefusalCode, TransientError, UnavailableError
 from thymos.events import Event
 from thymos.message import Message
 from thymos.names import check_agent, check_tenant
@@ -107,6 +107,7 @@ class Client:
         Raises:
             Refusal: the service says no, with code, message and hint.
             UnavailableError: nobody answers.
+            NoAnswerError: not in time; what was asked may still be done.
         """
         subject = subjects.request_subject(service, self.tenant, agent, verb)
         body = request.model_dump_json(exclude_none=True).encode()
@@ -116,7 +117,13 @@ class Client:
                 f"the request is {len(body)} bytes; a message holds at most {subjects.MESSAGE_BYTES_MAX}",
                 "send it in parts",
             )
-        answer = json.loads(await self.bus.request(subject, body, timeout))
+        try:
+            answer = json.loads(await self.bus.request(subject, body, timeout))
+        except NoAnswerError as error:
+            from thymos.requests import WriteRequest
+
+            done = "; what was asked may still be done" if isinstance(request, WriteRequest) else ""
+            raise NoAnswerError(f"{service} does not answer (`thymos doctor` says more){done}") from error
         if answer.get("ok"):
             return answer.get("data")
         error = answer.get("error") or {}

@@ -9,6 +9,7 @@
     ├── ConfigError         a setting is wrong; the text names the key, the place and the allowed values
     │   └── NoConfigError       the file that was named is not there
     ├── UnavailableError    the suite cannot be reached at all
+    │   └── NoAnswerError       it was asked and did not answer in time: what was asked may still be done
     └── CannotRecomputeError    an event holds too little to be computed again
         ├── NoInputsError           it holds nothing at all of what it was made from
         └── UnreadableInputsError   what it holds is nothing that was ever written
@@ -44,6 +45,10 @@ class PoisonError(ThymosError):
 
 class UnavailableError(ThymosError):
     """The suite cannot be reached."""
+
+
+class NoAnswerError(UnavailableError):
+    """There was no answer in time; what was asked may still be done."""
 
 
 class CannotRecomputeError(ThymosError):

@@ -30,7 +30,7 @@ from nats.micro.service import EndpointConfig, ServiceConfig
 
 from thymos import bus, nats_room
 from thymos.bus import ConsumerMissingError, PublishAck, QueueDepth, RequestHandler, Stored
-from thymos.errors import PoisonError, TransientError, UnavailableError
+from thymos.errors import NoAnswerError, PoisonError, TransientError, UnavailableError
 from thymos.nats_follow import follow
 from thymos.nats_stored import stored_at, stored_message
 from thymos.subjects import EVENTS, Consumer, Stream
@@ -180,7 +180,7 @@ class NatsBus:
         except NoRespondersError as error:
             raise UnavailableError(f"nobody answers {subject}: is the service running? (`thymos doctor`)") from error
         except (TimeoutError, NatsError, OSError) as error:
-            raise UnavailableError(f"no answer on {subject}: {_words(error)}") from error
+            raise NoAnswerError(f"no answer on {subject}: {_words(error)}") from error
 
     async def serve(self, service: str, endpoints: Mapping[str, str], handler: RequestHandler) -> None:
         micro = await nats.micro.add_service(self.client, ServiceConfig(name=service, version=VERSION))

@@ -24,7 +24,7 @@ from thymos.bus import (
 from thymos.embedded import NatsServer as NatsServer  # shipped for tests, too
 from thymos.embedded import free_port as free_port
 from thymos.embedded import nats_server_path as nats_server_path
-from thymos.errors import PoisonError, TransientError, UnavailableError
+from thymos.errors import NoAnswerError, PoisonError, TransientError, UnavailableError
 from thymos.subjects import CONSUMERS, MIB, STREAMS, Consumer, Retention, Stream
 
 # --- the bus in memory ---------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class MemoryBus:
         answering.add_done_callback(self._answering.discard)
         done, _ = await asyncio.wait({answering}, timeout=timeout.total_seconds())
         if not done:
-            raise UnavailableError(f"no answer on {subject}: not within {timeout.total_seconds():g} s")
+            raise NoAnswerError(f"no answer on {subject}: not within {timeout.total_seconds():g} s")
         return answering.result()
 
     async def serve(self, service: str, endpoints: Mapping[str, str], handler: RequestHandler) -> None:
