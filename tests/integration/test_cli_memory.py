@@ -82,3 +82,20 @@ def test_a_commit_that_is_refused_names_the_line_and_leaves_all_as_it_was(thymos
     assert said.code == 3
     assert "line 3: cannot modify nope: there is no such memory here; nothing was committed" in said.errors
     assert thymos.done("memory", "log", "support", "--json").json[0]["commit"] == head
+
+
+def test_an_import_that_breaks_off_names_the_line_and_what_is_kept(thymos: CommandLine, tmp_path: Path) -> None:
+    thymos.done("memory", "put", "support", "a", "x")
+    whole, short = tmp_path / "whole.jsonl", tmp_path / "short.jsonl"
+    thymos.done("memory", "export", "support", str(whole))
+    lines = whole.read_bytes().splitlines(keepends=True)
+    short.write_bytes(b"".join(lines[:-1]))
+
+    empty = thymos("memory", "import", "copy", "/dev/null")
+    assert (empty.code, "line 1: the history breaks off before it begins" in empty.errors) == (2, True)
+    assert "kept" not in empty.errors
+    broken = thymos("memory", "import", "copy", str(short))
+    assert broken.code == 2
+    assert f"line {len(lines)}: the history breaks off" in broken.errors
+    assert "what came in is kept aside" in broken.errors
+    thymos.done("memory", "import", "copy", str(whole), "--resume")

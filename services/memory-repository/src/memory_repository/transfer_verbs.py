@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 
 from memory_repository.core.transfer.fast_export import FastExport
 from memory_repository.core.transfer.lines import decode, renumbered
-from memory_repository.library.sources import Numbered, batches, lines_of, lines_of_git, skip
+from memory_repository.library.sources import Numbered, batches, broken_off, lines_of, lines_of_git, skip
 from thymos import requests, subjects
 from thymos.cli.exit_codes import UsageError
 from thymos.cli.options import Where
@@ -87,8 +87,8 @@ async def _imported(client: Client, agent: str, lines: Iterator[Numbered], *, re
             standing = await _taken(client, agent, standing.next_line, batch)
             progress.at(standing.next_line - 1)
     if not standing.done:
-        hint = "it is kept aside: mend the file and go on with --resume, or forget it with --abandon"
-        raise Refusal(RefusalCode.INVALID, "the history breaks off: its last line, of type 'end', is missing", hint)
+        hint = "what came in is kept aside: mend the file and go on with --resume, or forget it with --abandon"
+        raise broken_off(standing.next_line, hint)
     return standing
 
 

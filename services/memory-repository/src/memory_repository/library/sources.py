@@ -45,6 +45,14 @@ def batches(lines: Iterable[Numbered], lines_max: int, bytes_max: int) -> Iterat
         yield batch
 
 
+def broken_off(next_line: int, hint: str = "") -> Refusal:
+    """What is said where the lines end before their history does: `next_line` is the one that is missing. The hint is
+    for what came in before."""
+    if next_line == 1:
+        return limits.invalid("line 1: the history breaks off before it begins: there is no line")
+    return limits.invalid(f"line {next_line:,}: the history breaks off: its last line, of type 'end', is missing", hint)
+
+
 def lines_of(source: BinaryIO) -> Generator[Numbered]:
     """The lines of a file. One that is over the limit is cut where that shows, so that it is refused."""
     number = 0

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import BinaryIO, Final
 
-from memory_repository.core import limits
 from memory_repository.core.transfer.fast_export import fast_export
 from memory_repository.core.transfer.lines import decode, renumbered
 from memory_repository.library.opening import OpenRepository
-from memory_repository.library.sources import Numbered, batches, lines_of, lines_of_git, skip
+from memory_repository.library.sources import Numbered, batches, broken_off, lines_of, lines_of_git, skip
 from memory_repository.operations import exporting, importing
 from memory_repository.operations.exporting import Options
 from memory_repository.operations.importing import Imported
@@ -81,7 +80,7 @@ class Transfer(OpenRepository):
         for batch in batches(lines, BATCH_LINES, PAGE_BYTES):
             standing = self._taken(standing.next_line, batch)
         if standing.repository is None:
-            raise limits.invalid("the history breaks off: its last line, of type 'end', is missing")
+            raise broken_off(standing.next_line)
         return standing
 
     def _taken(self, first: int, batch: list[Numbered]) -> Imported:
