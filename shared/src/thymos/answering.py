@@ -125,7 +125,7 @@ def reply(data: Any) -> bytes:
         raise Refusal(
             RefusalCode.TOO_LARGE,
             f"the answer would be {len(body)} bytes; a message holds at most {subjects.MESSAGE_BYTES_MAX}",
-            "ask for fewer with `limit`",
+            "ask for fewer with `limit`, or page by page with `after`, where the request has them",
         )
     return body
 

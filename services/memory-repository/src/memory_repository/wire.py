@@ -176,7 +176,7 @@ def fitting_groups(groups: Iterable[list[A]]) -> list[list[A]]:
     taken: list[list[A]] = []
     size = 0
     for group in groups:
-        size += sum(len(answer.model_dump_json()) for answer in group)
+        size += sum(map(_size, group))
         if taken and size > ANSWER_BYTES_MAX:
             break
         taken.append(group)
@@ -185,14 +185,23 @@ def fitting_groups(groups: Iterable[list[A]]) -> list[list[A]]:
 
 def fitting(answers: Iterable[A], beside: int = 0) -> list[A]:
     """As many of the answers, from the first, as fit one message with so many bytes beside them; always the first."""
+    return fitting_of(answers, beside)[0]
+
+
+def fitting_of(answers: Iterable[A], beside: int = 0) -> tuple[list[A], bool]:
+    """The same, and whether there are more."""
     taken: list[A] = []
     size = beside
     for answer in answers:
-        size += len(answer.model_dump_json())
+        size += _size(answer)
         if taken and size > ANSWER_BYTES_MAX:
-            break
+            return taken, True
         taken.append(answer)
-    return taken
+    return taken, False
+
+
+def _size(answer: requests.Answer) -> int:
+    return len(answer.model_dump_json().encode())
 
 
 def _shown(value: Any) -> Any:

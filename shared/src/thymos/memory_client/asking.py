@@ -14,6 +14,7 @@ from thymos import subjects
 from thymos.client import Client
 from thymos.envelope import first_problem
 from thymos.errors import Refusal, RefusalCode, UnavailableError
+from thymos.paging import whole
 
 A = TypeVar("A", bound=BaseModel)
 B = TypeVar("B", bound=BaseModel)
@@ -60,6 +61,10 @@ class Asking:
             return answer.model_validate(data)
         except ValidationError as error:
             raise UnavailableError(f"{verb}: the answer cannot be read: {first_problem(error)}") from error
+
+    async def _all(self, answer: type[A], verb: str, request: Callable[[], r.Request], *lists: str) -> A:
+        """All pages of an answer, as one with these lists of all of them."""
+        return await whole(lambda asked: self._ask(answer, verb, lambda: asked), built(request), *lists)
 
     async def _answer(self, client: Client, verb: str, request: r.Request) -> Any:
         if self._patience is None:

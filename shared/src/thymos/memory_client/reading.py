@@ -48,9 +48,20 @@ class Reading(Asking):
         answer = await self._ask(r.LogAnswer, "log", lambda: r.ReadLog(ref=ref or self.branch, limit=limit))
         return answer.commits
 
-    async def diff(self, a: str, b: str, *, symmetric: bool = False) -> r.DiffAnswer:
-        """Changes from `a` to `b` (from their merge base, if symmetric)."""
-        return await self._ask(r.DiffAnswer, "diff", lambda: r.DiffRefs(a=a, b=b, symmetric=symmetric))
+    async def show(self, ref: str | None = None, limit: int = r.PAGE_MAX, after: str | None = None) -> r.ShowAnswer:
+        """One commit, with its changes against its first parent; the next page begins at the answer's `next_after`."""
+        return await self._ask(
+            r.ShowAnswer, "show", lambda: r.ShowCommit(ref=ref or self.branch, limit=limit, after=after)
+        )
+
+    async def diff(
+        self, a: str, b: str, *, symmetric: bool = False, limit: int = r.PAGE_MAX, after: str | None = None
+    ) -> r.DiffAnswer:
+        """Changes from `a` to `b` (from their merge base, if symmetric); the next page begins at the answer's
+        `next_after`."""
+        return await self._ask(
+            r.DiffAnswer, "diff", lambda: r.DiffRefs(a=a, b=b, symmetric=symmetric, limit=limit, after=after)
+        )
 
     async def history(self, id: str, limit: int = 50, ref: str | None = None) -> r.HistoryAnswer:
         """The commits that changed one memory, newest first."""
@@ -60,7 +71,9 @@ class Reading(Asking):
 
     async def blame(self, id: str, ref: str | None = None) -> r.BlameAnswer:
         """Who wrote each part of a memory."""
-        return await self._ask(r.BlameAnswer, "blame", lambda: r.ReadBlame(id=id, ref=ref or self.branch))
+        return await self._all(
+            r.BlameAnswer, "blame", lambda: r.ReadBlame(id=id, ref=ref or self.branch), "parts", "commits"
+        )
 
     async def merge_base(self, a: str, b: str | None = None) -> list[r.Commit]:
         """The best common ancestors of two revisions."""

@@ -28,7 +28,7 @@ class Refs(Asking):
 
     async def tags(self) -> list[r.NamedCommit]:
         """All tags."""
-        return (await self._ask(r.NamedCommitsAnswer, "tags", r.ListTags)).named
+        return (await self._all(r.NamedCommitsAnswer, "tags", r.ListTags, "named")).named
 
     async def delete_tag(self, tag: str, reason: str = "") -> r.NamedCommit:
         """Forget a tag."""
@@ -36,7 +36,7 @@ class Refs(Asking):
 
     async def snapshots(self) -> list[r.NamedCommit]:
         """All snapshots."""
-        return (await self._ask(r.NamedCommitsAnswer, "snapshots", r.ListSnapshots)).named
+        return (await self._all(r.NamedCommitsAnswer, "snapshots", r.ListSnapshots, "named")).named
 
     async def delete_snapshot(self, snapshot_id: str, reason: str = "") -> r.NamedCommit:
         """Forget a snapshot."""
@@ -46,7 +46,7 @@ class Refs(Asking):
 
     async def branches(self) -> list[r.BranchAnswer]:
         """All branches."""
-        return (await self._ask(r.BranchesAnswer, "branches", r.ListBranches)).branches
+        return (await self._all(r.BranchesAnswer, "branches", r.ListBranches, "branches")).branches
 
     async def protect(self, branch: str, reason: str = "") -> r.BranchAnswer:
         """Protect a branch: it is not deleted, and no model merges into it without a person's approval."""

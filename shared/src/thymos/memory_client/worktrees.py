@@ -36,6 +36,6 @@ class Worktrees(Asking):
             r.WorktreeAnswer, "worktree_close", lambda: r.CloseWorktree(worktree_id=worktree_id, force=force)
         )
 
-    async def staged(self, worktree_id: str) -> r.StagedAnswer:
-        """What is staged in a worktree."""
-        return await self._ask(r.StagedAnswer, "staged", lambda: r.ReadStaged(worktree_id=worktree_id))
+    async def staged(self, worktree_id: str, after: str | None = None) -> r.StagedAnswer:
+        """What is staged in a worktree; the next page begins at the answer's `next_after`."""
+        return await self._ask(r.StagedAnswer, "staged", lambda: r.ReadStaged(worktree_id=worktree_id, after=after))

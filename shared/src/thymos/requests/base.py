@@ -32,5 +32,9 @@ Ref = Annotated[str, Field(min_length=1, max_length=200)]
 Limit = Annotated[int, Field(ge=1, le=PAGE_MAX)]
 
 
+After = Annotated[str, Field(min_length=1, max_length=300)]
+"""What the page before said in `next_after`: the last name or id on it."""
+
+
 class Nothing(Request):
     """A request without parameters."""

@@ -48,14 +48,12 @@ def reflog(request: requests.ReadReflog, tx: Transaction) -> requests.ReflogAnsw
 
 def tags(request: requests.ListTags, tx: Transaction) -> requests.NamedCommitsAnswer:
     """`tags`."""
-    del request
-    return _listed(reading.named(found(tx), "tag"))
+    return _listed(reading.named(found(tx), "tag", request.after or ""))
 
 
 def snapshots(request: requests.ListSnapshots, tx: Transaction) -> requests.NamedCommitsAnswer:
     """`snapshots`."""
-    del request
-    return _listed(reading.named(found(tx), "snapshot"))
+    return _listed(reading.named(found(tx), "snapshot", request.after or ""))
 
 
 def tag_create(request: requests.NewTag, tx: Transaction) -> requests.NamedCommit:
@@ -97,7 +95,8 @@ def _listed(found_names: Sequence[reading.NamedCommit]) -> requests.NamedCommits
         )
         for each in found_names
     )
-    return requests.NamedCommitsAnswer(named=named, truncated=len(named) < len(found_names))
+    more = len(named) < len(found_names)
+    return requests.NamedCommitsAnswer(named=named, truncated=more, next_after=named[-1].name if more else None)
 
 
 ENDPOINTS = (

@@ -39,31 +39,40 @@ def log(request: requests.ReadLog, tx: Transaction) -> requests.LogAnswer:
 def show(request: requests.ShowCommit, tx: Transaction) -> requests.ShowAnswer:
     """`show`."""
     repo = found(tx)
-    shown = reading.show(repo, request.ref)
+    shown = reading.show(repo, request.ref, request.limit, request.after or "")
     meta = dict(shown.b.meta)
     changes = wire.fitting(map(wire.change_answer, shown.changes), beside=len(canonical_json(meta)))
     described = wire.commit_answer(repo, shown.b, wire.heads(repo))
-    return requests.ShowAnswer(commit=described, changes=changes, truncated=len(changes) < shown.total, meta=meta)
+    after = changes[-1].id if len(changes) < len(shown.changes) else shown.next_after
+    more = after is not None
+    return requests.ShowAnswer(commit=described, changes=changes, truncated=more, meta=meta, next_after=after)
 
 
 def diff(request: requests.DiffRefs, tx: Transaction) -> requests.DiffAnswer:
     """`diff`."""
-    result = reading.diff(found(tx), request.a, request.b, symmetric=request.symmetric, limit=request.limit)
+    result = reading.diff(
+        *(found(tx), request.a, request.b),
+        symmetric=request.symmetric,
+        limit=request.limit,
+        after=request.after or "",
+    )
     changes = wire.fitting(map(wire.change_answer, result.changes))
-    return requests.DiffAnswer(a=result.a.id, b=result.b.id, changes=changes, truncated=len(changes) < result.total)
+    after = changes[-1].id if len(changes) < len(result.changes) else result.next_after
+    more = after is not None
+    return requests.DiffAnswer(a=result.a.id, b=result.b.id, changes=changes, truncated=more, next_after=after)
 
 
 def branches(request: requests.ListBranches, tx: Transaction) -> requests.BranchesAnswer:
     """`branches`."""
-    del request
     repo = found(tx)
     protected = declaring.protected_branches(repo)
-    return requests.BranchesAnswer(
-        branches=[
-            requests.BranchAnswer(branch=branch.name, commit=branch.head.id, protected=branch.name in protected)
-            for branch in reading.branches(repo)
-        ]
+    following = reading.branches(repo, request.after or "")
+    shown = wire.fitting(
+        requests.BranchAnswer(branch=branch.name, commit=branch.head.id, protected=branch.name in protected)
+        for branch in following
     )
+    more = len(shown) < len(following)
+    return requests.BranchesAnswer(branches=shown, truncated=more, next_after=shown[-1].branch if more else None)
 
 
 def worktree_list(request: requests.ListWorktrees, tx: Transaction) -> requests.WorktreesAnswer:
@@ -74,12 +83,12 @@ def worktree_list(request: requests.ListWorktrees, tx: Transaction) -> requests.
 
 def staged(request: requests.ReadStaged, tx: Transaction) -> requests.StagedAnswer:
     """`staged`."""
-    found_staged = worktrees.staged_memories(found(tx), request.worktree_id)
-    shown = wire.fitting(
+    following = worktrees.staged_after(found(tx), request.worktree_id, request.after or "")
+    shown, more = wire.fitting_of(
         requests.StagedMemory(id=memory_id, memory=None if memory is None else wire.memory_answer(memory))
-        for memory_id, memory in found_staged.items()
+        for memory_id, memory in following
     )
-    return requests.StagedAnswer(staged=shown, truncated=len(shown) < len(found_staged))
+    return requests.StagedAnswer(staged=shown, truncated=more, next_after=shown[-1].id if more else None)
 
 
 ENDPOINTS = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from memory_repository import wire
 from memory_repository.handlers import found
 from memory_repository.operations import bisecting, reading, tracing
@@ -29,15 +31,29 @@ def blame(request: requests.ReadBlame, tx: Transaction) -> requests.BlameAnswer:
     """`blame`."""
     repo = found(tx)
     done = tracing.blame(repo, request.id, request.ref)
-    named = {part.commit.id: part.commit for part in done.parts}
+    memory, named = wire.memory_answer(done.memory), dict[str, requests.Commit]()
+
+    def parts() -> Iterator[list[requests.Answer]]:
+        """Each with the commit that it names, unless one before it does; the first with the memory."""
+        beside: list[requests.Answer] = [memory]
+        for part in done.parts[request.after :]:
+            if part.commit.id not in named:
+                named[part.commit.id] = wire.commit_answer(repo, part.commit, {})
+                beside.append(named[part.commit.id])
+            told = requests.BlamedPart(part=part.part, line=part.line, text=part.text, commit=part.commit.id)
+            yield [told, *beside]
+            beside = []
+
+    shown = [told for told, *_ in wire.fitting_groups(parts()) if isinstance(told, requests.BlamedPart)]
+    through = request.after + len(shown)
     return requests.BlameAnswer(
-        memory=wire.memory_answer(done.memory),
-        parts=[
-            requests.BlamedPart(part=part.part, line=part.line, text=part.text, commit=part.commit.id)
-            for part in done.parts
-        ],
-        commits=[wire.commit_answer(repo, commit, {}) for commit in named.values()],
+        memory=memory,
+        parts=shown,
+        commits=[named[identity] for identity in dict.fromkeys(part.commit for part in shown)],
         whole=done.whole,
+        truncated=through < len(done.parts),
+        next_after=through if through < len(done.parts) else None,
+        commit=done.commit.id,
     )
 
 

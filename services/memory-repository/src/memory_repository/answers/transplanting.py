@@ -62,13 +62,16 @@ def rebase(request: requests.Rebase, tx: Transaction) -> requests.RebaseAnswer:
                 reason=request.reason,
             )
         )
+    replayed = wire.fitting(wire.commit_answer(repo, commit, {}) for commit in done.replayed)
     return requests.RebaseAnswer(
         branch=done.branch,
         onto=done.onto.id,
         commit=done.commit.id,
         previous_commit=done.previous.id,
-        replayed=[wire.commit_answer(repo, commit, {}) for commit in done.replayed],
+        replayed=replayed,
         dropped=list(done.dropped),
+        replayed_count=len(done.replayed),
+        truncated=len(replayed) < len(done.replayed),
     )
 
 

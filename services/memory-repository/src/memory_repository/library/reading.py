@@ -80,15 +80,16 @@ class Reading(OpenRepository):
         with self._reading() as repo:
             return reading.log(repo, ref, limit)
 
-    def show(self, ref: str = MAIN) -> Differences:
-        """A commit's changes against its first parent."""
+    def show(self, ref: str = MAIN, limit: int = 1_000, after: str = "") -> Differences:
+        """A commit's changes against its first parent; the next page begins after this one's `next_after`."""
         with self._reading() as repo:
-            return reading.show(repo, ref)
+            return reading.show(repo, ref, limit, after)
 
-    def diff(self, a: str, b: str, *, symmetric: bool = False) -> Differences:
-        """The changes from `a` to `b`; with `symmetric` from their merge base to `b`."""
+    def diff(self, a: str, b: str, *, symmetric: bool = False, limit: int = 1_000, after: str = "") -> Differences:
+        """The changes from `a` to `b`; with `symmetric` from their merge base to `b`. The next page begins after this
+        one's `next_after`."""
         with self._reading() as repo:
-            return reading.diff(repo, a, b, symmetric=symmetric)
+            return reading.diff(repo, a, b, symmetric=symmetric, limit=limit, after=after)
 
     def resolve(self, ref: str = MAIN) -> CommitRow:
         """The commit that a ref names."""

@@ -42,12 +42,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """How the memories differ from `a` to `b`, in the order of their ids; `total` counts those not shown too."""
+    """How the memories differ from `a` to `b`, in the order of their ids; `total` counts those not shown too, and
+    `next_after` is None where none follow."""
 
     a: CommitRow
     b: CommitRow
     changes: tuple[Difference, ...]
     total: int
+    next_after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,10 @@ def memories(repo: Repository, ref: str = MAIN) -> list[Memory]:
     return [held[version] for version in listed]
 
 
-def branches(repo: Repository) -> list[Branch]:
-    """All branches, by name."""
-    return [Branch(ref.name, commits.by_no(repo.db, ref.commit_no)) for ref in refs.every(repo.db, repo.id, "branch")]
+def branches(repo: Repository, after: str = "") -> list[Branch]:
+    """All branches, by name, or those after a name. Raises Refusal (invalid)."""
+    found = refs.every(repo.db, repo.id, "branch", limits.check_name("place to begin", after))
+    return [Branch(ref.name, commits.by_no(repo.db, ref.commit_no)) for ref in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +148,11 @@ class Move:
     reason: str
 
 
-def named(repo: Repository, type_: RefType) -> list[NamedCommit]:
-    """All tags, or all snapshots, by name."""
+def named(repo: Repository, type_: RefType, after: str = "") -> list[NamedCommit]:
+    """All tags, or all snapshots, by name, or those after a name. Raises Refusal (invalid)."""
     return [
         NamedCommit(ref.name, commits.by_no(repo.db, ref.commit_no), ref.created_at, ref.reason, ref.meta)
-        for ref in refs.every(repo.db, repo.id, type_)
+        for ref in refs.every(repo.db, repo.id, type_, limits.check_name("place to begin", after))
     ]
 
 
@@ -182,22 +185,26 @@ def parents(repo: Repository, commit: CommitRow) -> list[str]:
     return commits.ids_of(repo.db, commits.parents_of(repo.db, commit.no))
 
 
-def show(repo: Repository, ref: str = MAIN, limit: int = limits.PAGE_MAX) -> Differences:
-    """A commit's changes against its first parent; the first commit has none. Raises Refusal."""
+def show(repo: Repository, ref: str = MAIN, limit: int = limits.PAGE_MAX, after: str = "") -> Differences:
+    """A commit's changes against its first parent, beginning after the memory `after`; the first commit has none.
+    Raises Refusal."""
     commit = repo.resolve(ref)
     above = commits.parents_of(repo.db, commit.no)
-    return _differences(repo, commits.by_no(repo.db, above[0]) if above else commit, commit, limit)
+    return _differences(repo, commits.by_no(repo.db, above[0]) if above else commit, commit, limit, after)
 
 
-def diff(repo: Repository, a: str, b: str, *, symmetric: bool = False, limit: int = limits.PAGE_MAX) -> Differences:
-    """The changes from `a` to `b` (`a..b`); with `symmetric` from their merge base to `b` (`a...b`).
+def diff(
+    repo: Repository, a: str, b: str, *, symmetric: bool = False, limit: int = limits.PAGE_MAX, after: str = ""
+) -> Differences:
+    """The changes from `a` to `b` (`a..b`), beginning after the memory `after`; with `symmetric` from their merge base
+    to `b` (`a...b`).
 
     O(entries between the two). Raises Refusal.
     """
     one, other = repo.resolve(a), repo.resolve(b)
     if symmetric:
         one = commits.by_no(repo.db, merge_bases(repo, one, other)[0])
-    return _differences(repo, one, other, limit)
+    return _differences(repo, one, other, limit, after)
 
 
 def merge_bases(repo: Repository, one: CommitRow, other: CommitRow) -> list[int]:
@@ -237,16 +244,19 @@ def slot_memory(db: Connection, slot: Slot | None) -> Memory | None:
     return None if slot is None else versions.load_memory(db, slot.version)
 
 
-def _differences(repo: Repository, a: CommitRow, b: CommitRow, limit: int) -> Differences:
+def _differences(repo: Repository, a: CommitRow, b: CommitRow, limit: int, after: str) -> Differences:
     limits.check_page(limit)
+    limits.check_name("place to begin", after)
     found = differing(repo, a, b)
-    shown = dict(islice(found.items(), limit))
+    following = [memory_id for memory_id in found if memory_id > after]
+    shown = {memory_id: found[memory_id] for memory_id in following[:limit]}
     held = versions.load_memories(repo.db, timeline.rows_in(shown))
     changes = tuple(
         Difference(memory_id, *(None if slot is None else held[slot.version] for slot in slots))
         for memory_id, slots in shown.items()
     )
-    return Differences(a, b, changes, len(found))
+    more = len(following) > len(shown)
+    return Differences(a, b, changes, len(found), following[limit - 1] if more else None)
 
 
 class _Graph:

@@ -26,8 +26,8 @@ from thymos.errors import Refusal, RefusalCode
 CHANGES_MAX = 1_000
 """Changes of one memory that its blame looks through; what is older is laid at the door of the oldest one seen."""
 WORK_MAX = 500_000
-"""Lines that a blame compares (core/alignment.py), within about a second: it stops there as at CHANGES_MAX. Whoever else
-asks the service waits meanwhile, and 1,000 changes of 64 KiB of short lines would take minutes."""
+"""Lines that a blame compares (core/alignment.py), within about a second: it stops there as at CHANGES_MAX. Whoever
+else asks the service waits meanwhile, and 1,000 changes of 64 KiB of short lines would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)

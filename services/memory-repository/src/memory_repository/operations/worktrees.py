@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -86,11 +86,16 @@ def stage(repo: Repository, worktree_id: str, changes: Sequence[Change]) -> Work
 
 def staged_memories(repo: Repository, worktree_id: str) -> dict[str, Memory | None]:
     """What is staged: None = deleted. Raises Refusal (not_found)."""
+    return dict(staged_after(repo, worktree_id, ""))
+
+
+def staged_after(repo: Repository, worktree_id: str, after: str) -> Iterator[tuple[str, Memory | None]]:
+    """What is staged, in the order of memory ids, beginning after an id. Lazy: costs what is taken. Raises Refusal."""
     find_worktree(repo, worktree_id)
-    return {
-        memory_id: None if version is None else versions.load_memory(repo.db, version)
-        for memory_id, version in staging.staged(repo.db, repo.id, worktree_id).items()
-    }
+    limits.check_name("place to begin", after)
+    for memory_id, version in sorted(staging.staged(repo.db, repo.id, worktree_id).items()):
+        if memory_id > after:
+            yield memory_id, None if version is None else versions.load_memory(repo.db, version)
 
 
 def commit_worktree(

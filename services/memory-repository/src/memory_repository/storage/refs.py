@@ -53,12 +53,12 @@ def branch(db: Connection, repo_id: int, name: str) -> Ref:
     return found
 
 
-def every(db: Connection, repo_id: int, type_: RefType) -> list[Ref]:
-    """All refs of a type, by name."""
+def every(db: Connection, repo_id: int, type_: RefType, after: str = "") -> list[Ref]:
+    """All refs of a type, by name, or those after a name."""
     rows = db.execute(
         "SELECT type, name, commit_no, revision, reason, meta, created_at FROM ref"
-        " WHERE repo_id = ? AND type = ? ORDER BY name",
-        (repo_id, type_),
+        " WHERE repo_id = ? AND type = ? AND name > ? ORDER BY name",
+        (repo_id, type_, after),
     )
     return [_ref(row) for row in rows]
 

@@ -12,6 +12,7 @@ from thymos.cli.options import agent_name
 if TYPE_CHECKING:
     from thymos.cli.options import Where
 
+Q = TypeVar("Q", bound=BaseModel)
 A = TypeVar("A", bound=BaseModel)
 
 
@@ -28,6 +29,13 @@ async def ask(where: Where, agent: str, verb: str, request: BaseModel, answer: t
     name = agent_name(agent)
     async with where.client() as client:
         return await client.ask_as(answer, subjects.MEMORY_REPOSITORY, name, verb, request)
+
+
+async def ask_all(where: Where, agent: str, verb: str, request: Q, answer: type[A], *lists: str) -> A:
+    """All pages of an answer, as one with these lists of all of them. Raises as `ask`."""
+    from thymos.paging import whole
+
+    return await whole(lambda asked: ask(where, agent, verb, asked, answer), request, *lists)
 
 
 def key() -> str:

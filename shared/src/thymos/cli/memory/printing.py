@@ -34,6 +34,12 @@ def _decision(each: Any) -> str:
     return ", ".join(f"{name} {cell(each[name])}" for name in DECISION if name in each)
 
 
+def say_more(after: str | None) -> None:
+    """Where the next page begins, if there is one."""
+    if after is not None:
+        say(f"there are more: --after {after}")
+
+
 def commit_row(commit: requests.Commit) -> tuple[Any, ...]:
     """Its short id, time, author and message."""
     return short(commit.commit), commit.time, commit.author, shortened(commit.message)

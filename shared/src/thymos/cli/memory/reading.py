@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json as json_format
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from thymos.cli.exit_codes import UsageError
 from thymos.cli.memory.asking import ask
-from thymos.cli.memory.parameters import Agent, Fields, Hits, Kind, Limit, RefName
-from thymos.cli.memory.printing import print_changes, provenance, shortened
+from thymos.cli.memory.parameters import After, Agent, Fields, Hits, Kind, Limit, RefName, Switch
+from thymos.cli.memory.printing import print_changes, provenance, say_more, shortened
 from thymos.cli.options import HERE, Json, Where
 from thymos.cli.output import emit, line, pairs, say, short, table
 
@@ -38,11 +38,20 @@ async def log(
     )
 
 
-async def show(agent: Agent, ref: RefName = "main", /, *, json: Json = False, where: Where = HERE) -> None:
+async def show(
+    agent: Agent,
+    ref: RefName = "main",
+    /,
+    *,
+    after: After = None,
+    limit: Limit = 1_000,
+    json: Json = False,
+    where: Where = HERE,
+) -> None:
     """One commit: who made it, who decided and approved what in a merge, and its changes against its first parent."""
     from thymos.requests import ShowAnswer, ShowCommit
 
-    answer = await ask(where, agent, "show", ShowCommit(ref=ref), ShowAnswer)
+    answer = await ask(where, agent, "show", ShowCommit(ref=ref, limit=limit, after=after), ShowAnswer)
     if json:
         emit(answer)
         return
@@ -60,6 +69,7 @@ async def show(agent: Agent, ref: RefName = "main", /, *, json: Json = False, wh
         )
     )
     print_changes(answer.changes)
+    say_more(answer.next_after)
 
 
 async def diff(
@@ -68,7 +78,8 @@ async def diff(
     b: str | None = None,
     /,
     *,
-    symmetric: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    symmetric: Switch = False,
+    after: After = None,
     limit: Limit = 1_000,
     json: Json = False,
     where: Where = HERE,
@@ -83,20 +94,18 @@ async def diff(
         Another.
     symmetric
         From where A and B parted to B, instead.
-    limit
-        At most so many changes.
     """
     from thymos.requests import DiffAnswer, DiffRefs
 
     a, b, parted = two_refs(a, b)
     symmetric = symmetric or parted
-    answer = await ask(where, agent, "diff", DiffRefs(a=a, b=b, symmetric=symmetric, limit=limit), DiffAnswer)
+    request = DiffRefs(a=a, b=b, symmetric=symmetric, limit=limit, after=after)
+    answer = await ask(where, agent, "diff", request, DiffAnswer)
     if json:
         emit(answer)
         return
     print_changes(answer.changes)
-    if answer.truncated:
-        say(f"there are more than these {len(answer.changes)} changes; --limit shows more")
+    say_more(answer.next_after)
 
 
 def two_refs(a: str, b: str | None) -> tuple[str, str, bool]:
@@ -202,20 +211,14 @@ async def list_memories(
     /,
     *,
     ref: RefName = "main",
-    after: str | None = None,
+    after: After = None,
     kind: Kind = None,
     field: Fields = None,
     limit: Limit = 100,
     json: Json = False,
     where: Where = HERE,
 ) -> None:
-    """Memories at a ref, in the order of their ids.
-
-    Parameters
-    ----------
-    after
-        Begin after this id.
-    """
+    """Memories at a ref, in the order of their ids."""
     from thymos.requests import ListMemories, MemoryPage
 
     conditions = field_conditions(field)
@@ -225,5 +228,4 @@ async def list_memories(
         emit(page)
         return
     table(("id", "kind", "content"), [(m.id, m.kind, shortened(m.content)) for m in page.memories], "no memories")
-    if page.next_after is not None:
-        say(f"there are more: --after {page.next_after}")
+    say_more(page.next_after)

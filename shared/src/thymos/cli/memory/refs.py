@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from thymos.cli.memory.asking import ask, key
+from thymos.cli.memory.asking import ask, ask_all, key
 from thymos.cli.memory.parameters import Agent, Limit, RefName, Switch, Why
 from thymos.cli.memory.printing import shortened
 from thymos.cli.options import HERE, Json, Where, me
@@ -46,7 +46,7 @@ async def branch_list(agent: Agent, /, *, json: Json = False, where: Where = HER
     """All branches and their heads."""
     from thymos.requests import BranchesAnswer, ListBranches
 
-    answer = await ask(where, agent, "branches", ListBranches(), BranchesAnswer)
+    answer = await ask_all(where, agent, "branches", ListBranches(), BranchesAnswer, "branches")
     if json:
         emit(answer.branches)
         return
@@ -286,14 +286,12 @@ async def _list_named(where: Where, agent: str, verb: str, json: bool) -> None:
     from thymos.requests import ListSnapshots, ListTags, NamedCommitsAnswer
 
     request = ListTags() if verb == "tags" else ListSnapshots()
-    answer = await ask(where, agent, verb, request, NamedCommitsAnswer)
+    answer = await ask_all(where, agent, verb, request, NamedCommitsAnswer, "named")
     if json:
         emit(answer)
         return
     rows = [(each.name, short(each.commit), each.created_at, shortened(each.reason)) for each in answer.named]
     table(("name", "commit", "since", "why"), rows, empty=f"no {verb}")
-    if answer.truncated:
-        say(f"there are more than these {len(answer.named)}")
 
 
 def _print_named(answer: NamedCommit, what: str, json: bool) -> None:

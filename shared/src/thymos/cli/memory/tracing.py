@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from thymos.cli.exit_codes import DONE, FAILED
-from thymos.cli.memory.asking import ask
+from thymos.cli.memory.asking import ask, ask_all
 from thymos.cli.memory.parameters import Agent, Limit, RefName
 from thymos.cli.memory.printing import commit_row, print_commits, shortened
 from thymos.cli.options import HERE, Json, Where
@@ -69,7 +69,8 @@ async def blame(
     """
     from thymos.requests import BlameAnswer, ReadBlame
 
-    answer = await ask(where, agent, "blame", ReadBlame(id=memory, ref=ref), BlameAnswer)
+    request = ReadBlame(id=memory, ref=ref)
+    answer = await ask_all(where, agent, "blame", request, BlameAnswer, "parts", "commits")
     if json:
         emit(answer)
         return

@@ -131,5 +131,6 @@ async def rebase(
         say(f"{branch} stands on {short(answer.onto)} already")
     else:
         dropped = f", {len(answer.dropped)} dropped: they change nothing any more" if answer.dropped else ""
-        said = f"{count(len(answer.replayed), 'commit')} made anew on {short(answer.onto)}{dropped}"
+        replayed = answer.replayed_count or len(answer.replayed)
+        said = f"{count(replayed, 'commit')} made anew on {short(answer.onto)}{dropped}"
         say(f"{branch} at {short(answer.commit)}: {said}; before {short(answer.previous_commit)}")

@@ -8,8 +8,8 @@ from cyclopts import App, Parameter
 
 from thymos.cli.memory.asking import ask, key
 from thymos.cli.memory.changes import read_changes
-from thymos.cli.memory.parameters import Agent, Author, Message, Switch
-from thymos.cli.memory.printing import print_commit, shortened
+from thymos.cli.memory.parameters import After, Agent, Author, Message, Switch
+from thymos.cli.memory.printing import print_commit, say_more, shortened
 from thymos.cli.options import HERE, Json, Where, me
 from thymos.cli.output import count, emit, say, short, table
 
@@ -91,7 +91,9 @@ async def worktree_stage(
         _print_worktree(await ask(where, agent, "worktree_stage", request, WorktreeAnswer), json)
 
 
-async def worktree_show(agent: Agent, worktree: str, /, *, json: Json = False, where: Where = HERE) -> None:
+async def worktree_show(
+    agent: Agent, worktree: str, /, *, after: After = None, json: Json = False, where: Where = HERE
+) -> None:
     """What is staged in a worktree.
 
     Parameters
@@ -101,14 +103,13 @@ async def worktree_show(agent: Agent, worktree: str, /, *, json: Json = False, w
     """
     from thymos.requests import ReadStaged, StagedAnswer
 
-    answer = await ask(where, agent, "staged", ReadStaged(worktree_id=worktree), StagedAnswer)
+    answer = await ask(where, agent, "staged", ReadStaged(worktree_id=worktree, after=after), StagedAnswer)
     if json:
         emit(answer)
         return
     rows = [(each.id, "(deleted)" if each.memory is None else shortened(each.memory.content)) for each in answer.staged]
     table(("memory", "content"), rows, empty="nothing is staged")
-    if answer.truncated:
-        say(f"there are more than these {len(answer.staged)}")
+    say_more(answer.next_after)
 
 
 async def worktree_commit(

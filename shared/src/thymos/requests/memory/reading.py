@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from thymos.message import BranchName, Count, Id
-from thymos.requests.base import PAGE_MAX, Answer, Limit, Ref, Request
+from thymos.requests.base import PAGE_MAX, After, Answer, Limit, Ref, Request
 
 Where = Annotated[dict[str, JsonValue], Field(max_length=32)]
 """Conditions on fields that all have to hold, such as {"topic": "refunds", "weight": {"$gte": 3}}: a path whose parts
@@ -50,18 +50,23 @@ class ReadLog(Request):
 
 
 class ShowCommit(Request):
-    """`show`: one commit with its changes against its first parent; answered by `ShowAnswer`."""
+    """`show`: one commit with its changes against its first parent, after the memory `after`; answered by
+    `ShowAnswer`."""
 
     ref: Ref = "main"
+    limit: Limit = PAGE_MAX
+    after: After | None = None
 
 
 class DiffRefs(Request):
-    """`diff`: changes from `a` to `b`; with `symmetric` from their merge base to `b`; answered by `DiffAnswer`."""
+    """`diff`: changes from `a` to `b`, after the memory `after`; with `symmetric` from their merge base to `b`;
+    answered by `DiffAnswer`."""
 
     a: Ref
     b: Ref
     symmetric: bool = False
     limit: Limit = PAGE_MAX
+    after: After | None = None
 
 
 class Memory(Answer):
@@ -125,19 +130,23 @@ class Change(Answer):
 
 
 class ShowAnswer(Answer):
-    """A commit and its changes in the order of memory ids; `truncated` when there are more than fit one message.
-    `meta` is what else stands in the commit: who decided and approved a merge, which commit it was before."""
+    """A commit and its changes in the order of memory ids; `truncated` when there are more than `limit` or than fit one
+    message: they come after `next_after`. `meta` is what else stands in the commit: who decided and approved a merge,
+    which commit it was before."""
 
     commit: Commit
     changes: list[Change]
     truncated: bool = False
     meta: dict[str, JsonValue] = {}
+    next_after: str | None = None
 
 
 class DiffAnswer(Answer):
-    """Changes in the order of memory ids; `truncated` when there are more than `limit`."""
+    """Changes in the order of memory ids; `truncated` when there are more than `limit` or than fit one message: they
+    come after `next_after`."""
 
     a: Id
     b: Id
     changes: list[Change]
     truncated: bool = False
+    next_after: str | None = None

@@ -6,11 +6,13 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from thymos.message import BranchName, Id, Reason
-from thymos.requests.base import Answer, Limit, Nothing, Ref, Request, WriteRequest
+from thymos.requests.base import After, Answer, Limit, Ref, Request, WriteRequest
 
 
-class ListBranches(Nothing):
-    """`branches`: answered by `BranchesAnswer`."""
+class ListBranches(Request):
+    """`branches`: in the order of their names, after `after`; answered by `BranchesAnswer`."""
+
+    after: After | None = None
 
 
 class NewBranch(WriteRequest):
@@ -63,9 +65,11 @@ class BranchAnswer(Answer):
 
 
 class BranchesAnswer(Answer):
-    """All branches of an agent's memory."""
+    """In the order of their names, as many as fit one message; `next_after` is None on the last page."""
 
     branches: list[BranchAnswer]
+    truncated: bool = False
+    next_after: str | None = None
 
 
 class SnapshotAnswer(Answer):
@@ -90,12 +94,16 @@ class ReadReflog(Request):
     limit: Limit = 50
 
 
-class ListTags(Nothing):
-    """`tags`: answered by `NamedCommitsAnswer`."""
+class ListTags(Request):
+    """`tags`: in the order of their names, after `after`; answered by `NamedCommitsAnswer`."""
+
+    after: After | None = None
 
 
-class ListSnapshots(Nothing):
-    """`snapshots`: answered by `NamedCommitsAnswer`."""
+class ListSnapshots(Request):
+    """`snapshots`: in the order of their names, after `after`; answered by `NamedCommitsAnswer`."""
+
+    after: After | None = None
 
 
 class NewTag(WriteRequest):
@@ -131,10 +139,11 @@ class NamedCommit(Answer):
 
 
 class NamedCommitsAnswer(Answer):
-    """In the order of their names; `truncated` when there are more than fit one message."""
+    """In the order of their names; `truncated` when more follow than fit one message, after `next_after`."""
 
     named: list[NamedCommit]
     truncated: bool = False
+    next_after: str | None = None
 
 
 class RefMove(Answer):

@@ -20,10 +20,11 @@ class ReadHistory(Request):
 
 
 class ReadBlame(Request):
-    """`blame`: who wrote each part of a memory; answered by `BlameAnswer`."""
+    """`blame`: who wrote each part of a memory, after so many of them; answered by `BlameAnswer`."""
 
     id: Id
     ref: Ref = "main"
+    after: Count = 0
 
 
 class ReadMergeBase(Request):
@@ -65,12 +66,17 @@ class BlamedPart(Answer):
 
 
 class BlameAnswer(Answer):
-    """Every part of the memory, and the commits that they name. `whole` is False when its history is too long."""
+    """The parts of the memory as it is at `commit`, and the commits that they name. `whole` is False when its history
+    is too long to be looked through. `truncated` when there are more parts than fit one message: they come after so
+    many as `next_after` says; ask for them at `commit`."""
 
     memory: Memory
     parts: list[BlamedPart]
     commits: list[Commit]
     whole: bool = True
+    truncated: bool = False
+    next_after: Count | None = None
+    commit: Id | None = None
 
 
 class BisectAnswer(Answer):

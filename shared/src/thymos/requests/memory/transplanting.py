@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from thymos.message import BranchName, Id, Reason
+from thymos.message import BranchName, Count, Id, Reason
 from thymos.requests.base import Answer, Ref, WriteRequest
 from thymos.requests.memory.reading import Commit
 
@@ -46,7 +46,8 @@ class Rebase(WriteRequest):
 
 
 class RebaseAnswer(Answer):
-    """Where the branch stands now; `dropped` are the commits that change nothing any more."""
+    """Where the branch stands now; `dropped` are the commits that change nothing any more. Of the commits made anew
+    `replayed` has the first, as many as fit one message; `replayed_count` is how many they are, and `log` has all."""
 
     branch: BranchName
     onto: Id
@@ -54,3 +55,5 @@ class RebaseAnswer(Answer):
     previous_commit: Id
     replayed: list[Commit] = []
     dropped: list[Id] = []
+    replayed_count: Count = 0
+    truncated: bool = False

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from thymos.commands import MemoryChange
 from thymos.message import BranchName, Count, Id
-from thymos.requests.base import Answer, Nothing, Request, WriteRequest
+from thymos.requests.base import After, Answer, Nothing, Request, WriteRequest
 from thymos.requests.memory.reading import Memory
 
 
@@ -59,9 +59,10 @@ class WorktreesAnswer(Answer):
 
 
 class ReadStaged(Request):
-    """`staged`: what is staged in a worktree; answered by `StagedAnswer`."""
+    """`staged`: what is staged in a worktree, after the memory `after`; answered by `StagedAnswer`."""
 
     worktree_id: Id
+    after: After | None = None
 
 
 class StagedMemory(Answer):
@@ -72,7 +73,8 @@ class StagedMemory(Answer):
 
 
 class StagedAnswer(Answer):
-    """In the order of memory ids; `truncated` when there are more than fit one message."""
+    """In the order of memory ids; `truncated` when more follow than fit one message, after `next_after`."""
 
     staged: list[StagedMemory]
     truncated: bool = False
+    next_after: str | None = None
