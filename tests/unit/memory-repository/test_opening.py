@@ -1,11 +1,13 @@
 """Two hands on one memory: what one of them does at its beginning, the other sees."""
 
+from collections.abc import Callable
 from io import BytesIO
 
 import pytest
 
 from memory_repository import Memory, MemoryRepository, Put
 from memory_repository.core import limits
+from memory_repository.operations.branching import Named
 from thymos.errors import Refusal, RefusalCode
 
 
@@ -32,12 +34,11 @@ def test_whoever_has_opened_a_memory_sees_what_another_one_imports_into_it(
 def test_a_name_that_is_there_already_needs_no_room(memory: MemoryRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("BRANCHES_MAX", "TAGS_MAX", "SNAPSHOTS_MAX"):
         monkeypatch.setattr(limits, limit, 2)
-    memory.create_branch("b")
-    for make in (memory.tag, memory.snapshot):
+    makers: tuple[Callable[[str], Named], ...] = (memory.create_branch, memory.tag, memory.snapshot)
+    for make in makers:
         assert make("x").created
-        assert make("y").created
-    for make in (memory.create_branch, memory.tag, memory.snapshot):
-        assert not make("b" if make == memory.create_branch else "x").created
+        assert make == memory.create_branch or make("y").created, "main is the other branch"
+        assert not make("x").created
         with pytest.raises(Refusal, match="the limit is 2") as caught:
-            make("one-more")
+            make("z")
         assert caught.value.code is RefusalCode.TOO_LARGE

