@@ -51,7 +51,7 @@ class Outbox:
     def __init__(self) -> None:
         self.outbox_filled = asyncio.Event()
         self._relaying = asyncio.Lock()
-        self._relay_said = ""
+        self._relay_error: TransientError | None = None
 
     @property
     def _connection(self) -> Connection:
@@ -172,13 +172,13 @@ class Outbox:
             try:
                 async with self._relaying:
                     published = await self._relay(bus)
-                self._say("")
+                self._say(None)
                 if published is None:
                     await asyncio.sleep(ELSEWHERE.total_seconds())
                 elif not published:
                     await self._something_to_publish()
             except TransientError as error:
-                self._say(str(error))
+                self._say(error)
                 await asyncio.sleep(pause.total_seconds())
 
     async def _something_to_publish(self) -> None:
@@ -188,8 +188,13 @@ class Outbox:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.outbox_filled.wait(), LEFT_BEHIND.total_seconds())
 
-    def _say(self, problem: str) -> None:
+    @property
+    def waits_for_bus(self) -> str:
+        """Why what is in the outbox waits, if it is the bus that does not take it; the store speaks for itself."""
+        return "" if isinstance(self._relay_error, StoreUnavailableError) else str(self._relay_error or "")
+
+    def _say(self, error: TransientError | None) -> None:
         """Log a problem of the relay once, not at every try."""
-        if problem and problem != self._relay_said:
-            log.warning("%s: %s", self.service, problem)
-        self._relay_said = problem
+        if error is not None and str(error) != str(self._relay_error):
+            log.warning("%s: %s", self.service, error)
+        self._relay_error = error

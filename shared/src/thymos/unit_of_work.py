@@ -150,7 +150,7 @@ class ServiceStore(Outbox):
         elif self.database.shared:
             await self._ask(lambda: self.database.ask(self._connection))
         store = self.problem or self.database.finding()
-        waiting = self._relay_said and f"what it has to publish waits for the bus: {self._relay_said}"
+        waiting = self.waits_for_bus and f"what it has to publish waits for the bus: {self.waits_for_bus}"
         return [words for words in (store, waiting) if words]
 
     def _prove(self) -> None:
