@@ -81,7 +81,6 @@ def test_an_address_that_cannot_be_read_is_refused_without_its_password(url: str
         (psycopg.errors.LockNotAvailable("lock timeout"), "another writer holds"),
         (psycopg.errors.QueryCanceled("statement timeout"), "statement_timeout"),
         (psycopg.errors.TooManyConnections("too many clients"), "max_connections"),
-        (psycopg.errors.InvalidPassword("no"), "the user and the password"),
         (psycopg.errors.InsufficientPrivilege("permission denied"), "grant"),
         (psycopg.errors.DeadlockDetected("deadlock"), "it is tried again"),
     ],
@@ -91,6 +90,32 @@ def test_what_is_the_servers_fault_says_what_to_do(error: psycopg.Error, remedy:
     assert found is not None
     assert remedy in str(found)
     assert str(found).startswith("the store postgresql://h/d cannot be used right now: ")
+
+
+AT = 'connection to server at "h" (10.0.0.1), port 5432 failed: '
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (psycopg.errors.InvalidPassword("no"), "check the role (the user and the password"),
+        (psycopg.errors.InvalidCatalogName("no"), "create the database (docs/postgresql.md)"),
+        (psycopg.OperationalError(f'{AT}FATAL:  database "nope" does not exist'), "create the database"),
+        (psycopg.OperationalError(f'{AT}FATAL:  role "ann" does not exist'), "check the role"),
+        (psycopg.OperationalError(f'{AT}FATAL:  password authentication failed for user "ann"\n' * 2), "check the role"),
+        (psycopg.OperationalError(f"{AT}fe_sendauth: no password supplied"), "check the role"),
+    ],
+)
+def test_what_no_waiting_mends_is_not_told_as_passing(error: psycopg.Error, remedy: str) -> None:
+    said = str(faults.unavailable("postgresql://h/d", error))
+    assert said.startswith("the store postgresql://h/d cannot be used: ")
+    assert remedy in said
+    assert "tried again" not in said
+
+
+def test_of_several_servers_one_that_is_away_may_come_back() -> None:
+    told = f'{AT}Connection refused\n{AT}FATAL:  database "nope" does not exist'
+    assert "right now" in str(faults.unavailable("postgresql://h/d", psycopg.OperationalError(told)))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 import psycopg
@@ -17,8 +18,8 @@ _DAMAGED = "its files are damaged: restore them from a backup"
 _REMEDIES = {
     "08": _AWAY,
     "25006": "it takes no writes: name the primary, or see `default_transaction_read_only`",
-    "28": "see the user and the password, and the server's pg_hba.conf",
-    "3D000": "create the database",
+    "28": "check the role (the user and the password, and the server's pg_hba.conf)",
+    "3D000": "create the database (docs/postgresql.md)",
     "40001": f"another writer was faster; {_AGAIN}",
     "40P01": f"another writer was faster; {_AGAIN}",
     "42501": "grant the user the rights on the schema and its tables",
@@ -34,6 +35,14 @@ _REMEDIES = {
     "XX002": _DAMAGED,
 }
 """By SQLSTATE, or by the class that its first two characters name: what is the server's fault, not that of the work."""
+_STAYS = ("28", "3D000")
+"""What no waiting mends."""
+_REFUSED = (
+    ("3D000", re.compile(r'FATAL: +database ".*" does not exist')),
+    ("28000", re.compile(r'FATAL: +role ".*" does not exist|no pg_hba\.conf entry|authentication failed for user')),
+    ("28P01", re.compile(r"no password supplied")),
+)
+"""What a server says to who connects; libpq gives no SQLSTATE then."""
 
 
 def unavailable(name: str, error: psycopg.Error) -> StoreUnavailableError | None:
@@ -42,7 +51,8 @@ def unavailable(name: str, error: psycopg.Error) -> StoreUnavailableError | None
     remedy = _remedy(error)
     if remedy is None:
         return None
-    words = f"the store {name} cannot be used right now: {' '.join(str(error).split())}: {remedy}"
+    when = "" if (_state(error) or "").startswith(_STAYS) else " right now"
+    words = f"the store {name} cannot be used{when}: {' '.join(str(error).split())}: {remedy}"
     return StoreUnavailableError(words) if error.sqlstate in _CONTENTION else DatabaseUnavailableError(words)
 
 
@@ -76,7 +86,20 @@ def parsed(url: str) -> dict[str, str | int | None]:
 
 
 def _remedy(error: psycopg.Error) -> str | None:
-    state = error.sqlstate
+    state = _state(error)
     if state is None:
         return _AWAY if isinstance(error, psycopg.OperationalError) else None
     return _REMEDIES.get(state) or _REMEDIES.get(state[:2])
+
+
+def _state(error: psycopg.Error) -> str | None:
+    """The SQLSTATE, also where it is known by the words alone. Of several servers each has to have refused."""
+    if error.sqlstate or not isinstance(error, psycopg.OperationalError):
+        return error.sqlstate
+    told = str(error).split("connection to server")
+    states = [_refused(words) for words in told[1:] or told]
+    return states[0] if all(states) else None
+
+
+def _refused(words: str) -> str | None:
+    return next((state for state, pattern in _REFUSED if pattern.search(words)), None)
