@@ -158,3 +158,22 @@ def test_the_same_for_machines(capsys: pytest.CaptureFixture[str], monkeypatch: 
         "origin": f"{SEED}:10",
     }
     assert settings[f"{criteria}.min_failure_reduction"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://ann:secret@h/db?sslmod=verify-full", "sslmod"),
+        ("postgresql://", "it names neither a server nor a database"),
+    ],
+)
+def test_an_address_of_a_database_that_cannot_work(
+    url: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "thymos.toml"
+    file.write_text(f'[storage]\nurl = "{url}"\n', encoding="utf-8")
+    assert thymos("config", "check", str(file)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"{file}:2: storage.url: expected a database like ")
+    assert why in said
+    assert "secret" not in said

@@ -320,9 +320,27 @@ def postgresql_url() -> Reads:
         parts = urlsplit(value)
         if parts.scheme not in ("postgresql", "postgres") or not value.startswith(f"{parts.scheme}://"):
             raise ValueError("an SQLite file lies in `directory`" if parts.scheme == "sqlite" else "")
+        if not value.removeprefix(f"{parts.scheme}://").strip("/?"):
+            raise ValueError("it names neither a server nor a database")
+        _check_as_psycopg_does(value)
         return value
 
-    return Reads('a database like "postgresql://user@host/name"', read, is_text=True)
+    return Reads('a database like "postgresql://user@host/name"', read, is_text=True, is_shown=False)
+
+
+def _check_as_psycopg_does(url: str) -> None:
+    """Raises ValueError for what libpq cannot read, such as a misspelt setting. Where psycopg is not installed the
+    service says so when it starts."""
+    from thymos.errors import Refusal
+
+    try:
+        from thymos.postgresql.faults import parsed
+    except ImportError:
+        return
+    try:
+        parsed(url)
+    except Refusal as error:
+        raise ValueError(error.message) from None
 
 
 def host() -> Reads:
