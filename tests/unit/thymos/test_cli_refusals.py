@@ -47,3 +47,11 @@ def test_a_line_that_would_lose_what_it_says_is_refused(
     told = capsys.readouterr().err
     assert said in told
     assert "; nothing was " in told
+
+
+def test_a_field_is_decided_by_json_and_a_text_is_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    resolve = ["memory", "resolve", "support", "merge-1", "desk", "--nats", "nats://127.0.0.1:1", "--part"]
+    assert run([*resolve, "fields/limit", "--value", "6x"]) == 2
+    assert """'6x' is no JSON; a text is quoted: --value '"6x"'""" in capsys.readouterr().err
+    assert run([*resolve, "fields/limit", "--value", '"6x"']) == 6  # nobody is asked in vain
+    assert run([*resolve, "content", "--value", "6x"]) == 6

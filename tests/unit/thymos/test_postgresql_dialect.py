@@ -102,7 +102,7 @@ AT = 'connection to server at "h" (10.0.0.1), port 5432 failed: '
         (psycopg.errors.InvalidCatalogName("no"), "create the database (docs/postgresql.md)"),
         (psycopg.OperationalError(f'{AT}FATAL:  database "nope" does not exist'), "create the database"),
         (psycopg.OperationalError(f'{AT}FATAL:  role "ann" does not exist'), "check the role"),
-        (psycopg.OperationalError(f'{AT}FATAL:  password authentication failed for user "ann"\n' * 2), "check the role"),
+        (psycopg.OperationalError(f'{AT}FATAL:  password authentication failed for user "a"\n' * 2), "check the role"),
         (psycopg.OperationalError(f"{AT}fe_sendauth: no password supplied"), "check the role"),
     ],
 )

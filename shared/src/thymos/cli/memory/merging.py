@@ -141,7 +141,8 @@ async def resolve(
     take
         Which side, the base, a --value, or that it goes.
     value
-        What it shall be: text for the content or the kind; JSON for a field, or {"content", "kind", "fields"}.
+        What it shall be: text for the content or the kind; JSON for a field, where a text is quoted, or {"content",
+        "kind", "fields"}.
     part
         Only this part of it: content, kind, fields/<path>, as `merges` shows them.
     """
@@ -283,9 +284,9 @@ def _print_conflicts(conflicts: list[ConflictAnswer]) -> None:
 
 
 def _value(part: str | None, text: str) -> Any:
-    """A value as written: text for the content and the kind, JSON for the rest; for a field text that is no JSON, too.
+    """A value as written: text for the content and the kind, JSON for the rest.
 
-    Raises UsageError where a whole memory is none: text alone would silently drop its fields.
+    Raises UsageError where it is none, or a whole memory is none: text alone would silently drop its fields.
     """
     import json
 
@@ -293,7 +294,10 @@ def _value(part: str | None, text: str) -> Any:
         return text
     try:
         value = json.loads(text)
-    except ValueError:
+    except ValueError as error:
+        if part not in (None, "whole"):
+            quoted = json.dumps(text, ensure_ascii=False)
+            raise UsageError(f"--value: {text!r:.80} is no JSON; a text is quoted: --value '{quoted:.80}'") from error
         value = text
     if part in (None, "whole") and not isinstance(value, dict):
         raise UsageError('--value: say which --part it is for, or give a whole memory: {"content": "…", "fields": {…}}')
