@@ -127,22 +127,6 @@ def test_an_erased_memory_stays_erased_and_the_history_still_verifies(
             assert copy.verify().redacted == memory.verify().redacted > 0
 
 
-def test_what_was_declared_and_erased_comes_along(memory: MemoryRepository, empty: MemoryRepository) -> None:
-    told(memory)
-    memory.protect_branch("Idea", reason="shown to customers")
-    memory.declare_number_rule("hits", "sum")
-    for reason in ("asked to", "asked again"):
-        memory.commit([Put(Memory("a", reason))])
-        memory.redact("a", reason=reason)
-    lines = list(memory.export_lines(with_key=True))
-    empty.import_lines(BytesIO(b"".join(lines)))
-    assert empty.number_rules() == {"hits": "sum"}
-    with pytest.raises(Refusal, match="Idea is protected"):
-        empty.delete_branch("Idea", force=True)
-    assert empty.redactions() == memory.redactions() != []
-    assert list(empty.export_lines(with_key=True))[1:-1] == lines[1:-1]
-
-
 def test_a_history_that_lost_its_beginning_comes_in_as_what_is_left_of_it(
     memory: MemoryRepository, empty: MemoryRepository
 ) -> None:
@@ -343,35 +327,6 @@ def test_an_agent_that_has_a_memory_keeps_it(memory: MemoryRepository, empty: Me
         memory.import_lines(BytesIO(lines))
 
 
-def test_a_memory_of_which_something_was_declared_is_not_replaced(empty: MemoryRepository) -> None:
-    empty.protect_branch("main")
-    with pytest.raises(Refusal, match="has a memory already"):
-        empty.import_lines(file_of(SMALL))
-    empty.unprotect_branch("main")
-    empty.declare_number_rule("hits", "sum")
-    with pytest.raises(Refusal, match="has a memory already"):
-        empty.import_lines(file_of(SMALL))
-    assert empty.number_rules() == {"hits": "sum"}
-
-
-def test_a_commit_whose_metadata_fills_its_limit_can_be_brought_over_and_replayed(memory: MemoryRepository) -> None:
-    full = {"x": "y" * (limits.META_BYTES_MAX - len('{"x":""}'))}
-    memory.create_branch("idea")
-    memory.write(
-        lambda repo, now: committing.commit(repo, "idea", [Put(Memory("a", "1"))], author="x", now=now, meta=full)
-    )
-    memory.commit([Put(Memory("b", "1"))])
-    assert len(memory.rebase("idea").replayed) == 1
-    source = memory
-    for generation in range(2):
-        copy = MemoryRepository.open("sqlite://", agent=f"copy{generation}")
-        copy.import_lines(BytesIO(b"".join(source.export_lines())))
-        assert copy.resolve("idea").meta["x"] == full["x"]
-        source = copy
-    with MemoryRepository.open("sqlite://") as from_git:
-        assert from_git.import_git(BytesIO(b"".join(source.export_git()))).commits
-
-
 def test_an_import_that_broke_off_goes_on_where_it_stood(
     memory: MemoryRepository, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,20 +345,6 @@ def test_an_import_that_broke_off_goes_on_where_it_stood(
         copy.import_lines(BytesIO(whole), resume=True)
         assert copy.log(limit=1)[0].id == memory.log(limit=1)[0].id
         assert copy.verify().ok
-
-
-@pytest.mark.parametrize("page", [1, 40, 400])
-def test_what_was_erased_is_told_once_however_the_pages_fall(
-    memory: MemoryRepository, empty: MemoryRepository, page: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(12):
-        memory.commit([Put(Memory("a", f"{number}"))])
-    memory.redact("a", reason="asked to")
-    memory.tag("v1")
-    monkeypatch.setattr("memory_repository.library.transfer.PAGE_BYTES", page)
-    empty.import_lines(BytesIO(b"".join(memory.export_lines())))
-    assert empty.redactions() == memory.redactions()
-    assert len(empty.redactions()) == 12
 
 
 def test_an_import_that_was_abandoned_leaves_nothing(empty: MemoryRepository) -> None:
