@@ -138,7 +138,8 @@ async def told_of_places(desk: Desk) -> list[Any]:
         told.append(after and json.loads(base64.urlsafe_b64decode(after)))
     page = await desk.ask("export", r.ExportHistory(), "mine")
     told.append(json.loads(base64.urlsafe_b64decode(page.next_after)))
-    return json.loads(re.sub(r"[0-9a-f]{64}", "an id", json.dumps(told)))
+    made_out: list[Any] = json.loads(re.sub(r"[0-9a-f]{64}", "an id", json.dumps(told)))
+    return made_out
 
 
 async def test_no_place_in_a_history_says_how_much_others_have_written(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def parse(where: Mapping[str, Any] | None) -> Filter:
     """Read a filter. Raises Refusal (invalid, too_large) that names what is wrong."""
     if not where:
         return EVERYTHING
-    limits.check_json("the filter", where)
+    limits.check_object("the filter", where)
     found = [condition for path, wanted in where.items() for condition in _conditions(path, wanted)]
     if len(found) > CONDITIONS_MAX:
         raise limits.too_large("the filter", len(found), CONDITIONS_MAX, "conditions")

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from thymos.errors import Refusal, RefusalCode
 from thymos.names import check_branch
+
+C = TypeVar("C", bound=StrEnum)
 
 CONTENT_BYTES_MAX = 64 * 1024
 FIELDS_BYTES_MAX = 32 * 1024
@@ -68,6 +72,8 @@ OPEN_CONFLICTS_MAX = 10_000
 """Memories in conflict in one kept merge."""
 RATIONALE_BYTES_MAX = 2048
 """Of one decision about a conflict."""
+AGE_MAX = timedelta(days=365_000)
+"""Of what the retention keeps."""
 NAME_BYTES_MAX = 4096
 """Of what is looked up by name."""
 PREFIX_MIN = 8
@@ -168,6 +174,13 @@ def check_field_path(path: str) -> str:
     return path
 
 
+def check_changes(changes: Sequence[Any], kinds: tuple[type, ...]) -> None:
+    """Refuse (invalid, too_large) what is no list of changes, or of more than 10,000."""
+    if not isinstance(changes, Sequence) or not all(isinstance(change, kinds) for change in changes):
+        raise invalid("the changes are not a list of Put, Modify and Delete")
+    check_changes_count(len(changes))
+
+
 def check_changes_count(count: int) -> None:
     """Refuse (too_large) more than 10,000 changes at once."""
     if count > CHANGES_MAX:
@@ -187,6 +200,8 @@ def check_checkpoint_name(what: str, name: str) -> str:
 
 def check_page(limit: int, most: int = PAGE_MAX) -> int:
     """Return a page size from 1 to `most`. Raises Refusal (invalid, too_large)."""
+    if not isinstance(limit, int):
+        raise invalid(f"the limit is not a number but a {type(limit).__name__}")
     if limit < 1:
         raise invalid(f"the limit is {limit}; it must be at least 1")
     if limit > most:
@@ -198,6 +213,38 @@ def check_name(what: str, name: str) -> str:
     """Return what is to be looked up - a name, a kind, an id, the place where a page begins - if it is text that both
     engines can look for. What follows no rule names nothing, which is for the caller to say. Raises Refusal."""
     return _check_text(what, name, NAME_BYTES_MAX)
+
+
+def check_time(what: str, at: datetime) -> datetime:
+    """Return a time in UTC. Raises Refusal (invalid): it has no time zone, or lies beyond the years 1 to 9999 there."""
+    if at.tzinfo is None:
+        raise invalid(f"{what} has no time zone", "end it with Z for UTC, or an offset")
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise invalid(f"{what} lies beyond the years 1 to 9999 in UTC") from None
+
+
+def check_age(what: str, age: timedelta) -> timedelta:
+    """Return an `age` from nothing to 1,000 years. Raises Refusal (invalid)."""
+    if not isinstance(age, timedelta) or not timedelta() <= age <= AGE_MAX:
+        raise invalid(f"{what} is {age!r:.60}; it must be from nothing to {AGE_MAX.days:,} days")
+    return age
+
+
+def check_choice(what: str, choices: type[C], value: str) -> C:
+    """Return the choice that a `value` is. Raises Refusal (invalid)."""
+    try:
+        return choices(value)
+    except ValueError:
+        raise invalid(f"{value!r:.60} is no {what}", f"there are {', '.join(choices)}") from None
+
+
+def check_object(what: str, value: Mapping[str, Any]) -> None:
+    """Refuse (invalid) what is not a plain JSON object, as `check_json` does."""
+    if not isinstance(value, _OBJECTS):
+        raise invalid(f"{what} is not a JSON object but a {type(value).__name__}")
+    check_json(what, value)
 
 
 def check_json(what: str, value: Any, depth: int = 0) -> None:

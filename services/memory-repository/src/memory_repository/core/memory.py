@@ -93,6 +93,7 @@ class Delete:
 
 
 Change = Put | Modify | Delete
+CHANGES = (Put, Modify, Delete)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from memory_repository.core import limits
+
 Children = Callable[[int], Iterable[tuple[int, int]]]
 """A commit's children, each with the position that the commit has among the child's parents."""
 
@@ -32,6 +34,11 @@ class Retention:
     commits_max: int = 100_000
     age_max: timedelta = timedelta(days=365)
     reflog_age: timedelta = timedelta(days=30)
+
+    def __post_init__(self) -> None:
+        """Raises Refusal (invalid): no time lies so far back."""
+        limits.check_age("the greatest age of a commit", self.age_max)
+        limits.check_age("the age of the reflog", self.reflog_age)
 
 
 @dataclass(slots=True)

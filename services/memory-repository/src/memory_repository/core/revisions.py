@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from memory_repository.core import limits
 from thymos.durations import parse_duration
@@ -40,7 +40,7 @@ class Revision:
 def parse(text: str) -> Revision:
     """Read a revision. Raises Refusal (invalid, too_large: more than 10,000 commits back)."""
     if isinstance(text, str) and _NAME.fullmatch(text):
-        return Revision(text)
+        return Revision(limits.check_name("ref", text))
     match = _REVISION.fullmatch(text) if isinstance(text, str) and len(text) <= CHARACTERS_MAX else None
     if match is None:
         raise _unreadable(text)
@@ -53,7 +53,9 @@ def parse(text: str) -> Revision:
             raise limits.too_large("the way back", back, limits.ANCESTOR_STEPS_MAX, "commits")
         steps += [1] * number if sign == "~" else [number] * min(number, 1)  # ^0 is the commit itself
     moment = match["moment"]
-    return Revision(match["name"], None if moment is None else _moment(text, moment), tuple(steps))
+    return Revision(
+        limits.check_name("ref", match["name"]), None if moment is None else _moment(text, moment), tuple(steps)
+    )
 
 
 def _moment(text: str, moment: str) -> Moment:
@@ -70,9 +72,7 @@ def _moment(text: str, moment: str) -> Moment:
         at = datetime.fromisoformat(moment)
     except ValueError:
         raise _unreadable(text) from None
-    if at.tzinfo is None:
-        raise limits.invalid(f"{text!r:.80}: the time has no time zone", "end it with Z for UTC, or an offset")
-    return at.astimezone(UTC)
+    return limits.check_time(f"{text!r:.80}: the time", at)
 
 
 def _unreadable(text: object) -> Refusal:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 from urllib.parse import unquote
 
-from memory_repository.core.limits import invalid
+from memory_repository.core.limits import check_name, invalid
 from memory_repository.embedders import Embedder
 from memory_repository.storage import imports, schema, store
 from memory_repository.storage.store import Repository
@@ -191,4 +191,5 @@ def _connected(url: str) -> Connection:
     if scheme != "sqlite" or not separator or (path and not path.startswith("/")):
         hint = "give sqlite:///path/to/memory.db, or postgresql://user@host/database"
         raise invalid(f"{url!r:.80} is no storage that is known", hint)
+    check_name("path", unquote(path))
     return SqliteFile(unquote(path[1:]) or MEMORY).opened(busy_seconds=BUSY_SECONDS, any_thread=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from memory_repository.core import limits
 from memory_repository.core.canonical import canonical_json
-from memory_repository.core.memory import Change, Memory, Put, apply_change, changed_ids
+from memory_repository.core.memory import CHANGES, Change, Memory, Put, apply_change, changed_ids
 from memory_repository.core.merge import Conflict, merge_memory
 from memory_repository.operations import reading
 from memory_repository.storage import branch_rules, commits, refs, states, timeline, versions
@@ -83,7 +83,7 @@ def commit(
     ref = refs.branch(repo.db, repo.id, branch)
     head = commits.by_no(repo.db, ref.commit_no)
     base = head if expected_head is None else refs.by_id(repo.db, repo.id, expected_head)
-    limits.check_changes_count(len(changes))
+    limits.check_changes(changes, CHANGES)
     wanted = applied(repo, timeline.view_of(repo.db, base.place), changes)
     draft = checked_draft(branch, author, message, now, "commit", meta)
     return land(repo, ref, base, wanted, draft, head)

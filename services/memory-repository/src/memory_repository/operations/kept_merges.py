@@ -83,6 +83,7 @@ def collisions(repo: Repository, merge_id: str, limit: int = limits.PAGE_MAX, af
         Refusal: not_found, invalid.
     """
     limits.check_page(limit)
+    limits.check_name("place to begin", after)
     row = row_of(repo, merge_id)
     stored = open_merges.conflicts(repo.db, repo.id, merge_id)
     names = islice((memory_id for memory_id in stored if memory_id > after), limit)

@@ -139,6 +139,7 @@ def merge_commit(
     meta: Mapping[str, Any],
 ) -> Merge:
     """Merge a commit that was named `source`; see `merge`."""
+    strategy = limits.check_choice("strategy", Strategy, strategy)
     ref = refs.branch(repo.db, repo.id, target)
     ours = commits.by_no(repo.db, ref.commit_no)
     bases = reading.merge_bases(repo, ours, theirs)

@@ -86,6 +86,9 @@ def page(
     Raises Refusal.
     """
     limits.check_page(limit)
+    limits.check_name("place to begin", after)
+    if kind is not None:
+        limits.check_name("kind", kind)
     wanted = filters.parse(where)
     commit = repo.resolve(ref)
     view = timeline.view_of(repo.db, commit.place)
@@ -159,6 +162,7 @@ def named(repo: Repository, type_: RefType, after: str = "") -> list[NamedCommit
 def moves(repo: Repository, name: str = MAIN, type_: RefType = "branch", limit: int = 50) -> list[Move]:
     """Where a name has stood, newest first, also after it was deleted. Raises Refusal (not_found, invalid)."""
     limits.check_page(limit)
+    limits.check_name("name", name)
     found = reflog.of(repo.db, repo.id, type_, name, limit)
     if not found:
         raise Refusal(RefusalCode.NOT_FOUND, f"there never was a {type_} {name!r:.80}")

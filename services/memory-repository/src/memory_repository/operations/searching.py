@@ -100,6 +100,8 @@ def search(
     limits.check_page(limit, limits.RESULTS_MAX)
     if not 0 <= skip <= CANDIDATES_MAX:
         raise limits.invalid(f"cannot skip {skip} hits", f"at most {CANDIDATES_MAX} are ranked: narrow the search")
+    if kind is not None:
+        limits.check_name("kind", kind)
     wanted = filters.parse(where)
     commit = repo.resolve(ref)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from memory_repository.core import limits
 from memory_repository.core.commit_id import timestamp
-from memory_repository.core.memory import Change, Memory
+from memory_repository.core.memory import CHANGES, Change, Memory
 from memory_repository.operations.committing import Committed, applied, checked_draft, land, new_slots
 from memory_repository.storage import commits, refs, staging, timeline, versions
 from memory_repository.storage.commits import CommitRow
@@ -57,8 +57,8 @@ def open_worktree(repo: Repository, worktree_id: str, branch: str = MAIN, *, own
 
 
 def find_worktree(repo: Repository, worktree_id: str) -> Worktree:
-    """An open worktree. Raises Refusal (not_found)."""
-    found = _find(repo, worktree_id)
+    """An open worktree. Raises Refusal (not_found, invalid)."""
+    found = _find(repo, limits.check_name("worktree's id", worktree_id))
     if found is None:
         raise Refusal(RefusalCode.NOT_FOUND, f"there is no worktree {worktree_id!r:.80}", "open it first")
     return found
@@ -73,7 +73,7 @@ def list_worktrees(repo: Repository) -> list[Worktree]:
 def stage(repo: Repository, worktree_id: str, changes: Sequence[Change]) -> Worktree:
     """Stage changes on top of the worktree's base and what is staged already. Raises Refusal."""
     worktree = find_worktree(repo, worktree_id)
-    limits.check_changes_count(len(changes))
+    limits.check_changes(changes, CHANGES)
     view = timeline.view_of(repo.db, worktree.base.place)
     wanted = applied(repo, view, changes, staging.staged(repo.db, repo.id, worktree_id))
     slots = new_slots(repo, [memory for memory in wanted.values() if memory is not None])

@@ -86,6 +86,7 @@ def create(
     meta: Mapping[str, Any] | None = None,
 ) -> None:
     """Name a commit; the caller has made sure that the name is free. O(1)."""
+    limits.check_object("the metadata", meta or {})
     stored = canonical_json(meta or {}).decode()
     if len(stored) > limits.META_BYTES_MAX:
         raise limits.too_large("the metadata", len(stored), limits.META_BYTES_MAX)

@@ -1,0 +1,121 @@
+"""What no engine can look for, and what is no time, no list and no object, is refused: the same on both engines."""
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from memory_repository import Memory, MemoryRepository, Put
+from memory_repository.core.proof import Position
+from memory_repository.core.retention import Retention
+from memory_repository.operations.exporting import Cursor
+from thymos.errors import Refusal, RefusalCode
+
+NAMED: dict[str, Callable[[MemoryRepository, Any], object]] = {
+    "ref": lambda m, name: m.get("a", name),
+    "place to begin a page": lambda m, name: m.page(after=name),
+    "kind of a page": lambda m, name: m.page(kind=name),
+    "kind of a search": lambda m, name: m.search("one", kind=name),
+    "reflog": lambda m, name: m.reflog(name),
+    "worktree": lambda m, name: m.staged(name),
+    "worktree to stage in": lambda m, name: m.stage(name, [Put(Memory("a", "x"))]),
+    "worktree to commit": lambda m, name: m.commit_worktree(name),
+    "worktree to close": lambda m, name: m.close_worktree(name),
+    "commit that was noted": lambda m, name: m.verify(known=[name]),
+    "place to begin a difference": lambda m, name: m.diff("main~1", "main", after=name),
+    "kept merge": lambda m, name: m.collisions(name),
+}
+
+
+@pytest.fixture
+def told(memory: MemoryRepository) -> MemoryRepository:
+    memory.commit([Put(Memory("a", "one"))])
+    return memory
+
+
+def refused(work: Callable[[], object]) -> None:
+    with pytest.raises(Refusal) as caught:
+        work()
+    assert caught.value.code == RefusalCode.INVALID
+
+
+def test_names_that_cannot_be_looked_up(told: MemoryRepository) -> None:
+    """A lone surrogate, a NUL, a number: one engine raised for them, the other found nothing."""
+    for what, look_up in NAMED.items():
+        for name in ("\ud800", "a\0b", 5):
+            with pytest.raises(Refusal) as caught:
+                look_up(told, name)
+            assert (what, caught.value.code) == (what, RefusalCode.INVALID)
+    assert told.get("a").memory.content == "one"
+
+
+WRONG: dict[str, Callable[[MemoryRepository], object]] = {
+    "a filter that is a list": lambda m: m.page(where=[1]),  # type: ignore[arg-type]
+    "a filter that is text": lambda m: m.search("one", where="x"),  # type: ignore[arg-type]
+    "no changes": lambda m: m.commit(None),  # type: ignore[arg-type]
+    "text for changes": lambda m: m.commit("x"),  # type: ignore[arg-type]
+    "changes that are none": lambda m: m.commit(["x"]),  # type: ignore[list-item]
+    "a page of text": lambda m: m.page(limit="x"),  # type: ignore[arg-type]
+    "a strategy that there is not": lambda m: m.merge("main~1", strategy="Bad"),  # type: ignore[arg-type]
+    "metadata that is a list": lambda m: m.snapshot("s", metadata=[1]),  # type: ignore[arg-type]
+    "the end of time": lambda m: m.get("a", "main@{9999-12-31T23:59:59-14:00}"),
+    "before the first year": lambda m: m.get("a", "main@{0001-01-01T00:00:00+14:00}"),
+    "an age beyond all time": lambda m: m.gc(Retention(age_max=timedelta.max)),
+    "a reflog beyond all time": lambda m: m.gc(Retention(reflog_age=timedelta.max)),
+    "an age below nothing": lambda m: m.gc(Retention(age_max=timedelta(days=-1))),
+    "a surrogate with steps": lambda m: m.get("a", "\ud800~1"),
+    "a NUL with steps": lambda m: m.get("a", "a\0b~1"),
+    "a path that no file has": lambda _: MemoryRepository.open("sqlite:////tmp/a%00b.db"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_of_another_kind(told: MemoryRepository, what: str) -> None:
+    refused(lambda: WRONG[what](told))
+
+
+def encoded(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        encoded(["commits", [10**30], "", "", [0, 0]]),
+        encoded(["versions", ["\0", "x"], "", "", [0, 0]]),
+        encoded(["versions", ["\ud800", "x"], "", "", [0, 0]]),
+        encoded([["x"], [], "", "", [0, 0]]),
+        base64.urlsafe_b64encode(b"[" * 5_000).decode(),
+        "\ud800",
+    ],
+)
+def test_a_place_in_a_check_that_nobody_said(text: str) -> None:
+    refused(lambda: Position.decoded(text))
+
+
+@pytest.mark.parametrize("last", ["\ud800", "\0", 5])
+def test_a_place_in_an_export_that_nobody_said(last: Any) -> None:
+    refused(lambda: Cursor.read(encoded([last, 0, None, 0, "0" * 64])))
+
+
+@pytest.mark.parametrize(
+    ("trailer", "problem"),
+    [
+        ("Thymos-Time: 0001-01-01T00:00:00+14:00", "Thymos-Time lies beyond"),
+        ("Thymos-Time: 1970-01-01T00:00:00", "Thymos-Time has no time zone"),
+        ("Thymos-Author: " + "[" * 50_000, "not JSON text"),
+    ],
+)
+def test_a_trailer_that_says_what_cannot_be(trailer: str, problem: str) -> None:
+    message = f"m\n\n{trailer}"
+    stream = f"commit refs/heads/main\nmark :1\ncommitter A <a@x> 0 +0000\ndata {len(message)}\n{message}\n"
+    with (
+        MemoryRepository.open("sqlite://") as empty,
+        pytest.raises(Refusal, match=rf"line \d+.*{problem}") as caught,
+    ):
+        empty.import_git(BytesIO(stream.encode()))
+    assert caught.value.code == RefusalCode.INVALID
