@@ -122,10 +122,10 @@ def _seconds(at: datetime) -> int:
 def _time(seconds: int, exact: str | None) -> datetime:
     if exact is not None:
         try:
-            at = datetime.fromisoformat(exact)
+            at = limits.check_time("Thymos-Time", datetime.fromisoformat(exact))
             if _seconds(at) == seconds:
                 return at
-        except (ValueError, TypeError):
+        except ValueError:
             raise limits.invalid(f"Thymos-Time {exact!r:.40} is no time") from None
     try:
         return EPOCH + timedelta(seconds=seconds)
@@ -152,7 +152,7 @@ def _json_text(text: str | None) -> str | None:
         return None
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, str):
         raise limits.invalid("a trailer of Thymos is not JSON text")
