@@ -1,4 +1,4 @@
-"""What stands beside the commits of a history comes along: protection, rules, what was erased, and facts of the import."""
+"""What stands beside the commits of a history comes along: protection, rules, what was erased."""
 
 from collections.abc import Iterator
 from io import BytesIO
