@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from tests.histories.git_trees import GitCopy
 
 from memory_repository import Delete, Memory, MemoryRepository, Modify, Put, Strategy
+from memory_repository.storage import refs
+from memory_repository.storage.store import Repository
 from thymos.errors import Refusal
 
 
@@ -120,12 +123,22 @@ def test_who_wrote_what_came_by_a_merge_is_known_after_git_too(
     assert next(row for row in copy.log() if row.id == writer).meta["original_commit"] == written.id
 
 
+def older_snapshot(memory: MemoryRepository, name: str) -> None:
+    """One that bears the name of a tag, as stores have it that were written before that was refused."""
+
+    def write(repo: Repository, now: datetime) -> None:
+        commit = repo.resolve("main~1")
+        refs.create(repo.db, repo.id, "snapshot", name, commit, actor="x", now=now, meta={"name": name})
+
+    memory.write(write)
+
+
 def test_tags_and_snapshots_are_annotated_tags(memory: MemoryRepository, git: GitCopy, copy: MemoryRepository) -> None:
     base(memory)
     names = ["v1.0", "V1.0", "a..b", "x.lock", "snapshot", "at:noon", "end.", "Release-1"]
     for name in names:
         memory.tag(name, "idea", reason=f"the reason of {name}")
-        memory.snapshot(name, "main~1", metadata={"name": name})
+        older_snapshot(memory, name)
     git.take_in(memory.export_git())
     assert git.run("cat-file", "-t", "v1.0") == "tag\n"
     assert git.run("tag", "-l", "--format=%(contents:subject)", "v1.0") == "the reason of v1.0\n"

@@ -35,10 +35,10 @@ def test_a_name_that_is_there_already_needs_no_room(memory: MemoryRepository, mo
     for limit in ("BRANCHES_MAX", "TAGS_MAX", "SNAPSHOTS_MAX"):
         monkeypatch.setattr(limits, limit, 2)
     makers: tuple[Callable[[str], Named], ...] = (memory.create_branch, memory.tag, memory.snapshot)
-    for make in makers:
-        assert make("x").created
-        assert make == memory.create_branch or make("y").created, "main is the other branch"
-        assert not make("x").created
+    for number, make in enumerate(makers):
+        assert make(f"x{number}").created
+        assert make == memory.create_branch or make(f"y{number}").created, "main is the other branch"
+        assert not make(f"x{number}").created
         with pytest.raises(Refusal, match="the limit is 2") as caught:
-            make("z")
+            make(f"z{number}")
         assert caught.value.code is RefusalCode.TOO_LARGE

@@ -36,7 +36,8 @@ def create_branch(
     """Begin a branch at a commit. The same branch at the same commit again is no error.
 
     Raises:
-        Refusal: invalid, not_found, conflict (the branch exists elsewhere), too_large (10,000 branches).
+        Refusal: invalid, not_found, conflict (the branch exists elsewhere, or a tag or snapshot is called so),
+            too_large (10,000 branches).
     """
     limits.check_branch_name(branch)
     return _name(repo, "branch", branch, from_ref, actor, now, reason, {}, limits.BRANCHES_MAX)
@@ -79,8 +80,8 @@ def rename_branch(repo: Repository, branch: str, name: str, *, actor: str, now: 
     """Give a branch another name: its commits, worktrees, kept merges and reflog go with it. O(1) in the memory's size.
 
     Raises:
-        Refusal: not_found, invalid; refused for `main` and for a protected branch; conflict when there is a branch of
-            that name.
+        Refusal: not_found, invalid; refused for `main` and for a protected branch; conflict when a branch, a tag or
+            a snapshot has that name.
     """
     ref = refs.branch(repo.db, repo.id, branch)
     limits.check_branch_name(name)
@@ -93,6 +94,7 @@ def rename_branch(repo: Repository, branch: str, name: str, *, actor: str, now: 
         return Named(name, commit, created=False)
     if refs.find(repo.db, repo.id, "branch", name) is not None:
         raise Refusal(RefusalCode.CONFLICT, f"the branch {name} exists already", "choose another name")
+    _check_unshared(repo, "branch", name)
     refs.rename(repo.db, repo.id, ref, name, actor=actor, now=now, reason=reason)
     open_merges.rename_branch(repo, branch, name)
     return Named(name, commit)
@@ -136,6 +138,14 @@ def _check_room(repo: Repository, type_: RefType, most: int) -> None:
         raise limits.too_large("the repository", count + 1, most, NAMES_OF[type_])
 
 
+def _check_unshared(repo: Repository, type_: RefType, name: str) -> None:
+    """Raises Refusal (conflict) when a name of another type is called so: one of the two would mean the other's commit.
+    Histories that were written before this was refused have such names, and keep them."""
+    for other in commits.named(repo.db, repo.id, name):
+        if other != type_:
+            raise Refusal(RefusalCode.CONFLICT, f"there is a {other} {name} already", "choose another name")
+
+
 def _name(
     repo: Repository,
     type_: RefType,
@@ -156,6 +166,7 @@ def _name(
         message = f"the {type_} {name} exists already, at {there[:12]}"
         raise Refusal(RefusalCode.CONFLICT, message, "choose another name")
     _check_room(repo, type_, most)
+    _check_unshared(repo, type_, name)
     limits.check_json("the metadata", meta)
     refs.create(repo.db, repo.id, type_, name, commit, actor=actor, now=now, reason=reason, meta=meta)
     return Named(name, commit)

@@ -74,6 +74,13 @@ def at(db: Connection, repo_id: int, branch: str, moment: datetime | int) -> int
     return None if row is None else row[0]
 
 
+def reach(db: Connection, repo_id: int, branch: str) -> tuple[int, str]:
+    """How many moves of a branch are known, and since when."""
+    sql = "SELECT count(*), min(at) FROM reflog WHERE repo_id = ? AND type = 'branch' AND name = ?"
+    moves, since = db.execute(sql, (repo_id, branch)).fetchone()
+    return moves, since or ""
+
+
 def forget_ended(db: Connection, repo_id: int, until: datetime, most: int) -> int:
     """What names did before they were deleted is forgotten, of at most so many deletions before `until`. Returns of how
     many."""

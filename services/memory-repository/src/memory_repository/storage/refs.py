@@ -215,7 +215,9 @@ def _at_moment(db: Connection, repo_id: int, name: str, moment: revisions.Moment
         moment = now - moment
     found = reflog.at(db, repo_id, name, moment)
     if found is None:
-        raise Refusal(RefusalCode.NOT_FOUND, f"{name} did not stand anywhere then", "see its reflog")
+        moves, since = reflog.reach(db, repo_id, name)
+        hint = f"its reflog goes back to {name}@{{{moves - 1}}}, {since}" if moves else "see its reflog"
+        raise Refusal(RefusalCode.NOT_FOUND, f"{name} did not stand anywhere then", hint)
     return commits.by_no(db, found)
 
 
