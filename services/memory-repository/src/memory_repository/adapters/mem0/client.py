@@ -265,15 +265,16 @@ class AsyncMemory:
 
 
 def _messages(messages: str | Message | Sequence[Message]) -> list[Message]:
-    if isinstance(messages, str):
-        return [{"role": "user", "content": messages}]
-    given = [messages] if isinstance(messages, Mapping) else messages
+    said_alone = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+    given = [said_alone] if isinstance(said_alone, Mapping) else said_alone
     if not isinstance(given, Sequence):
         raise ValueError("messages must be str, dict, or list[dict]")
     for message in given:
         said = isinstance(message, Mapping) and all(isinstance(message.get(part), str) for part in ("role", "content"))
         if not said:
             raise ValueError(f"a message needs a role and a content, both text: {message!r:.200}")
+        if not message["content"].strip():
+            raise ValueError("a message says nothing: no search would find it")
     return list(given)
 
 
