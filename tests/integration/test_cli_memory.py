@@ -99,3 +99,10 @@ def test_an_import_that_breaks_off_names_the_line_and_what_is_kept(thymos: Comma
     assert f"line {len(lines)}: the history breaks off" in broken.errors
     assert "what came in is kept aside" in broken.errors
     thymos.done("memory", "import", "copy", str(whole), "--resume")
+
+
+def test_a_bisect_that_cannot_say_exits_1(thymos: CommandLine) -> None:
+    good = history_that_turns_bad(thymos)[0]
+    said = thymos("memory", "bisect", "support", "--good", good, "--run", "exit 125")
+    assert said.code == 1
+    assert "the first bad commit is one of these 3" in said.errors

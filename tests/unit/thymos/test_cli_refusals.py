@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from thymos.cli import run
+from thymos.cli.whole_file import output
 
 
 def test_a_restore_refuses_where_memories_are_kept_in_a_database(
@@ -55,3 +56,26 @@ def test_a_field_is_decided_by_json_and_a_text_is_quoted(capsys: pytest.CaptureF
     assert """'6x' is no JSON; a text is quoted: --value '"6x"'""" in capsys.readouterr().err
     assert run([*resolve, "fields/limit", "--value", '"6x"']) == 6  # nobody is asked in vain
     assert run([*resolve, "content", "--value", "6x"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("memory merge support main main", "main cannot be merged into itself: name the branch to merge"),
+        ("memory merge support main", "main cannot be merged into itself"),
+        ("memory verify support --known 0123456789ab", "--known 0123456789ab: give the whole id, its 64 digits"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_before_anybody_is_asked(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*line.split(), "--nats", "nats://127.0.0.1:1"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_with_a_key_is_its_owner_s_alone(tmp_path: Path) -> None:
+    for name, private in (("keyed", True), ("plain", False)):
+        with output(tmp_path / name, force=False, private=private) as write:
+            write(b"x")
+    assert (tmp_path / "keyed").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "plain").stat().st_mode & 0o044 == 0o044

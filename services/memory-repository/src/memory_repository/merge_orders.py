@@ -71,9 +71,9 @@ def _waits(tx: Transaction, repo: Repository, order: Order, done: Merge, asks_mo
         if order.is_command:
             announcing.publish_conflicts(tx, command, done, None)
         return done, ""
-    waiting = sum(len(collision.open) for collision in done.collisions)
+    conflicts = sum(len(collision.open) for collision in done.collisions)
     state = MergeState.AWAITING_MODEL if auto and asks_model else MergeState.OPEN
-    said = f"{waiting} conflicts wait for " + ("a model" if state is MergeState.AWAITING_MODEL else "decisions")
+    said = kept_merges.waiting(conflicts, "a model" if state is MergeState.AWAITING_MODEL else "decisions")
     reason = f"{said}: {NO_MODEL}" if auto and not asks_model else said
     wanted = Wanted(
         command.source,

@@ -43,7 +43,7 @@ async def export(where: Where, agent: str, file: str, *, git: bool, with_key: bo
     as_git = FastExport()
     commits = done = 0
     async with where.client() as client:
-        with output(target, force=force) as write, Progress("exported", "lines") as progress:
+        with output(target, force=force, private=with_key) as write, Progress("exported", "lines") as progress:
             async for line in _exported(client, agent, with_key=with_key, whole=git):
                 text = line.encode()
                 write(as_git.told(decode(text)) if git else text + b"\n")

@@ -86,7 +86,7 @@ class Merging(OpenRepository):
             if not done.open or dry_run or not (keep or model):
                 return done
             state = MergeState.AWAITING_MODEL if model else MergeState.OPEN
-            reason = f"{len(done.conflicts)} conflicts wait for decisions"
+            reason = kept_merges.waiting(len(done.conflicts))
             kept = open_merges.keep(repo, done, wanted, merge_id=new_merge_id(), state=state, reason=reason, now=now)
         done = replace(done, merge_id=kept.id, state=kept.state)
         return done if model is None else self._ask(done, kept.id, model)

@@ -55,6 +55,11 @@ class KeptMerge:
     meta: Mapping[str, Any]
 
 
+def waiting(conflicts: int, whom: str = "decisions") -> str:
+    """Why a merge is kept, in words."""
+    return f"1 conflict waits for {whom}" if conflicts == 1 else f"{conflicts} conflicts wait for {whom}"
+
+
 def find(repo: Repository, merge_id: str) -> KeptMerge:
     """A kept merge. Raises Refusal (not_found)."""
     return kept_as(repo, row_of(repo, merge_id))

@@ -129,9 +129,10 @@ def close_worktree(repo: Repository, worktree_id: str, *, force: bool = False) -
     """Close a worktree. Raises Refusal: not_found, refused (uncommitted changes and not forced)."""
     worktree = find_worktree(repo, worktree_id)
     if worktree.staged and not force:
+        changes = "1 uncommitted change" if worktree.staged == 1 else f"{worktree.staged} uncommitted changes"
         raise Refusal(
             RefusalCode.REFUSED,
-            f"the worktree {worktree_id} has {worktree.staged} uncommitted changes",
+            f"the worktree {worktree_id} has {changes}",
             "commit them, or force the close to lose them",
         )
     staging.forget(repo.db, repo.id, worktree_id)

@@ -74,6 +74,8 @@ async def merge(
     named = {verb: merge_id for verb, merge_id in kept.items() if merge_id is not None}
     if len(named) + (source is not None) != 1:
         raise UsageError("say one thing: the SOURCE to merge, or --continue, --approve or --abort with a kept merge")
+    if source == target:
+        raise UsageError(f"{source} cannot be merged into itself: name the branch to merge, or another target")
     if source is None:
         ((verb, merge_id),) = named.items()
         return await _go_on(where, agent, verb, merge_id, by or me(), reason, json)

@@ -114,6 +114,8 @@ async def bisect(
 ) -> int:
     """Find the first bad commit: says which commit to test next, or tests each by a command.
 
+    Exits 1 where it cannot say, because commits could not be tested.
+
     Parameters
     ----------
     good
@@ -147,7 +149,7 @@ async def bisect(
         emit(answer)
     else:
         _print_step(answer)
-    return DONE
+    return FAILED if len(answer.suspects) > 1 else DONE
 
 
 async def _step(where: Where, agent: str, good: list[str], bad: str, skip: list[str]) -> BisectAnswer:

@@ -48,7 +48,8 @@ async def export(
     file
         Where to write; - for standard output.
     with_key
-        With the repository's key, so that an import gives the same commit ids. Keep such a file secret.
+        With the repository's key, so that an import gives the same commit ids. Keep such a file secret; others
+        may not read it.
     force
         Write over a file that is there.
     """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from thymos.cli.exit_codes import DONE, FAILED
+from thymos.cli.exit_codes import DONE, FAILED, UsageError
 from thymos.cli.memory.asking import ask, key
 from thymos.cli.memory.parameters import Agent, Limit, Switch
 from thymos.cli.options import HERE, Json, Where, me
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from thymos.requests import CollectedAnswer, DependentsAnswer, ProblemAnswer, VerifiedAnswer
 
 PROBLEMS_SHOWN = 20
+COMMIT_DIGITS = 64
 
 
 def register(verbs: App) -> None:
@@ -69,10 +70,13 @@ async def verify(
     Parameters
     ----------
     known
-        The id of a commit that was noted elsewhere and that the history must have. Repeat it for several.
+        The whole id of a commit that was noted elsewhere and that the history must have. Repeat it for several.
     """
     from thymos.requests import VerifiedAnswer, VerifyMemory
 
+    for each in known or []:
+        if len(each) != COMMIT_DIGITS:
+            raise UsageError(f"--known {each:.80}: give the whole id, its {COMMIT_DIGITS} digits: others may begin so")
     checked = dict.fromkeys(("commits", "headers", "versions", "redacted", "problems_count"), 0)
     problems: list[ProblemAnswer] = []
     bad: list[tuple[int, DependentsAnswer]] = []
