@@ -48,9 +48,7 @@ def _wrong(repo: Repository, key: bytes, memory_id: str, digest: str, version: i
     """What is wrong with a version, in words; empty if nothing is."""
     salt, content, kind, fields, words = columns
     if salt is None:
-        if not (content is None and kind is None and fields is None):
-            return "is not what was written"
-        return "" if word_index.holds(repo.db, repo.id, version, None) else "is erased, but its words are still indexed"
+        return "" if content is None and kind is None and fields is None else "is not what was written"
     try:
         memory = Memory(memory_id, content, kind, json.loads(fields))
         body = memory.body()

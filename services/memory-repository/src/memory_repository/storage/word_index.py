@@ -49,16 +49,14 @@ def remove(db: Connection, repo_id: int, version: int, words: Sequence[str]) -> 
     db.execute("DELETE FROM version_words WHERE version_id = ?", (version,))
 
 
-def holds(db: Connection, repo_id: int, version: int, words: Sequence[str] | None) -> bool:
-    """Whether a version is indexed under its words, or with None not at all. SQLite's index cannot be asked for the
-    words of a version at a bearable price: there only whether it was given any, and none was taken out since."""
+def holds(db: Connection, repo_id: int, version: int, words: Sequence[str]) -> bool:
+    """Whether a version is indexed under its words. SQLite's index cannot be asked for the words of a version at a
+    bearable price: there only whether it was given any, and none was taken out since."""
     if db.engine == "sqlite":
-        row = db.execute("SELECT 1 FROM version_terms_docsize WHERE id = ?", (version,)).fetchone()
-        return (row is None) is (words is None)
-    vector = None if words is None else _vector(repo_id, words)
+        return db.execute("SELECT 1 FROM version_terms_docsize WHERE id = ?", (version,)).fetchone() is not None
     sql = "SELECT words = CAST(? AS TSVECTOR) FROM version_words WHERE version_id = ?"
-    row = db.execute(sql, (vector, version)).fetchone()
-    return row is None if words is None else row is not None and bool(row[0])
+    row = db.execute(sql, (_vector(repo_id, words), version)).fetchone()
+    return row is not None and bool(row[0])
 
 
 def holding(db: Connection, repo_id: int, terms: Sequence[str], kind: str | None) -> Iterator[tuple[int, str]]:
