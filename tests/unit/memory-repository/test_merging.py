@@ -3,7 +3,8 @@
 import pytest
 
 from memory_repository import ConflictKind, Delete, Memory, MemoryRepository, Modify, Put, Strategy
-from thymos.errors import Refusal
+from memory_repository.core import limits
+from thymos.errors import Refusal, RefusalCode
 
 BASE = [Put(Memory("a", "one\ntwo\nthree")), Put(Memory("b", "bee", fields={"tags": ["x"]})), Put(Memory("c", "sea"))]
 
@@ -204,3 +205,27 @@ def test_a_decision_for_ours_is_recorded_although_nothing_changes(forked: Memory
     assert (again.changed, again.conflicts, again.bases) == (False, (), (before.id,))
     assert contents(forked)["c"] == "main", "what was decided stays decided"
     assert forked.verify().ok
+
+
+@pytest.mark.parametrize("verb", ["merge", "cherry_pick", "commit"])
+def test_a_merge_that_would_hold_up_everybody_is_refused(
+    forked: MemoryRepository, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Texts of three lines with one change: six lines and an eighth of four, for each side."""
+    read = forked.resolve("main").id
+    forked.commit([Modify("a", content="ONE\ntwo\nthree")])
+    change = [Modify("a", content="one\ntwo\nTHREE")]
+    forked.commit(change, branch="idea")
+    does = {
+        "merge": lambda: forked.merge("idea"),
+        "cherry_pick": lambda: forked.cherry_pick("idea"),
+        "commit": lambda: forked.commit(change, expected_head=read),
+    }[verb]
+    monkeypatch.setattr(limits, "MERGE_LINES_MAX", 11)
+    with pytest.raises(Refusal, match="comparing more than 11 lines") as error:
+        does()
+    assert error.value.code == RefusalCode.TOO_LARGE
+    assert contents(forked)["a"] == "ONE\ntwo\nthree"
+    monkeypatch.setattr(limits, "MERGE_LINES_MAX", 12)
+    does()
+    assert contents(forked)["a"] == "ONE\ntwo\nTHREE"

@@ -61,6 +61,8 @@ IMPORTED_CHANGES_MAX = 1_000_000
 IMPORTED_REFS_MAX = 100_000
 BATCH_LINES_MAX = 10_000
 """Lines of a history that are imported in one transaction."""
+MERGE_LINES_MAX = 3_000_000
+"""Lines that one merge compares, as core/alignment.py counts them: some ten seconds, in which nobody is served."""
 TAGS_MAX = 10_000
 SNAPSHOTS_MAX = 10_000
 NUMBER_RULES_MAX = 100
@@ -99,6 +101,14 @@ def invalid(message: str, hint: str = "") -> Refusal:
 def too_large(what: str, size: int, limit: int, unit: str = "bytes") -> Refusal:
     """A refusal of something over its limit."""
     return Refusal(RefusalCode.TOO_LARGE, f"{what} is {size:,} {unit}; the limit is {limit:,}")
+
+
+def check_merge_lines(lines: int) -> int:
+    """Return how many lines a merge has compared so far if it may go on. Raises Refusal (too_large)."""
+    if lines > MERGE_LINES_MAX:
+        message = f"merging these texts takes comparing more than {MERGE_LINES_MAX:,} lines"
+        raise Refusal(RefusalCode.TOO_LARGE, message, "merge older commits of it first, one after the other")
+    return lines
 
 
 def check_memory_id(memory_id: str) -> str:

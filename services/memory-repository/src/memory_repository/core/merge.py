@@ -18,7 +18,7 @@ whole with any other version.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
@@ -103,11 +103,12 @@ class Conflict:
 class MergedMemory:
     """The merged memory (None = absent) and what collided.
 
-    With conflicts and no favoured side `value` means nothing: somebody has to choose.
+    With conflicts and no favoured side `value` means nothing: somebody has to choose. `lines` is what its text took.
     """
 
     value: Memory | None
     conflicts: tuple[Conflict, ...] = ()
+    lines: int = field(default=0, compare=False)
 
 
 class Unknown:
@@ -155,7 +156,7 @@ def merge_memory(
     if base is None:
         # A favoured side wins what collides; what only the other side added is clean and stays.
         merged = _merge_parts(Memory(memory_id, "", "", {}), ours, theirs, favour, rules)
-        return MergedMemory(merged.value, (_whole(memory_id, ConflictKind.ADD_ADD, None, ours, theirs),))
+        return replace(merged, conflicts=(_whole(memory_id, ConflictKind.ADD_ADD, None, ours, theirs),))
     return _merge_parts(base, ours, theirs, favour, rules)
 
 
@@ -179,7 +180,7 @@ def _merge_parts(base: Memory, ours: Memory, theirs: Memory, favour: Favour | No
         part.conflicts.append(Conflict(base.id, ConflictKind.CONTENT, None, base.content, ours.content, theirs.content))
     kind = part.merge(("kind",), base.kind, ours.kind, theirs.kind)
     fields = part.merge_objects(("fields",), base.fields, ours.fields, theirs.fields)
-    return MergedMemory(Memory(base.id, content.text, kind, fields), tuple(part.conflicts))
+    return MergedMemory(Memory(base.id, content.text, kind, fields), tuple(part.conflicts), content.lines)
 
 
 class _Parts:

@@ -11,20 +11,22 @@ seldom ends with a newline: adding a last line, or a newline at the end, does no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from memory_repository.core.alignment import matches
+from memory_repository.core.alignment import compared, matches
 
 Favour = Literal["ours", "theirs"]
 
 
 @dataclass(frozen=True, slots=True)
 class MergedText:
-    """The merged text and the number of regions that collided (resolved by the favoured side, if one was given)."""
+    """The merged text and the number of regions that collided (resolved by the favoured side, if one was given);
+    `lines` is what it took, as core/alignment.py counts."""
 
     text: str
     conflicts: int
+    lines: int = field(default=0, compare=False)
 
 
 def merge_text(base: str, ours: str, theirs: str, favour: Favour | None = None) -> MergedText:
@@ -45,7 +47,8 @@ def merge_text(base: str, ours: str, theirs: str, favour: Favour | None = None) 
     lines = [text.split("\n")[:-1] if ended else text.split("\n") for text in texts]
     merged: list[str] = []
     conflicts = 0
-    for base_part, ours_part, theirs_part in _regions(*lines):
+    regions, work = _regions(*lines)
+    for base_part, ours_part, theirs_part in regions:
         if ours_part == theirs_part or base_part == theirs_part:
             merged += ours_part
         elif base_part == ours_part:
@@ -53,15 +56,16 @@ def merge_text(base: str, ours: str, theirs: str, favour: Favour | None = None) 
         else:
             conflicts += 1
             merged += theirs_part if favour == "theirs" else ours_part
-    return MergedText("".join(f"{line}\n" for line in merged) if ended else "\n".join(merged), conflicts)
+    return MergedText("".join(f"{line}\n" for line in merged) if ended else "\n".join(merged), conflicts, work)
 
 
 Region = tuple[list[str], list[str], list[str]]
 
 
-def _regions(base: list[str], ours: list[str], theirs: list[str]) -> list[Region]:
-    """Cut the three texts at the lines that all of them share."""
+def _regions(base: list[str], ours: list[str], theirs: list[str]) -> tuple[list[Region], int]:
+    """The three texts, cut at the lines that all of them share; and what that took."""
     in_ours, in_theirs = dict(matches(base, ours)), dict(matches(base, theirs))
+    work = sum(compared(len(base), len(side), len(kept)) for side, kept in ((ours, in_ours), (theirs, in_theirs)))
     regions: list[Region] = []
     done = (0, 0, 0)
     for b in range(len(base)):
@@ -72,4 +76,4 @@ def _regions(base: list[str], ours: list[str], theirs: list[str]) -> list[Region
             regions.append(([base[b]], [ours[o]], [theirs[t]]))
             done = (b + 1, o + 1, t + 1)
     regions.append((base[done[0] :], ours[done[1] :], theirs[done[2] :]))
-    return regions
+    return regions, work

@@ -229,9 +229,11 @@ def _rebased(repo: Repository, branch: str, base: CommitRow, head: CommitRow, wa
     sides = versions.load_memories(repo.db, timeline.rows_in(moved))
     rebased = dict(wanted)
     conflicts: list[Conflict] = []
+    lines = 0
     for memory_id in [name for name in wanted if name in moved]:
         was, now = (None if slot is None else sides[slot.version] for slot in moved[memory_id])
         merged = merge_memory(memory_id, was, ours=now, theirs=wanted[memory_id], rules=rules)
+        lines = limits.check_merge_lines(lines + merged.lines)
         conflicts += merged.conflicts
         if merged.value is now:
             del rebased[memory_id]

@@ -13,6 +13,7 @@ from memory_repository.core.merge import (
     WHOLE,
     Base,
     Conflict,
+    MergedMemory,
     Strategy,
     Unknown,
     known_base,
@@ -116,7 +117,7 @@ def make_plan(
     What `resolver` leaves open is decided by the side that `strategy` favours, if it favours one.
 
     Raises:
-        Refusal: invalid, too_large (a merged or decided memory cannot be).
+        Refusal: invalid, too_large (a merged or decided memory cannot be, more lines than one merge compares).
     """
     ours_view, theirs_view = (timeline.view_of(repo.db, side.place) for side in (ours, theirs))
     between = timeline.entries_between(repo.db, ours_view, theirs_view)
@@ -140,9 +141,11 @@ def _merge_contents(
 ) -> None:
     """Merge the memories that both sides changed."""
     held = versions.load_memories(repo.db, timeline.rows_in(both))
+    lines = 0
     for memory_id, slots in both.items():
         our, their = (None if slot is None else held[slot.version] for slot in slots)
-        contested, value = _three_way(repo, memory_id, base_of, slots, (our, their))
+        contested, merged = _three_way(repo, memory_id, base_of, slots, (our, their))
+        lines, value = limits.check_merge_lines(lines + merged.lines), merged.value
         if contested.conflicts:
             collision = _decided(contested, resolver(contested), strategy)
             plan.collisions.append(collision)
@@ -175,13 +178,13 @@ def _three_way(
     base_of: _Bases,
     slots: tuple[Slot | None, Slot | None],
     sides: tuple[Memory | None, Memory | None],
-) -> tuple[Contested, Memory | None]:
+) -> tuple[Contested, MergedMemory]:
     """What collides in a memory, and what becomes of it where nothing does."""
     base, rules = base_of.value(memory_id), base_of.rules
     merged = merge_memory(memory_id, base, *sides, rules=rules)
     base = known_base(base)
     name = _fingerprint(repo, base, slots, merged.conflicts) if merged.conflicts else ""
-    return Contested(memory_id, base, *sides, merged.conflicts, name, rules), merged.value
+    return Contested(memory_id, base, *sides, merged.conflicts, name, rules), merged
 
 
 def _decided(contested: Contested, resolutions: Resolutions, strategy: Strategy) -> Collision:

@@ -208,6 +208,7 @@ def _merged(
     rules = declaring.number_rules(repo)
     delta: Differing = {}
     conflicts: list[Conflict] = []
+    lines = 0
     for memory_id, (before, after) in reading.differing(repo, base, theirs).items():
         here = timeline.visible(repo.db, view, memory_id)
         if _version(here) == _version(after):
@@ -217,6 +218,7 @@ def _merged(
             continue
         was, now, wanted = (reading.slot_memory(repo.db, slot) for slot in (before, here, after))
         merged = merge_memory(memory_id, was, ours=now, theirs=wanted, favour=strategy.favour, rules=rules)
+        lines = limits.check_merge_lines(lines + merged.lines)
         if merged.conflicts and strategy.favour is None:
             conflicts += merged.conflicts
             continue
