@@ -119,11 +119,11 @@ class Client:
             )
         try:
             answer = json.loads(await self.bus.request(subject, body, timeout))
-        except NoAnswerError as error:
+        except NoAnswerError as silence:
             from thymos.requests import WriteRequest
 
             done = "; what was asked may still be done" if isinstance(request, WriteRequest) else ""
-            raise NoAnswerError(f"{service} does not answer (`thymos doctor` says more){done}") from error
+            raise NoAnswerError(f"{service} does not answer (`thymos doctor` says more){done}") from silence
         if answer.get("ok"):
             return answer.get("data")
         error = answer.get("error") or {}

@@ -386,5 +386,5 @@ async def test_the_same_from_an_event_loop(memory: MemoryRepository) -> None:
 @pytest.mark.parametrize("messages", ["", " \n", {"role": "user", "content": ""}])
 def test_a_message_that_says_nothing_is_no_memory(client: Memory, messages: Any) -> None:
     with pytest.raises(ValueError, match="says nothing"):
-        client.add(messages, **ADA)
+        client.add(messages, user_id="ada")
     assert client.get_all(filters=ADA) == {"results": []}

@@ -1,5 +1,7 @@
 """Merging branches."""
 
+from collections.abc import Callable
+
 import pytest
 
 from memory_repository import ConflictKind, Delete, Memory, MemoryRepository, Modify, Put, Strategy
@@ -216,7 +218,7 @@ def test_a_merge_that_would_hold_up_everybody_is_refused(
     forked.commit([Modify("a", content="ONE\ntwo\nthree")])
     change = [Modify("a", content="one\ntwo\nTHREE")]
     forked.commit(change, branch="idea")
-    does = {
+    does: Callable[[], object] = {
         "merge": lambda: forked.merge("idea"),
         "cherry_pick": lambda: forked.cherry_pick("idea"),
         "commit": lambda: forked.commit(change, expected_head=read),
