@@ -84,6 +84,8 @@ async def test_thousands_of_branches(desk: Desk) -> None:
     answer = await desk.all("branches", r.ListBranches(), "branches")
     assert [branch.branch for branch in answer.branches] == [*names, "main"]
     assert (desk.pages, answer.truncated, answer.next_after) == (2, False, None)
+    (commit,) = (await desk.ask("log", r.ReadLog())).commits
+    assert commit.branches == names[:100], "the others are in `branches`"
 
 
 @pytest.mark.parametrize("verb", ["tags", "snapshots"])

@@ -21,6 +21,8 @@ from thymos.commands import MemoryChange
 ANSWER_BYTES_MAX = 768 * 1024
 """What the memories of one answer may hold, as JSON: below the bus's limit, with room for the rest."""
 CONFLICTS_SHOWN = 100
+HEADS_SHOWN = 100
+"""Branches that are named beside the commit where they stand; `branches` lists all."""
 CONFLICT_VALUE_CHARACTERS = 400
 """How much of a colliding value is told: a hundred conflicts, three sides each, must fit one message."""
 
@@ -74,7 +76,7 @@ def commit_answer(repo: Repository, commit: CommitRow, branches: Mapping[int, li
         time=commit.at,
         kind=commit.kind,
         state_id=commit.state_id,
-        branches=branches.get(commit.no, []),
+        branches=branches.get(commit.no, [])[:HEADS_SHOWN],
     )
 
 

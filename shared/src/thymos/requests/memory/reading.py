@@ -103,7 +103,7 @@ class SearchAnswer(Answer):
 
 
 class Commit(Answer):
-    """One commit."""
+    """One commit; `branches` are those whose head it is, the first hundred by name."""
 
     commit: Id
     parents: list[Id]
