@@ -18,10 +18,11 @@ ANSWERS_MAX = 100_000
 """Answers remembered; the oldest are forgotten."""
 
 SCHEMA = """
+DROP TABLE IF EXISTS replies;
 CREATE TABLE IF NOT EXISTS kept_answers(
     position INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, request TEXT NOT NULL, reply BLOB);
 """
-"""`reply` is NULL where it was erased."""
+"""`reply` is NULL where it was erased. `replies` is what older stores kept, where no redaction would reach it."""
 
 
 @dataclass(frozen=True, slots=True)

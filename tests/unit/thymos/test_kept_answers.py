@@ -43,6 +43,13 @@ def test_what_was_carried_out_is_so_once_though_its_answer_is_erased(db: Connect
     assert kept_answers.once(db, Asked("acme/sales/commit/a", ""), never) == told["a"], "another agent's stays"
 
 
+def test_what_an_older_store_kept_goes(db: Connection) -> None:
+    db.execute("CREATE TABLE replies(key TEXT)")
+    db.executescript(f"{kept_answers.SCHEMA}\n")
+    with pytest.raises(Exception, match="replies"):
+        db.execute("SELECT key FROM replies")
+
+
 def test_the_oldest_are_forgotten(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_answers, "ANSWERS_MAX", 2)
     for number in range(3):
