@@ -12,7 +12,7 @@ import pytest
 from memory_repository.core.memory import Memory, Modify, Put
 from memory_repository.core.merge import Strategy
 from memory_repository.operations import branching, committing, merging, reading, searching, worktrees
-from memory_repository.storage import store, timeline
+from memory_repository.storage import store, timeline, versions
 from memory_repository.storage.store import Repository
 from thymos.database import SqliteConnection, open_sqlite
 
@@ -76,6 +76,7 @@ OPERATIONS: dict[str, Callable[[Repository], object]] = {
     "merge": lambda r: merging.merge(r, "idea", "main", Strategy.MANUAL, author="x", now=NOW),
     "roll back": lambda r: committing.rollback(r, "main", "main~3", author="x", now=NOW),
     "log": lambda r: reading.log(r, "idea", 5),
+    "sweep": lambda r: versions.sweep(r.db, r.id, 10),
     "find a rare word": lambda r: searching.search(r, "number77", "idea"),
 }
 

@@ -6,6 +6,7 @@ import pytest
 
 from memory_repository import Memory, MemoryRepository, Put
 from memory_repository.core.retention import Retention
+from memory_repository.operations import collecting
 from memory_repository.storage import versions
 from thymos.errors import Refusal
 
@@ -77,6 +78,29 @@ def test_what_was_stored_and_never_named_goes_with_gc(memory: MemoryRepository) 
     assert memory.gc(Retention()).versions == 3
     assert (count(memory, "version"), [found.id for found in memory.memories()]) == (1, ["a"])
     assert not memory.gc(Retention()).versions
+
+
+def test_what_goes_makes_room_for_what_is_looked_at_anew(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory("a", "v1"))])
+    for number in range(3):
+        lost = [Memory("lost", f"{number}")]
+        memory.write(lambda repo, _, lost=lost: versions.store_versions(repo.db, repo.id, repo.key, lost))  # type: ignore[misc]
+        assert memory.gc(Retention()).versions == 1
+
+
+def test_a_sweep_takes_as_many_steps_as_if_nobody_else_were_there(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "STEP_VERSIONS", 10)
+    with (
+        MemoryRepository.open(store_url, agent="mine") as mine,
+        MemoryRepository.open(store_url, agent="theirs") as theirs,
+    ):
+        for number in range(12):
+            mine.commit([Put(Memory(f"m{number}", "v"))])
+            theirs.commit([Put(Memory(f"m{number}-{each}", "v")) for each in range(20)])
+        steps = [mine.write(lambda repo, now: collecting.collect(repo, Retention(), now=now)).more for _ in range(3)]
+    assert steps == [True, False, False]
 
 
 def test_what_a_name_did_is_forgotten_some_time_after_it_was_deleted(store_url: str) -> None:

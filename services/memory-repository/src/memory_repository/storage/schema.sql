@@ -77,6 +77,8 @@ CREATE TABLE IF NOT EXISTS version (
     UNIQUE (repo_id, memory_id, hash)
 );
 
+CREATE INDEX IF NOT EXISTS versions_in_order ON version (repo_id, version_id);
+
 CREATE TABLE IF NOT EXISTS entry (
     line_id     INTEGER NOT NULL REFERENCES line,
     memory_id   TEXT NOT NULL,

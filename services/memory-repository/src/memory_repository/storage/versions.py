@@ -16,10 +16,13 @@ from thymos.database import Connection
 
 _NAMING: Final = ("entry", "staged")
 """The tables that name versions by `version_id`, each with an index that begins with it."""
-_UNUSED_IN: Final = "SELECT version_id FROM version v WHERE " + "".join(
-    f"NOT EXISTS (SELECT 1 FROM {table} n WHERE n.version_id = v.version_id) AND " for table in _NAMING
+_IS_NAMED: Final = " OR ".join(
+    f"EXISTS (SELECT 1 FROM {table} n WHERE n.version_id = v.version_id)" for table in _NAMING
 )
-_UNUSED: Final = _UNUSED_IN + "version_id IN ({items})"
+_UNUSED: Final = f"SELECT version_id FROM version v WHERE NOT ({_IS_NAMED}) AND version_id IN ({{items}})"
+_UNSWEPT: Final = (
+    f"SELECT version_id, {_IS_NAMED} FROM version v WHERE repo_id = ? AND version_id > ? ORDER BY version_id LIMIT ?"
+)
 
 
 _decode = json.JSONDecoder().raw_decode
@@ -143,22 +146,20 @@ def sweep(db: Connection, repo_id: int, most: int) -> tuple[list[int], bool]:
     """Remove what was stored since the last sweep and is named by nothing, as `remove_unused` does; whether there is
     more to look at. Each version is looked at once: whoever takes a name away later removes the version himself.
 
-    O(most), the numbers of versions that are looked at, of whichever repository.
+    O(most), the versions that are looked at: the repository's own, so that neither what a sweep costs nor in how many
+    steps it is done depends on what others have stored.
     """
     row = db.execute("SELECT version_no FROM swept WHERE repo_id = ?", (repo_id,)).fetchone()
     below = 0 if row is None else row[0]
-    (newest,) = db.execute("SELECT coalesce(max(version_id), 0) FROM version").fetchone()
-    until = min(newest, below + most)
-    # By number alone: the index by repository would read all that it has ever stored.
-    rows = db.execute(
-        f"{_UNUSED_IN}version_id > ? AND version_id <= ? AND repo_id + 0 = ?", (below, until, repo_id)
-    ).fetchall()
+    rows = db.execute(_UNSWEPT, (repo_id, below, most)).fetchall()
+    # Not up to one that goes: its number may be given anew.
+    until = max((version for version, named in rows if named), default=below)
     db.execute(
         "INSERT INTO swept (repo_id, version_no) VALUES (?, ?)"
         " ON CONFLICT (repo_id) DO UPDATE SET version_no = excluded.version_no",
         (repo_id, until),
     )
-    return remove_unused(db, repo_id, [version for (version,) in rows]), until < newest
+    return remove_unused(db, repo_id, [version for version, named in rows if not named]), len(rows) == most
 
 
 def versions_of(db: Connection, repo_id: int, memory_id: str) -> list[tuple[int, str, bool]]:
