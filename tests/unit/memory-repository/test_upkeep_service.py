@@ -165,6 +165,30 @@ async def test_checking_does_not_go_on_from_a_commit_that_is_gone(desk: Desk) ->
         await desk.ask("verify", r.VerifyMemory(after=Position("commits", ("0" * 64,)).encoded()))
 
 
+async def test_checking_goes_on_where_it_was_after_its_commit_was_dropped(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Retention(commits_max=4))
+    for number in range(12):
+        await desk.put("m", f"{number}")
+    part = await desk.ask("verify", r.VerifyMemory(limit=3, after=Position("commits").encoded()))
+    assert (await desk.ask("gc", r.CollectGarbage())).commits > 3
+    gone = Position.decoded(part.next_after).after[0]
+    assert await desk.rows(f"SELECT 1 FROM commits WHERE commit_id = '{gone}'") == []
+    left = await desk.rows("SELECT commit_id FROM commits ORDER BY commit_no")
+    await desk.rows(f"UPDATE commits SET message = 'forged' WHERE commit_id = '{left[0][0]}' RETURNING 1")
+    part = await desk.ask("verify", r.VerifyMemory(limit=1_000, after=part.next_after))
+    assert part.commits == len(left) == 4, "none of those that are left is passed over"
+    assert {problem.commit for problem in part.problems} == {left[0][0]}
+    await desk.service.store.close()
+
+
+async def test_a_place_is_sealed_by_the_memory_that_it_lies_in(desk: Desk) -> None:
+    for agent in ("mine", "theirs"):
+        await desk.put("m", "x", agent)
+    part = await desk.ask("verify", r.VerifyMemory(limit=1, after=Position("commits").encoded()), "theirs")
+    with pytest.raises(Refusal, match="no place to go on from"):
+        await desk.ask("verify", r.VerifyMemory(after=part.next_after), "mine")
+
+
 async def test_known_commits_have_to_be_there(desk: Desk) -> None:
     done = await desk.put("m", "x")
     assert (await desk.ask("verify", r.VerifyMemory(known=[done.commit], after=await ends(desk)))).problems == []

@@ -39,8 +39,9 @@ class Position:
 
     Attributes:
         phase: one of PHASES.
-        after: versions: the memory and the hash of the last one; commits: the id of the last one; ends: the type and
-            the name of the last one. Nothing that is counted across repositories: whoever checks reads it.
+        after: versions: the memory and the hash of the last one; commits: the id of the last one, and its number in
+            the order of commits, sealed (core/sealed_number.py), for it may be dropped before the next part; ends: the
+            type and the name of the last one. Nothing that is counted across repositories: whoever checks reads it.
         seen: of a commit without parents whose memories are being counted (`after` is that commit): the last of them.
         state: the fingerprint of those.
         counted: how many memories they are, and how many words.
@@ -65,7 +66,7 @@ class Position:
             phase, after, seen, state, counted = json.loads(base64.urlsafe_b64decode(text.encode()))
             memories, words = map(int, counted)
             found = Position(phase, tuple(after), seen, base64.b64decode(state) or fingerprint.EMPTY, (memories, words))
-            if len(after) not in (0, _NAMES[phase]) or len(found.state) != fingerprint.STATE_BYTES:
+            if len(after) not in _NAMES[phase] or len(found.state) != fingerprint.STATE_BYTES:
                 raise ValueError(text)
             for name in (*after, seen):
                 check_name("place", name)
@@ -74,8 +75,8 @@ class Position:
         return found
 
 
-_NAMES = {"versions": 2, "commits": 1, "ends": 2}
-"""How many names say where a phase goes on."""
+_NAMES = {"versions": (0, 2), "commits": (0, 1, 2), "ends": (0, 2)}
+"""How many names say where a phase goes on; of a commit it once was the id alone."""
 
 
 def no_place(text: str) -> Refusal:

@@ -10,6 +10,7 @@ from itertools import islice
 from memory_repository.core import fingerprint
 from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp
 from memory_repository.core.proof import Position, Problem, no_place
+from memory_repository.core.sealed_number import opened, sealed
 from memory_repository.operations.verify_writers import Writers
 from memory_repository.storage import commits, dropping, states, timeline
 from memory_repository.storage.commits import CommitRow
@@ -31,17 +32,17 @@ class Checked:
 
 def check(repo: Repository, at: Position, most: int) -> Checked:
     """The next commits, every commit after its parents, until about `most` rows were looked at."""
+    at, beyond = _begin(repo, at)
     checking = _Checking(repo, at, most)
     rows = repo.db.execute(
-        f"SELECT commit_no, commit_id FROM commits WHERE repo_id = ? AND commit_no {'>=' if at.seen else '>'} ?"
-        " ORDER BY commit_no LIMIT ?",
-        (repo.id, _number(repo, at), most),
+        "SELECT commit_no, commit_id FROM commits WHERE repo_id = ? AND commit_no > ? ORDER BY commit_no LIMIT ?",
+        (repo.id, beyond, most),
     ).fetchall()
     problems: list[Problem] = []
     headers = done = 0
-    last = ""
+    last: tuple[str, ...] = ()
     for number, identity in rows:
-        last = identity
+        last = _place(repo, number, identity)
         commit = checking.read(number, problems)
         if commit is None:
             continue
@@ -55,18 +56,28 @@ def check(repo: Repository, at: Position, most: int) -> Checked:
         problems += checking.beyond(commit)
         if checking.left <= 0:
             break
-    following = Position("commits", (last,)) if last and (len(rows) == most or checking.left <= 0) else ENDS
+    following = Position("commits", last) if last and (len(rows) == most or checking.left <= 0) else ENDS
     return Checked(done, headers, tuple(problems), following)
 
 
-def _number(repo: Repository, at: Position) -> int:
-    """The row number of the commit where a part begins. Raises Refusal (invalid): it is not there, or not any more."""
+def _place(repo: Repository, number: int, identity: str) -> tuple[str, ...]:
+    """A commit as a place to go on from, also once it is dropped."""
+    return identity, sealed(repo.key, number)
+
+
+def _begin(repo: Repository, at: Position) -> tuple[Position, int]:
+    """Where a part begins, and the row number of the last commit before it. If the commit is gone whose memories were
+    being counted, nothing is counted yet. Raises Refusal (invalid): it is no place, or nobody knows any more which."""
     if not at.after:
-        return 0
+        return at, 0
     found = commits.number_of(repo.db, repo.id, at.after[0])
-    if found is None:
+    # A commit that was dropped and made again has another number, beyond commits that were not looked at.
+    number = found if len(at.after) == 1 else opened(repo.key, at.after[1])
+    if number is None:
         raise no_place(at.after[0])
-    return found
+    if at.seen and number == found:
+        return at, number - 1
+    return Position("commits", at.after), number
 
 
 class _Checking:
@@ -179,7 +190,9 @@ class _Checking:
         memories, words = self._at.counted
         sums = memories + len(slots), words + sum(slot.words for slot in slots.values())
         if len(listed) > len(slots):
-            self.unfinished = Position("commits", (commit.id,), listed[self.left - 1][0], state, sums)
+            self.unfinished = Position(
+                "commits", _place(self._repo, commit.no, commit.id), listed[self.left - 1][0], state, sums
+            )
             return None
         self._at = Position("commits")
         self.left -= 1 + len(slots)
