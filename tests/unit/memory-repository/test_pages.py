@@ -111,6 +111,19 @@ async def test_large_changes_of_a_commit_and_between_two(desk: Desk) -> None:
     assert (by_limit.changes, desk.pages) == (between.changes, 15)
 
 
+async def test_a_commit_that_says_much_about_one_large_change(desk: Desk) -> None:
+    meta = {"why": "y" * 262_000}
+    for text in ("\x01", "\x02"):
+        change = Put(Memory("a", text * 65_500))
+        await desk.do(
+            lambda repo, now, change=change: committing.commit(repo, "main", [change], author="jo", now=now, meta=meta)  # type: ignore[misc]
+        )
+    first = await desk.ask("show", r.ShowCommit(limit=1))
+    assert ([change.id for change in first.changes], first.meta, first.truncated) == (["a"], {}, True)
+    whole = await desk.all("show", r.ShowCommit(), "changes")
+    assert (whole.changes, whole.meta, whole.next_after, desk.pages) == (first.changes, meta, None, 2)
+
+
 async def test_large_changes_that_are_staged(desk: Desk) -> None:
     def stage(repo: Repository, now: datetime) -> None:
         worktrees.open_worktree(repo, "desk", "main", owner="jo", now=now)

@@ -202,6 +202,11 @@ def fitting_of(answers: Iterable[A], beside: int = 0) -> tuple[list[A], bool]:
     return taken, False
 
 
+def fits(answers: Iterable[requests.Answer], beside: int) -> bool:
+    """Whether answers fit one message with so many bytes beside them."""
+    return beside + sum(map(_size, answers)) <= ANSWER_BYTES_MAX
+
+
 def _size(answer: requests.Answer) -> int:
     return len(answer.model_dump_json().encode())
 

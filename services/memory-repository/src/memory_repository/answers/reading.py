@@ -41,9 +41,14 @@ def show(request: requests.ShowCommit, tx: Transaction) -> requests.ShowAnswer:
     repo = found(tx)
     shown = reading.show(repo, request.ref, request.limit, request.after or "")
     meta = dict(shown.b.meta)
-    changes = wire.fitting(map(wire.change_answer, shown.changes), beside=len(canonical_json(meta)))
+    beside = len(canonical_json(meta))
+    changes = wire.fitting(map(wire.change_answer, shown.changes), beside)
     described = wire.commit_answer(repo, shown.b, wire.heads(repo))
-    after = changes[-1].id if len(changes) < len(shown.changes) else shown.next_after
+    cut = len(changes) < len(shown.changes)
+    if changes and not wire.fits(changes, beside):
+        # One change that is too large to stand beside them: a later page has them, the last one in any case.
+        meta, cut = {}, True
+    after = changes[-1].id if cut else shown.next_after
     more = after is not None
     return requests.ShowAnswer(commit=described, changes=changes, truncated=more, meta=meta, next_after=after)
 

@@ -51,7 +51,8 @@ class ReadLog(Request):
 
 class ShowCommit(Request):
     """`show`: one commit with its changes against its first parent, after the memory `after`; answered by
-    `ShowAnswer`."""
+    `ShowAnswer`. Of a page whose one change is so large that no message holds the commit's `meta` beside it, `meta` is
+    empty: a page after it has it, the last one, with no change left, in any case."""
 
     ref: Ref = "main"
     limit: Limit = PAGE_MAX
@@ -132,7 +133,7 @@ class Change(Answer):
 class ShowAnswer(Answer):
     """A commit and its changes in the order of memory ids; `truncated` when there are more than `limit` or than fit one
     message: they come after `next_after`. `meta` is what else stands in the commit: who decided and approved a merge,
-    which commit it was before."""
+    which commit it was before; empty where it did not fit, and then there is a page after `next_after`."""
 
     commit: Commit
     changes: list[Change]
