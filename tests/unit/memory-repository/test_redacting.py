@@ -83,6 +83,33 @@ def test_what_is_staged_of_it_is_staged_no_more(told: MemoryRepository) -> None:
     assert told.get("b").memory.content == "better"
 
 
+def test_no_draft_brings_back_what_was_erased(told: MemoryRepository) -> None:
+    told.redact("a", reason="asked to")
+    erased = Put(Memory("a", SECRET, fields={"phone": "0301234567"}))
+    told.open_worktree("w1", "main")
+    with pytest.raises(Refusal, match="a was erased with what it would hold") as refused:
+        told.stage("w1", [Put(Memory("b", "better")), erased])
+    assert refused.value.code is RefusalCode.REFUSED
+    assert (told.staged("w1"), told.get("a", "main~1").memory.content) == ({}, "")
+    assert told.search("grete", "main~1").hits == ()
+    told.stage("w1", [Put(Memory("a", "something else"))])
+    assert told.commit_worktree("w1").changed
+    told.commit([erased])
+    assert told.get("a", "main~3").memory.content == SECRET
+    told.stage("w1", [erased])
+    assert told.verify().ok
+
+
+def test_a_commit_says_who_wrote_again_what_stands_there_erased(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory("a", SECRET))])
+    memory.redact("a", reason="asked to")
+    done = memory.commit([Put(Memory("a", SECRET))], author="jo")
+    assert (done.changed, done.commit.changes, done.commit.author) == (True, 0, "jo")
+    assert memory.get("a").memory.content == SECRET
+    assert not memory.commit([Put(Memory("a", SECRET))]).changed
+    assert memory.verify().ok
+
+
 def test_what_was_erased_can_be_deleted_rolled_back_merged_and_dropped(told: MemoryRepository) -> None:
     told.redact("a", reason="asked to")
     told.rollback("main~1")

@@ -17,6 +17,7 @@ from memory_repository.storage.commits import CommitRow, Draft
 from memory_repository.storage.refs import Ref
 from memory_repository.storage.store import Repository
 from memory_repository.storage.timeline import Differing, Slot, View
+from memory_repository.storage.versions import StoredVersion
 from thymos.errors import Refusal, RefusalCode
 
 Wanted = Mapping[str, Memory | None]
@@ -30,7 +31,8 @@ class Committed:
     Attributes:
         branch: its name.
         commit: its head now.
-        previous: its head before; equal to `commit` when nothing changed, for then no commit is made.
+        previous: its head before; equal to `commit` when nothing changed, for then no commit is made. One without
+            changes is made when what stands there erased is written again.
         rebased: whether somebody else's commits lay between `expected_head` and `previous`.
     """
 
@@ -97,9 +99,10 @@ def land(
     head = head or commits.by_no(repo.db, ref.commit_no)
     if base.no != head.no:
         wanted = _rebased(repo, ref.name, base, head, wanted)
-    delta = delta_to(repo, timeline.view_of(repo.db, head.place), wanted)
+    delta, again = _delta_to(repo, timeline.view_of(repo.db, head.place), wanted)
     rebased = base.no != head.no
-    if not delta:
+    # Where an erased version stands, to write it again changes nothing but that it can be read: a commit says who did.
+    if not delta and not again:
         return Committed(ref.name, head, head, rebased)
     row = commits.write_commit(repo.db, repo.id, draft, [head], delta)
     refs.move(
@@ -178,11 +181,13 @@ def _current(
     return {name: memories[version] for name, version in rows.items()}
 
 
-def delta_to(repo: Repository, view: View, wanted: Wanted) -> Differing:
-    """The versions before and after, of those memories that are not yet as wanted. Stores the new versions."""
+def _delta_to(repo: Repository, view: View, wanted: Wanted) -> tuple[Differing, bool]:
+    """The versions before and after, of those memories that are not yet as wanted, and whether one was erased and is
+    written again. Stores the new versions."""
     names = sorted(wanted)
-    news = new_slots(repo, [memory for name in names if (memory := wanted[name]) is not None])
-    return timeline.changed(names, timeline.visible_many(repo.db, view, names), news)
+    stored = _stored(repo, [memory for name in names if (memory := wanted[name]) is not None])
+    delta = timeline.changed(names, timeline.visible_many(repo.db, view, names), _slots(stored))
+    return delta, any(version.again for version in stored.values())
 
 
 def new_slot(repo: Repository, memory: Memory) -> Slot:
@@ -192,11 +197,16 @@ def new_slot(repo: Repository, memory: Memory) -> Slot:
 
 def new_slots(repo: Repository, memories: Sequence[Memory]) -> dict[str, Slot]:
     """Store the versions of memories for the commit being made, by the memories' ids."""
+    return _slots(_stored(repo, memories))
+
+
+def _stored(repo: Repository, memories: Sequence[Memory]) -> dict[str, StoredVersion]:
     stored = versions.store_versions(repo.db, repo.id, repo.key, memories)
-    return {
-        memory.id: Slot(version.version, version.hash, version.words, commit_no=0)
-        for memory, version in zip(memories, stored, strict=True)
-    }
+    return {memory.id: version for memory, version in zip(memories, stored, strict=True)}
+
+
+def _slots(stored: Mapping[str, StoredVersion]) -> dict[str, Slot]:
+    return {name: Slot(each.version, each.hash, each.words, commit_no=0) for name, each in stored.items()}
 
 
 def checked_draft(

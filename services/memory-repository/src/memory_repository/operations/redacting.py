@@ -44,7 +44,7 @@ def redact(
 ) -> Redacted:
     """Erase all versions of a memory, or the one that is visible at `ref`.
 
-    What was erased before is counted and left alone: then nothing changes. Writing the same again is a new decision:
+    What was erased before is counted and left alone: then nothing changes. Committing the same again is a new decision:
     it brings that version back, at every commit that holds it.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 from memory_repository.core import limits
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.memory import CHANGES, Change, Memory
-from memory_repository.operations.committing import Committed, applied, checked_draft, land, new_slots
+from memory_repository.operations.committing import Committed, applied, checked_draft, land
 from memory_repository.storage import commits, refs, staging, timeline, versions
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN, Repository
@@ -71,13 +71,20 @@ def list_worktrees(repo: Repository) -> list[Worktree]:
 
 
 def stage(repo: Repository, worktree_id: str, changes: Sequence[Change]) -> Worktree:
-    """Stage changes on top of the worktree's base and what is staged already. Raises Refusal."""
+    """Stage changes on top of the worktree's base and what is staged already.
+
+    Raises:
+        Refusal: not_found, invalid, too_large; refused: a memory would be what was erased of it. A draft would bring
+            that back at every commit that holds it, and only a commit may: who commits it writes it anew.
+    """
     worktree = find_worktree(repo, worktree_id)
     limits.check_changes(changes, CHANGES)
     view = timeline.view_of(repo.db, worktree.base.place)
     wanted = applied(repo, view, changes, staging.staged(repo.db, repo.id, worktree_id))
-    slots = new_slots(repo, [memory for memory in wanted.values() if memory is not None])
-    new = {memory_id: slots[memory_id].version if memory_id in slots else None for memory_id in wanted}
+    memories = [memory for memory in wanted.values() if memory is not None]
+    stored = versions.store_versions(repo.db, repo.id, repo.key, memories, landing=False)
+    new: dict[str, int | None] = dict.fromkeys(wanted)
+    new |= {memory.id: version.version for memory, version in zip(memories, stored, strict=True)}
     staging.put(repo.db, repo.id, worktree_id, new)
     worktree = find_worktree(repo, worktree_id)
     limits.check_changes_count(worktree.staged)

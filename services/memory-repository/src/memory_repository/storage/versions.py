@@ -13,6 +13,7 @@ from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import memory_words
 from memory_repository.storage import batches, embeddings, erasing, word_index
 from thymos.database import Connection
+from thymos.errors import Refusal, RefusalCode
 
 _NAMING: Final = ("entry", "staged")
 """The tables that name versions by `version_id`, each with an index that begins with it."""
@@ -31,11 +32,12 @@ _decode = json.JSONDecoder().raw_decode
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
-    """A version's row, its hash and its number of words."""
+    """A version's row, its hash and its number of words; `again` when it had been erased and was written again."""
 
     version: int
     hash: str
     words: int
+    again: bool = False
 
 
 def store_version(db: Connection, repo_id: int, key: bytes, memory: Memory) -> StoredVersion:
@@ -43,8 +45,16 @@ def store_version(db: Connection, repo_id: int, key: bytes, memory: Memory) -> S
     return store_versions(db, repo_id, key, [memory])[0]
 
 
-def store_versions(db: Connection, repo_id: int, key: bytes, memories: Sequence[Memory]) -> list[StoredVersion]:
-    """Keep the versions of memories, as `store_version` does, at once."""
+def store_versions(
+    db: Connection, repo_id: int, key: bytes, memories: Sequence[Memory], *, landing: bool = True
+) -> list[StoredVersion]:
+    """Keep the versions of memories, as `store_version` does, at once.
+
+    One that was erased is written again, at every commit that holds it: only if a commit is `landing` with it.
+
+    Raises:
+        Refusal: refused: one of them was erased, and nothing is landing.
+    """
     drafts = [_draft(key, memory) for memory in memories]
     new: dict[_Name, _Draft] = {draft.name: draft for draft in drafts}
     rows: dict[_Name, int] = {}
@@ -58,16 +68,24 @@ def store_versions(db: Connection, repo_id: int, key: bytes, memories: Sequence[
         rows.update(((memory_id, digest), version) for memory_id, digest, version in db.execute(sql, values).fetchall())
     written = list(rows)
     known = [name for name in new if name not in rows]
+    again: set[_Name] = set()
     counts = {draft.name: len(draft.words) for draft in drafts}
     for memory_id, digest, version, salt, words in batches.select(db, _KNOWN, known, after=(repo_id,)):
         rows[memory_id, digest] = version
         counts[memory_id, digest] = words
         if salt is None:
             # It was redacted and somebody writes it again: that is a new decision, and the body is back.
+            if not landing:
+                message = f"{memory_id} was erased with what it would hold"
+                raise Refusal(RefusalCode.REFUSED, message, "commit it to a branch to write it anew")
             _write_again(db, version, new[memory_id, digest])
             written.append((memory_id, digest))
+            again.add((memory_id, digest))
     word_index.add(db, repo_id, [(rows[name], new[name].words) for name in written])
-    return [StoredVersion(rows[draft.name], draft.name[1], counts[draft.name]) for draft in drafts]
+    return [
+        StoredVersion(rows[name], name[1], counts[name], again=name in again)
+        for name in (draft.name for draft in drafts)
+    ]
 
 
 _Name = tuple[str, str]
