@@ -21,7 +21,7 @@ from typing import TypeVar
 from thymos import kept_answers, outbox, stories
 from thymos.database import Connection, Database, turn_of
 from thymos.envelope import Envelope
-from thymos.errors import DatabaseUnavailableError, StoreUnavailableError
+from thymos.errors import DatabaseUnavailableError, Refusal, StoreUnavailableError
 from thymos.kept_answers import Asked
 from thymos.message import Kind, Message
 from thymos.outbox import Outbox
@@ -110,6 +110,11 @@ class ServiceStore(Outbox):
                 opened.executescript(schema)
             else:
                 schema(opened)
+        except Refusal as refusal:  # not a store of ours; a message in hand is not to blame, and waits
+            opened.close()
+            self.problem = str(refusal)
+            self.watch.store_failed()
+            raise StoreUnavailableError(self.problem) from refusal
         except BaseException:
             opened.close()
             raise

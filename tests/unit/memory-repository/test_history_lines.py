@@ -149,6 +149,22 @@ def test_a_history_that_lost_its_beginning_comes_in_as_what_is_left_of_it(
     assert error.value.code is RefusalCode.REFUSED
 
 
+def test_who_wrote_a_memory_is_who_wrote_it_in_what_came_in(memory: MemoryRepository, empty: MemoryRepository) -> None:
+    """The dropped commit changed `m` away and back: to what is left, the tagged one after it changes nothing."""
+    for name, content in (("first", "y"), ("", "z"), ("again", "y")):
+        memory.commit([Put(Memory("m", content))])
+        if name:
+            memory.tag(name)
+    memory.commit([Delete("m")])
+    assert memory.gc(Retention(commits_max=1, age_max=timedelta(0), reflog_age=timedelta(0))).commits == 2
+    memory.rollback("again")
+
+    empty.import_lines(BytesIO(b"".join(memory.export_lines())))
+
+    assert empty.verify().ok
+    assert empty.get("m").memory.content == "y"
+
+
 def test_what_was_dropped_of_deleted_branches_is_not_missed(memory: MemoryRepository, empty: MemoryRepository) -> None:
     told(memory)
     memory.create_branch("gone")

@@ -109,8 +109,8 @@ def test_of_two_additions_the_favoured_one_wins_and_what_only_the_other_has_stay
 
 
 def test_a_base_on_which_the_merge_bases_disagree_decides_nothing() -> None:
-    assert merge_bases_of("m", note("a"), note("b"), note("c")) is UNKNOWN
-    assert merge_bases_of("m", note("a"), note("a"), note("c")) == note("c")
+    assert merge_bases_of("m", note("a"), note("b"), note("c"))[0] is UNKNOWN
+    assert merge_bases_of("m", note("a"), note("a"), note("c"))[0] == note("c")
     assert merge_memory("m", UNKNOWN, note("b"), note("b")).value == note("b")
     assert merge_memory("m", UNKNOWN, note("b"), note("c")).conflicts
     assert merge_memory("m", UNKNOWN, None, note("c")).conflicts

@@ -231,3 +231,13 @@ def test_a_merge_that_would_hold_up_everybody_is_refused(
     monkeypatch.setattr(limits, "MERGE_LINES_MAX", 12)
     does()
     assert contents(forked)["a"] == "ONE\ntwo\nTHREE"
+
+
+def test_what_collides_counts_three_times(forked: MemoryRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    forked.commit([Modify("a", content="main\ntwo\nthree")])
+    forked.commit([Modify("a", content="idea\ntwo\nthree")], branch="idea")
+    monkeypatch.setattr(limits, "MERGE_LINES_MAX", 35)
+    with pytest.raises(Refusal, match="comparing more than 35 lines"):
+        forked.merge("idea", strategy=Strategy.OURS)
+    monkeypatch.setattr(limits, "MERGE_LINES_MAX", 36)
+    assert forked.merge("idea", strategy=Strategy.OURS).changed

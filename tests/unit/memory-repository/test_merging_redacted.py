@@ -101,6 +101,6 @@ def test_an_erased_memory_is_the_same_as_itself_alone() -> None:
     assert not erased.same_as(told)
     assert not erased.same_as(other)
     assert merge_memory("a", erased, erased, WITHOUT).value is WITHOUT
-    assert merge_bases_of("a", erased, erased, WITHOUT) is WITHOUT
-    assert merge_bases_of("a", None, erased, WITHOUT) is UNKNOWN
+    assert merge_bases_of("a", erased, erased, WITHOUT)[0] is WITHOUT
+    assert merge_bases_of("a", None, erased, WITHOUT)[0] is UNKNOWN
     assert apply_change(Put(FULL), erased) == FULL

@@ -249,6 +249,9 @@ def test_nothing_takes_the_name_of_a_commit(memory: MemoryRepository) -> None:
     for take in (memory.create_branch, memory.tag, memory.snapshot):
         with refused(RefusalCode.INVALID, "names a commit"):
             take(first.id)
+    memory.create_branch("idea")
+    with refused(RefusalCode.INVALID, "names a commit"):
+        memory.rename_branch("idea", first.id)
     memory.tag(first.id[:12])
     assert memory.resolve(first.id[:12]).id != first.id, "a name of that many digits is allowed, and comes first"
     assert memory.resolve(first.id).id == first.id

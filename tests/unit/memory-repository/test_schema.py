@@ -1,6 +1,7 @@
 """A store says of which version it is: older ones are brought over when they are opened, newer ones are refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,11 @@ from memory_repository.core.retention import Retention
 from memory_repository.operations import collecting
 from memory_repository.storage import schema, store
 from thymos.config import Config
-from thymos.database import Connection
-from thymos.errors import Refusal, RefusalCode
+from thymos.database import Connection, SqliteConnection
+from thymos.errors import DatabaseUnavailableError, Refusal, RefusalCode, StoreUnavailableError
 from thymos.service import ServiceSettings
 from thymos.sqlite_file import SqliteFile
-from thymos.unit_of_work import Transaction
+from thymos.unit_of_work import ServiceStore, Transaction
 
 OLDER = """
 DROP TABLE memory_schema;
@@ -71,6 +72,31 @@ def test_a_store_of_a_newer_version_is_refused(store_url: str) -> None:
         MemoryRepository.open(store_url)
     assert caught.value.code is RefusalCode.REFUSED
     assert "export its memories" in caught.value.hint
+
+
+@pytest.mark.sqlite
+async def test_a_service_whose_store_turns_out_to_be_newer_lets_messages_wait(tmp_path: Path) -> None:
+    """It was away when the service began: what is in hand then is no dead letter, and the service is not ready."""
+
+    class Away(SqliteFile):
+        begun = False
+
+        def opened(self, **how: Any) -> SqliteConnection:
+            if not self.begun:
+                raise DatabaseUnavailableError("the server is away")
+            return super().opened(**how)
+
+    with MemoryRepository.open(f"sqlite:///{tmp_path}/memory.db") as memory:
+        newer = f"UPDATE memory_schema SET version = {schema.VERSION + 1}"
+        memory.write(lambda repo, _: repo.db.execute(newer) and None)
+    database = Away(tmp_path / "memory.db")
+    store = ServiceStore(database, "memory-repository", schema.prepare)
+    database.begun = True
+    with pytest.raises(StoreUnavailableError, match="newer version of Thymos"):
+        await store.run(lambda: None)
+    (finding,) = await store.findings()
+    assert "newer version of Thymos" in finding
+    await store.close()
 
 
 def test_a_store_of_this_version_is_opened_again_as_it_is(store_url: str) -> None:

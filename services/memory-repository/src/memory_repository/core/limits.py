@@ -107,7 +107,8 @@ def check_merge_lines(lines: int) -> int:
     """Return how many lines a merge has compared so far if it may go on. Raises Refusal (too_large)."""
     if lines > MERGE_LINES_MAX:
         message = f"merging these texts takes comparing more than {MERGE_LINES_MAX:,} lines"
-        raise Refusal(RefusalCode.TOO_LARGE, message, "merge older commits of it first, one after the other")
+        hint = "merge older commits of it first, or commit on both sides what some of these memories shall be"
+        raise Refusal(RefusalCode.TOO_LARGE, message, hint)
     return lines
 
 
@@ -128,18 +129,19 @@ def is_commit_id(text: str) -> bool:
 
 def check_ref_id(name: str) -> str:
     """Return the id of a snapshot, tag or worktree if it follows the rule. Raises Refusal (invalid)."""
-    return _not_a_commit_id(_check("id", _REF_ID, _REF_ID_RULE, name))
+    return _check("id", _REF_ID, _REF_ID_RULE, name)
 
 
 def check_branch_name(name: str) -> str:
     """Return `name` if it is a branch's name (thymos.names). Raises Refusal (invalid)."""
     try:
-        return _not_a_commit_id(check_branch(name))
+        return check_branch(name)
     except ValueError as error:
         raise invalid(str(error)) from None
 
 
-def _not_a_commit_id(name: str) -> str:
+def check_new_name(name: str) -> str:
+    """Return the name that a ref is to get, unless it could be a commit's id. Raises Refusal (invalid)."""
     if is_commit_id(name):
         raise invalid(f"{name} has the form of a commit id, which names a commit", "choose another name")
     return name

@@ -165,12 +165,15 @@ def known_base(base: Base) -> Base:
     return UNKNOWN if isinstance(base, Memory) and base.erased else base
 
 
-def merge_bases_of(memory_id: str, base: Base, one: Base, other: Base, rules: NumberRules = NO_RULES) -> Base:
-    """The virtual base of a memory from two merge bases and their own base: UNKNOWN where those collide."""
+def merge_bases_of(
+    memory_id: str, base: Base, one: Base, other: Base, rules: NumberRules = NO_RULES
+) -> tuple[Base, int]:
+    """The virtual base of a memory from two merge bases and their own base: UNKNOWN where those collide. And the lines
+    that this took."""
     if isinstance(one, Unknown) or isinstance(other, Unknown):
-        return UNKNOWN
+        return UNKNOWN, 0
     merged = merge_memory(memory_id, base, one, other, rules=rules)
-    return UNKNOWN if merged.conflicts else merged.value
+    return UNKNOWN if merged.conflicts else merged.value, merged.lines
 
 
 def _merge_parts(base: Memory, ours: Memory, theirs: Memory, favour: Favour | None, rules: NumberRules) -> MergedMemory:

@@ -94,7 +94,7 @@ def rename_branch(repo: Repository, branch: str, name: str, *, actor: str, now: 
         return Named(name, commit, created=False)
     if refs.find(repo.db, repo.id, "branch", name) is not None:
         raise Refusal(RefusalCode.CONFLICT, f"the branch {name} exists already", "choose another name")
-    _check_unshared(repo, "branch", name)
+    _check_unshared(repo, "branch", limits.check_new_name(name))
     refs.rename(repo.db, repo.id, ref, name, actor=actor, now=now, reason=reason)
     open_merges.rename_branch(repo, branch, name)
     return Named(name, commit)
@@ -166,7 +166,7 @@ def _name(
         message = f"the {type_} {name} exists already, at {there[:12]}"
         raise Refusal(RefusalCode.CONFLICT, message, "choose another name")
     _check_room(repo, type_, most)
-    _check_unshared(repo, type_, name)
+    _check_unshared(repo, type_, limits.check_new_name(name))
     limits.check_json("the metadata", meta)
     refs.create(repo.db, repo.id, type_, name, commit, actor=actor, now=now, reason=reason, meta=meta)
     return Named(name, commit)

@@ -34,7 +34,7 @@ from memory_repository.core.transfer.values import (
     RefLine,
 )
 from memory_repository.operations.imported_commit import write
-from memory_repository.storage import branch_rules, commits, imports, redactions, refs, store, versions
+from memory_repository.storage import branch_rules, commits, imports, redactions, refs, store, timeline, versions
 from memory_repository.storage.imports import OpenImport
 from memory_repository.storage.redactions import Redaction
 from memory_repository.storage.refs import RefType
@@ -246,9 +246,16 @@ class _Import:
             digest, version = line.hash, self._version(line)
             label = self._begun.label if isinstance(self._begun, CommitLine) else ""
             if line.writer not in (None, label):
-                writer = self._known(str(line.writer), "the writer")
+                writer = self._writer(line, version)
         if not imports.stage(self._repo, line.id, digest, version, writer):
             raise limits.invalid(f"the commit changes {line.id} twice")
+
+    def _writer(self, line: PutLine, version: int) -> int | None:
+        """The commit that a line names as the one which wrote the version, where that is so. It may not be: where the
+        retention dropped commits, one that wrote it anew changed nothing any more, and its line was left out."""
+        named = commits.by_no(self._repo.db, self._known(str(line.writer), "the writer"))
+        there = timeline.visible(self._repo.db, timeline.view_of(self._repo.db, named.place), line.id)
+        return there.commit_no if there is not None and there.version == version else None
 
     def _version(self, line: PutLine) -> int:
         repo = self._repo

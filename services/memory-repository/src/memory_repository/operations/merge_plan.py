@@ -145,7 +145,10 @@ def _merge_contents(
     for memory_id, slots in both.items():
         our, their = (None if slot is None else held[slot.version] for slot in slots)
         contested, merged = _three_way(repo, memory_id, base_of, slots, (our, their))
-        lines, value = limits.check_merge_lines(lines + merged.lines), merged.value
+        # What collides is merged again for who decides it, and for what is made of the decision.
+        lines += merged.lines * (3 if merged.conflicts else 1)
+        limits.check_merge_lines(lines + base_of.lines)
+        value = merged.value
         if contested.conflicts:
             collision = _decided(contested, resolver(contested), strategy)
             plan.collisions.append(collision)
@@ -214,6 +217,8 @@ class _Bases:
         self._repo = repo
         self._bases = bases
         self.rules = rules
+        self.lines = 0
+        """What merging several bases has taken so far, see `limits.check_merge_lines`."""
         self._views: dict[int, View] = {}
         self._inner: dict[tuple[int, int], tuple[int, ...]] = {}
         self._looked_up: frozenset[str] = frozenset()
@@ -247,7 +252,8 @@ class _Bases:
         for other in others:
             next_value = self._memory(other, memory_id)
             inner = self._value(self._inner_bases(first, other), memory_id, depth + 1)
-            value = merge_bases_of(memory_id, inner, value, next_value, self.rules)
+            value, lines = merge_bases_of(memory_id, inner, value, next_value, self.rules)
+            self.lines += lines
         return value
 
     def _memory(self, commit_no: int, memory_id: str) -> Memory | None:
