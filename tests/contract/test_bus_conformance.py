@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from thymos import nats_bus, subjects
+from thymos.background import cancelled
 from thymos.bus import EXPECTED_LAST_HEADER, Bus, ConsumerMissingError, Delivery, Stored, Subscription
 from thymos.errors import PoisonError, TransientError, UnavailableError
 from thymos.provision import provision
@@ -90,6 +91,25 @@ async def test_an_id_seen_before_is_acknowledged_as_a_duplicate_and_stored_once(
     subscription = await rig.bus.subscribe(CONSUMER)
     await (await take(subscription, 1))[0].ack()
     assert await nothing_more(subscription)
+
+
+async def test_whoever_is_cancelled_while_he_publishes_ends(rig: Rig) -> None:
+    async def for_ever(name: str) -> None:
+        for number in itertools.count():
+            await rig.bus.publish(TELEMETRY, b"x", f"{name}-{number}")
+            await asyncio.sleep(0)
+
+    for attempt in range(3):
+        before = await rig.bus.last_sequence(subjects.TELEMETRY)
+        publishers = [asyncio.create_task(for_ever(f"{attempt}-{number}")) for number in range(32)]
+        while await rig.bus.last_sequence(subjects.TELEMETRY) < before + 200:
+            await asyncio.sleep(0)
+        for publisher in publishers:
+            publisher.cancel()
+        _, going_on = await asyncio.wait(publishers, timeout=5)
+        for publisher in going_on:
+            await cancelled(publisher)
+        assert going_on == set()
 
 
 async def test_without_an_acknowledgement_it_comes_again(rig: Rig) -> None:

@@ -31,6 +31,7 @@ from nats.micro.service import EndpointConfig, ServiceConfig
 from thymos import bus, nats_room
 from thymos.bus import ConsumerMissingError, PublishAck, QueueDepth, RequestHandler, Stored
 from thymos.errors import NoAnswerError, PoisonError, TransientError, UnavailableError
+from thymos.nats_client import NatsClient
 from thymos.nats_follow import follow
 from thymos.nats_stored import stored_at, stored_message
 from thymos.subjects import EVENTS, Consumer, Stream
@@ -78,7 +79,7 @@ async def connect(url: str, name: str, wait: timedelta | None = timedelta(second
         if words not in said:
             said.append(words)
 
-    client = _Client()
+    client = NatsClient()
     trying = client.connect(
         [server.strip() for server in url.split(",")],
         name=name,
@@ -96,27 +97,6 @@ async def connect(url: str, name: str, wait: timedelta | None = timedelta(second
         ) from error
     connected = True
     return NatsBus(client, url)
-
-
-class _Client(Client):
-    """nats-py, but a message with a broken header or a subject that is no text ends neither the reading nor, by
-    coming again, the next process: it arrives, and is refused like any other malformed one."""
-
-    async def _process_headers(self, headers: Any) -> dict[str, str] | None:
-        try:
-            return await super()._process_headers(headers)
-        except (IndexError, ValueError):
-            return {}
-
-    def _build_message(self, sid: int, subject: Any, reply: Any, data: Any, headers: Any) -> Msg:
-        return self.msg_class(
-            subject=bytes(subject).decode(errors="backslashreplace"),
-            reply=bytes(reply).decode(errors="backslashreplace"),
-            data=data,
-            headers=headers,
-            _client=self,
-            _sid=sid,
-        )
 
 
 class NatsBus:
