@@ -6,6 +6,8 @@ import pytest
 
 from memory_repository import ConflictKind, Delete, Memory, MemoryRepository, Modify, Put, Strategy
 from memory_repository.core import limits
+from memory_repository.operations.merge_plan import Plan, make_plan, nobody
+from memory_repository.storage.store import Repository
 from thymos.errors import Refusal, RefusalCode
 
 BASE = [Put(Memory("a", "one\ntwo\nthree")), Put(Memory("b", "bee", fields={"tags": ["x"]})), Put(Memory("c", "sea"))]
@@ -241,3 +243,13 @@ def test_what_collides_counts_three_times(forked: MemoryRepository, monkeypatch:
         forked.merge("idea", strategy=Strategy.OURS)
     monkeypatch.setattr(limits, "MERGE_LINES_MAX", 36)
     assert forked.merge("idea", strategy=Strategy.OURS).changed
+
+
+def test_without_any_base_whatever_differs_is_a_conflict(forked: MemoryRepository) -> None:
+    forked.commit([Modify("a", content="main's")])
+    forked.commit([Put(Memory("d", "new"))], branch="idea")
+
+    def planned(repo: Repository, _: object) -> Plan:
+        return make_plan(repo, (), repo.resolve("main"), repo.resolve("idea"), Strategy.MANUAL, nobody, {})
+
+    assert {conflict.id for conflict in forked.write(planned).conflicts} == {"a", "d"}

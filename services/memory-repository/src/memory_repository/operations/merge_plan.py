@@ -241,11 +241,12 @@ class _Bases:
         return "theirs" if version == (theirs and theirs.version) else None
 
     def value(self, memory_id: str) -> Base:
-        """The memory at the base. Of several bases, the merge of them over their own bases, one after the other."""
+        """The memory at the base. Of several bases, the merge of them over their own bases, one after the other; where
+        the retention has left none, nobody knows."""
         return self._value(self._bases, memory_id, 0)
 
     def _value(self, bases: tuple[int, ...], memory_id: str, depth: int) -> Base:
-        if depth > NESTED_BASES_MAX:
+        if not bases or depth > NESTED_BASES_MAX:
             return UNKNOWN
         first, *others = bases
         value: Base = self._memory(first, memory_id)
