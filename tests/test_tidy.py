@@ -152,7 +152,7 @@ def test_subjects_and_streams_are_named_in_one_file() -> None:
 def test_the_nats_client_is_known_to_its_adapter_only() -> None:
     code = [path for path in python_files() if path.relative_to(ROOT).parts[0] in ("shared", "services")]
     knowing = {shown(path) for path in code if any(name.split(".")[0] == "nats" for name, _ in imports(tree_of(path)))}
-    adapter = ("nats_bus.py", "nats_follow.py", "nats_room.py", "nats_snapshot.py", "provision.py")
+    adapter = ("nats_bus.py", "nats_client.py", "nats_follow.py", "nats_room.py", "nats_snapshot.py", "provision.py")
     assert knowing == {f"shared/src/thymos/{name}" for name in adapter}
 
 

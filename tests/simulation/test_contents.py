@@ -67,7 +67,7 @@ def test_a_merge_that_loses_a_change_is_named(path: Path, monkeypatch: pytest.Mo
         assert memory.verify().problems == (), "its hashes are right"
 
     (problem,) = wrong_in(path)
-    assert "does not hold what its sides come to: a" in problem
+    assert "does not hold what its sides come to: b" in problem, "of those that one side has as it is, the first"
 
 
 def test_a_rollback_that_leaves_out_a_memory_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
