@@ -154,14 +154,15 @@ async def _held(bus: NatsBus) -> list[str]:
 
 
 async def _unready(bus: NatsBus, agents: Sequence[str], worktrees_min: int) -> list[str]:
-    """Worktrees that are starting, restarting or ending, and agents that have too few."""
+    """Worktrees that are starting, restarting or ending, and agents that have too few, or more than are left when
+    nothing is to do: scaling down begins late, and would go on while all is looked at."""
     try:
         worktrees = await _worktrees(Client(bus, source="chaos"))
     except UnavailableError as error:
         return [str(error)]
     ready = Counter(each.agent for each in worktrees if each.branch == MAIN and each.phase == "ready")
     moving = [f"{each.worktree_id} of {each.agent} is {each.phase}" for each in worktrees if each.phase != "ready"]
-    return moving + [f"{agent} has {ready[agent]} worktrees" for agent in agents if ready[agent] < worktrees_min]
+    return moving + [f"{agent} has {ready[agent]} worktrees" for agent in agents if ready[agent] != worktrees_min]
 
 
 async def _worktrees(client: Client) -> list[requests.AgentWorktree]:
