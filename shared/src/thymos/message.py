@@ -40,7 +40,7 @@ class Kind(StrEnum):
 class Value(BaseModel):
     """A frozen part of a message."""
 
-    # A process needs few of some hundred models: each is built when it is first used, which halves the start of all.
+    # A process needs few of some two hundred models: each is built when it is first used, none at every start.
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
 
