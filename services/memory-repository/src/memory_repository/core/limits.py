@@ -123,7 +123,7 @@ def check_kind(kind: str) -> str:
 
 
 def is_commit_id(text: str) -> bool:
-    """Whether a text has the form of a whole commit id: it names that commit, whatever else of older days is called so."""
+    """Whether a text has the form of a whole commit id: then it names that commit, whatever else is called so."""
     return _COMMIT_ID.fullmatch(text) is not None
 
 
