@@ -75,6 +75,19 @@ def test_who_decided_a_merge_is_told(thymos: CommandLine) -> None:
     assert "by jo, rationale agreed on Monday" in shown
 
 
+def test_a_page_says_how_the_next_one_is_asked_for_also_where_the_branch_has_moved(thymos: CommandLine) -> None:
+    first = thymos.done("memory", "put", "support", "a", "x", "--json").json["commit"]
+    for each in ("b", "c"):
+        thymos.done("memory", "put", "support", each, "x")
+    for verb, refs in (("diff", (f"{first}..main",)), ("list", ("--ref", "main"))):
+        page = thymos.done("memory", verb, "support", *refs, "--limit", "1")
+        thymos.done("memory", "put", "support", "c", f"it has moved since {verb}")
+        told = page.errors.partition("there are more: ")[2].split()
+        rest = thymos.done("memory", verb, "support", *told, "--json").json
+        assert f"since {verb}" not in str(rest)
+        assert "'c'" in str(rest)
+
+
 def test_a_commit_that_is_refused_names_the_line_and_leaves_all_as_it_was(thymos: CommandLine) -> None:
     head = thymos.done("memory", "put", "support", "a", "x", "--json").json["commit"]
     lines = b'{"op": "put", "id": "b", "content": "y"}\n\n{"op": "modify", "id": "nope", "content": "z"}\n'

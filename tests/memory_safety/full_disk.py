@@ -2,51 +2,95 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Final
 
-from .life import Life, found, rows
+from thymos.sqlite_file import SqliteFile
+
+from .life import Life, Rows, found, rows
 
 STEPS: Final = 60
 ROOM_MAX_PAGES: Final = 2
 PAGES: Final = 1_000_000
+FRAME_BYTES: Final = 4_120
+"""A page in the log beside the file, where a transaction is written first."""
+ROOM_MAX_FRAMES: Final = 8
+NO_ROOM: Final = ("database or disk is full", "disk I/O error", "unable to open database file")
+SEVERAL: Final = ("gc", "redact")
+"""What they drop is dropped by their first transactions, and erased by the last: called again, they go on with that."""
 
 
 def fill(seed: int, folder: Path) -> dict[str, int]:
-    """One life in which the file may grow by some pages only, again and again; how often each operation found no room.
+    """One life with room for little: for some pages more of the file, or for some bytes more of any file that it
+    writes, so that whatever an operation writes may be what fails. How often each operation found no room.
 
     Each operation that failed is done again with room, and must then be what it is in a life on an endless disk.
     """
     life, true = Life(folder / "full.db", seed, durable=False), Life(folder / "true.db", seed, durable=False)
     failed: dict[str, int] = {}
     for _ in range(STEPS):
-        done = life.done
-        before = rows(life.connection)
-        _limit(life, _pages(life) + Random(f"room {seed}/{done}").randrange(ROOM_MAX_PAGES))
+        before, step = rows(life.connection), None
+        choose = Random(f"room {seed}/{life.done}")
         try:
-            step = life.step()
-        except sqlite3.OperationalError as error:
-            if "full" not in str(error):
+            with _few_pages(life, choose) if choose.random() < 0.5 else _few_bytes(life, choose):
+                step = life.step()
+        except sqlite3.OperationalError as said:
+            if not any(words in str(said) for words in NO_ROOM):
                 raise
-            assert rows(life.connection) == before, f"seed {seed}: operation {done + 1} left half of it"
-            assert not life.memory.verify().problems, f"seed {seed}: after operation {done + 1}"
-            _limit(life, PAGES)
+            left = _rows(life.path)
+        wanted = true.step()
+        after = rows(true.connection)
+        if step is None:
+            name = wanted.operation
+            assert left == before or (name in SEVERAL and left == after), f"seed {seed}: {wanted} left half of it"
+            if name == "reopen":
+                life.reopen()
+            assert not life.memory.verify().problems, f"seed {seed}: {wanted} found no room"
             step = life.step()
-            failed[step.operation] = failed.get(step.operation, 0) + 1
-        assert step == true.step(), f"seed {seed}: with room, {step} is something else"
-        assert rows(life.connection) == rows(true.connection), f"seed {seed}: after {step}"
+            failed[name] = failed.get(name, 0) + 1
+        assert step == wanted, f"seed {seed}: with room, {step} is something else"
+        assert rows(life.connection) == after, f"seed {seed}: after {step}"
     assert found(life.memory) == found(true.memory), f"seed {seed}: the index finds something else"
     life.close()
     true.close()
     return failed
 
 
-def _pages(life: Life) -> int:
-    pages: int = life.connection.execute("PRAGMA page_count").fetchone()[0]
-    return pages
+def _rows(path: Path) -> Rows:
+    """What is in the file, as whoever opens it finds it."""
+    connection = SqliteFile(path).opened()
+    try:
+        return rows(connection)
+    finally:
+        connection.close()
 
 
-def _limit(life: Life, pages: int) -> None:
-    life.connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+@contextmanager
+def _few_pages(life: Life, choose: Random) -> Iterator[None]:
+    """The file may have some pages more: what SQLite says of a full disk."""
+    connection = life.connection
+    pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages + choose.randrange(ROOM_MAX_PAGES)}").fetchone()
+    try:
+        yield
+    finally:
+        with suppress(sqlite3.ProgrammingError):  # it was closed meanwhile
+            connection.execute(f"PRAGMA max_page_count = {PAGES}").fetchone()
+
+
+@contextmanager
+def _few_bytes(life: Life, choose: Random) -> Iterator[None]:
+    """No file may be written beyond some frames after the end of the log: the operating system refuses."""
+    log = life.path.with_name(f"{life.path.name}-wal")
+    room = (log.stat().st_size if log.exists() else 0) + choose.randrange(ROOM_MAX_FRAMES) * FRAME_BYTES
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

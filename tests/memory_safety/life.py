@@ -11,29 +11,26 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import Final
 
-from memory_repository import Delete, Memory, MemoryRepository, Modify, Put
-from memory_repository.core.merge import Strategy
-from memory_repository.core.retention import Retention
+from memory_repository import MemoryRepository
 from memory_repository.operations.committing import Committed
 from memory_repository.storage import store
 from thymos.database import SqliteConnection
 from thymos.errors import Refusal
 from thymos.sqlite_file import SqliteFile
 
+from .operations import OPERATIONS, WORDS
+
 START: Final = datetime(2025, 3, 1, tzinfo=UTC)
 KEY: Final = b"k" * store.KEY_BYTES
 TENANT: Final = "acme"
 AGENT: Final = "support"
-WORDS: Final = ("red", "green", "blue", "refund", "thirty", "days")
-NAMES: Final = ("one", "two", "three")
 OTHERS: Final = ("version_terms", "erasing", "sqlite_")
 """Tables that are compared otherwise: the word index by searching, how far erasing has come not at all."""
 
@@ -52,6 +49,17 @@ class Step:
     digest: str
 
 
+class Letters:
+    """Vectors that need no model: how often the first letters of the alphabet stand in a text."""
+
+    name = "letters"
+    dimensions = 8
+
+    def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """A vector for each text."""
+        return [[1.0 + text.count(letter) for letter in "abcdefgh"] for text in texts]
+
+
 class Life:
     """A repository in a file, and how many operations it has seen."""
 
@@ -65,10 +73,31 @@ class Life:
         if not self.durable:
             self.connection.execute("PRAGMA synchronous = OFF")
         self.connection.executescript(store.SCHEMA)
+        self.begin(agent)
+        return self.of(agent)
+
+    def begin(self, agent: str) -> None:
+        """An agent's repository is there, and holds nothing yet."""
         self.connection.execute("BEGIN IMMEDIATE")
-        store.open_repository(self.connection, TENANT, agent, now=self.now(), key=KEY)
-        self.connection.execute("COMMIT")
-        return MemoryRepository(self.connection, TENANT, agent, "life", self.now)
+        try:
+            store.open_repository(self.connection, TENANT, agent, now=self.now(), key=KEY)
+            self.connection.execute("COMMIT")
+        finally:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+
+    def has(self, agent: str) -> bool:
+        """Whether an agent has a repository."""
+        return store.has_repository(self.connection, TENANT, agent)
+
+    def of(self, agent: str) -> MemoryRepository:
+        """The repository of an agent that has one."""
+        return MemoryRepository(self.connection, TENANT, agent, "life", self.now, Letters())
+
+    def reopen(self) -> None:
+        """Close the file, and open it again."""
+        self.close()
+        self.memory = self.opened(AGENT)
 
     def now(self) -> datetime:
         """A second an operation."""
@@ -110,158 +139,6 @@ def rows(connection: SqliteConnection) -> Rows:
 def found(memory: MemoryRepository) -> list[list[str]]:
     """What a search for each word finds on main."""
     return [[hit.memory.id for hit in memory.search(word, limit=100).hits] for word in WORDS]
-
-
-def commit(life: Life, choose: Random) -> Committed:
-    branch = _branch(life, choose)
-    there = [memory.id for memory in life.memory.memories(branch)]
-    changes: list[Put | Modify | Delete] = []
-    for memory_id in choose.sample(range(12), choose.choice((1, 1, 2, 5))):
-        name = f"m{memory_id}"
-        if name in there and choose.random() < 0.3:
-            changes.append(Delete(name))
-        elif name in there and choose.random() < 0.5:
-            changes.append(Modify(name, fields={choose.choice(WORDS): choose.randrange(9)}))
-        else:
-            changes.append(Put(Memory(name, _text(choose))))
-    head = choose.choice((None, None, *_commits(life, branch)))
-    return life.memory.commit(changes, branch=branch, message=_text(choose), expected_head=head)
-
-
-def commit_many(life: Life, choose: Random) -> Committed:
-    puts = [Put(Memory(f"n{number}", _text(choose))) for number in range(choose.choice((20, 200)))]
-    return life.memory.commit(puts, branch=_branch(life, choose))
-
-
-def merge(life: Life, choose: Random) -> object:
-    strategy = choose.choice((Strategy.OURS, Strategy.THEIRS, Strategy.MANUAL))
-    return life.memory.merge(_branch(life, choose), _branch(life, choose), strategy)
-
-
-def rollback(life: Life, choose: Random) -> Committed:
-    branch = _branch(life, choose)
-    return life.memory.rollback(choose.choice(_commits(life, branch)), branch=branch)
-
-
-def cherry_pick(life: Life, choose: Random) -> Committed:
-    picked = choose.choice(_commits(life, _branch(life, choose)))
-    return life.memory.cherry_pick(picked, _branch(life, choose), strategy=Strategy.THEIRS)
-
-
-def revert(life: Life, choose: Random) -> Committed:
-    branch = _branch(life, choose)
-    return life.memory.revert(choose.choice(_commits(life, branch)), branch, strategy=Strategy.OURS)
-
-
-def rebase(life: Life, choose: Random) -> object:
-    return life.memory.rebase(_branch(life, choose), _branch(life, choose), strategy=Strategy.THEIRS)
-
-
-def create_branch(life: Life, choose: Random) -> object:
-    return life.memory.create_branch(choose.choice(NAMES), choose.choice(_commits(life, _branch(life, choose))))
-
-
-def rename_branch(life: Life, choose: Random) -> object:
-    return life.memory.rename_branch(_branch(life, choose), choose.choice(NAMES))
-
-
-def delete_branch(life: Life, choose: Random) -> object:
-    return life.memory.delete_branch(_branch(life, choose), force=choose.random() < 0.7)
-
-
-def tag(life: Life, choose: Random) -> object:
-    name = choose.choice(NAMES)
-    if any(each.name == name for each in life.memory.tags()):
-        return life.memory.delete_tag(name)
-    return life.memory.tag(name, _branch(life, choose))
-
-
-def snapshot(life: Life, choose: Random) -> object:
-    name = choose.choice(NAMES)
-    if any(each.name == name for each in life.memory.snapshots()):
-        return life.memory.delete_snapshot(name)
-    return life.memory.snapshot(name, _branch(life, choose), reason=_text(choose))
-
-
-def work(life: Life, choose: Random) -> object:
-    tree = choose.choice(NAMES)
-    if all(each.id != tree for each in life.memory.worktrees()):
-        return life.memory.open_worktree(tree, _branch(life, choose))
-    return life.memory.stage(tree, [Put(Memory(f"m{choose.randrange(12)}", _text(choose)))])
-
-
-def commit_worktree(life: Life, choose: Random) -> Committed:
-    return life.memory.commit_worktree(choose.choice(NAMES))
-
-
-def close_worktree(life: Life, choose: Random) -> object:
-    return life.memory.close_worktree(choose.choice(NAMES), force=choose.random() < 0.5)
-
-
-def gc(life: Life, choose: Random) -> object:
-    return life.memory.gc(Retention(choose.choice((5, 20)), reflog_age=timedelta(seconds=choose.choice((0, 30)))))
-
-
-def redact(life: Life, choose: Random) -> object:
-    return life.memory.redact(f"m{choose.randrange(12)}", reason="asked to")
-
-
-def compact(life: Life, choose: Random) -> object:
-    del choose
-    life.memory.compact()
-    return None
-
-
-def reopen(life: Life, choose: Random) -> object:
-    del choose
-    life.close()
-    life.memory = life.opened(AGENT)
-    return None
-
-
-def copy_begun(life: Life, choose: Random) -> object:
-    del choose
-    other = life.connection
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        store.open_repository(other, TENANT, f"copy{life.done // 50}", now=life.now(), key=KEY)
-        other.execute("COMMIT")
-    finally:
-        if other.in_transaction:
-            other.execute("ROLLBACK")
-    return None
-
-
-def copy(life: Life, choose: Random) -> object:
-    """The history is exported, and imported by another agent that is there and holds nothing yet."""
-    del choose
-    agent = f"copy{life.done // 50}"
-    if not store.has_repository(life.connection, TENANT, agent):
-        return None
-    lines = b"".join(life.memory.export_lines(with_key=True))
-    return MemoryRepository(life.connection, TENANT, agent, "life", life.now).import_lines(BytesIO(lines))
-
-
-def _branch(life: Life, choose: Random) -> str:
-    return choose.choice(["main", *(branch.name for branch in life.memory.branches())])
-
-
-def _commits(life: Life, branch: str) -> list[str]:
-    return [row.id for row in life.memory.log(branch, 8)]
-
-
-def _text(choose: Random) -> str:
-    return "\n".join(choose.choice(WORDS) for _ in range(choose.randrange(1, 6)))
-
-
-Operation = Callable[[Life, Random], object]
-ONCE: Final[tuple[Operation, ...]] = (
-    commit_many, merge, rollback, cherry_pick, revert, rebase, create_branch, create_branch, rename_branch,
-    delete_branch, tag, snapshot, work, work, commit_worktree, close_worktree, gc, redact, compact, reopen,
-    copy_begun, copy,
-)  # fmt: skip
-OPERATIONS: Final[tuple[Operation, ...]] = (*ONCE, *[commit] * 8, merge)
-"""Those that come more often stand there more than once."""
 
 
 def main(path: str, seed: str) -> None:

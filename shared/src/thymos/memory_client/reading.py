@@ -57,8 +57,10 @@ class Reading(Asking):
     async def diff(
         self, a: str, b: str, *, symmetric: bool = False, limit: int = r.PAGE_MAX, after: str | None = None
     ) -> r.DiffAnswer:
-        """Changes from `a` to `b` (from their merge base, if symmetric); the next page begins at the answer's
-        `next_after`."""
+        """Changes from `a` to `b` (from their merge base, if symmetric).
+
+        The next page begins at the answer's `next_after`, from its `a` to its `b`: a branch may move meanwhile.
+        """
         return await self._ask(
             r.DiffAnswer, "diff", lambda: r.DiffRefs(a=a, b=b, symmetric=symmetric, limit=limit, after=after)
         )

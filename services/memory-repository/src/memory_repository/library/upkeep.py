@@ -42,7 +42,8 @@ class Upkeep(OpenRepository):
         """Erase what a memory held, at all commits or what is visible of it at `ref`; the chain still verifies.
 
         When it returns, the bytes are in none of the store's files, unless another process reads at the moment: then
-        they go with the next redaction or `gc`.
+        they go with the next redaction or `gc`. Where it finds no room for that, nobody reads them any more, it raises,
+        and erases the rest when it is called again.
         """
         with self._writing() as (repo, now):
             done = redacting.redact(repo, memory_id, ref=ref, actor=actor or self._author, reason=reason, now=now)

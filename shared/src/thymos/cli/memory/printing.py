@@ -34,10 +34,10 @@ def _decision(each: Any) -> str:
     return ", ".join(f"{name} {cell(each[name])}" for name in DECISION if name in each)
 
 
-def say_more(after: str | None) -> None:
-    """Where the next page begins, if there is one."""
+def say_more(after: str | None, of: str) -> None:
+    """What to add for the next page, if there is one; `of` names commits, because a branch may move meanwhile."""
     if after is not None:
-        say(f"there are more: --after {after}")
+        say(f"there are more: {of} --after {after}")
 
 
 def commit_row(commit: requests.Commit) -> tuple[Any, ...]:

@@ -69,7 +69,7 @@ async def show(
         )
     )
     print_changes(answer.changes)
-    say_more(answer.next_after)
+    say_more(answer.next_after, short(commit.commit))
 
 
 async def diff(
@@ -105,7 +105,7 @@ async def diff(
         emit(answer)
         return
     print_changes(answer.changes)
-    say_more(answer.next_after)
+    say_more(answer.next_after, f"{short(answer.a)}..{short(answer.b)}")
 
 
 def two_refs(a: str, b: str | None) -> tuple[str, str, bool]:
@@ -228,4 +228,4 @@ async def list_memories(
         emit(page)
         return
     table(("id", "kind", "content"), [(m.id, m.kind, shortened(m.content)) for m in page.memories], "no memories")
-    say_more(page.next_after)
+    say_more(page.next_after, f"--ref {short(page.commit)}")

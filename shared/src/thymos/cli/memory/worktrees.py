@@ -109,7 +109,7 @@ async def worktree_show(
         return
     rows = [(each.id, "(deleted)" if each.memory is None else shortened(each.memory.content)) for each in answer.staged]
     table(("memory", "content"), rows, empty="nothing is staged")
-    say_more(answer.next_after)
+    say_more(answer.next_after, worktree)
 
 
 async def worktree_commit(
