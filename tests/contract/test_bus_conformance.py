@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import nats_bus, subjects
 from thymos.background import cancelled
@@ -66,7 +67,7 @@ async def publish(bus: Bus, *ids: str, subject: str = TELEMETRY) -> list[int]:
 async def take(subscription: Subscription, count: int) -> list[Delivery]:
     """Exactly `count` deliveries, within a deadline."""
     taken: list[Delivery] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while len(taken) < count:
             taken.extend(await subscription.fetch(count - len(taken), SECOND))
     return taken
@@ -189,7 +190,7 @@ async def test_a_restart_forgets_nothing(rig: Rig) -> None:
     a, _b, _c = await take(subscription, 3)
     await a.ack()
     await rig.restart()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         bodies: set[bytes] = set()
         while not bodies >= {b"b", b"c"}:
             try:
@@ -271,7 +272,7 @@ async def test_following_begins_at_a_sequence_or_with_what_is_new(
 
 async def keep_publishing_until(bus: Bus, done: "asyncio.Future[Stored]") -> None:
     """Who follows what is new says nothing when it has begun: publish until it has seen something."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         for number in itertools.count():
             await publish(bus, f"new-{number}")
             if (await asyncio.wait({done}, timeout=0.05))[0]:

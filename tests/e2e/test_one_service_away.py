@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import requests, subjects
 from thymos.client import Client
@@ -28,7 +29,7 @@ async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
 
 async def counted(client: Client, total: int) -> dict[str, Any]:
     """The agent's metrics once `total` outcomes are counted."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             with suppress(Refusal):  # until something is heard of the agent
                 answer = await client.ask(subjects.METRICS_COLLECTOR, "support", "metrics", requests.ReadMetrics())
@@ -82,7 +83,7 @@ async def test_without_memory_repository_commands_to_it_wait(suite: Suite) -> No
     await counted(client, 1)
     suite.services[subjects.MEMORY_REPOSITORY].start()
     await suite.ready()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         async for event in client.notifications(CommitCreated, from_sequence=1):
             if event.causation_id == command.id:
                 break

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos.cli import run
 
-DEADLINE_SECONDS = 60.0
 CONFIGURATION = """
 [supervisor.versioning.experiments]
 learning_timeout = "1s"

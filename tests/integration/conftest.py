@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.command_line import CONFIGURATION, DEADLINE_SECONDS, SCENARIO, CommandLine, ready_url
+from tests.deadline import DEADLINE_SECONDS
+from tests.integration.command_line import CONFIGURATION, SCENARIO, CommandLine, ready_url
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.deadline import DEADLINE_SECONDS
+
 from thymos import commands, events, nats_bus, subjects
 from thymos.client import Client
 from thymos.dead_letters_kept import KeptLetter, kept
@@ -20,7 +22,6 @@ from thymos.settlement import publish_dead_letter
 from thymos.subjects import Stream
 from thymos.unit_of_work import ServiceStore, Transaction
 
-DEADLINE_SECONDS = 40
 ENGINE, MEMORY = subjects.DECISION_ENGINE, subjects.MEMORY_REPOSITORY
 COLLECTOR, SCALER = subjects.METRICS_COLLECTOR, subjects.WORKTREE_SCALER
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import requests, subjects
 from thymos.audit import verify_log
@@ -23,8 +24,6 @@ from thymos.errors import Refusal, UnavailableError
 from thymos.events import BranchCreated
 from thymos.nats_bus import NatsBus
 from thymos.testing import NatsServer
-
-DEADLINE_SECONDS = 60
 
 
 async def happened(bus: NatsBus, first: int, count: int) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import events, nats_bus, requests, subjects
 from thymos.background import running
@@ -37,7 +38,6 @@ from thymos.testing import NatsServer
 
 TENANT = "acme"
 AGENTS = ("one", "two", "three")
-DEADLINE_SECONDS = 60
 FILES = (*(f"{service}.db" for service in subjects.SERVICES), "THYMOS_EVENTS.snapshot", "THYMOS_COMMANDS.snapshot",
          manifest.NAME)  # fmt: skip
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import subjects
 from thymos.embedded import NatsServer
 from thymos.testing import free_port
-
-DEADLINE_SECONDS = 60.0
 
 
 class Up:

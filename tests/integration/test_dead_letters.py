@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import dead_letters_net, subjects
 from thymos.background import running
@@ -30,7 +31,6 @@ from thymos.testing import NatsServer
 
 from .dead_letter_bench import (
     COLLECTOR,
-    DEADLINE_SECONDS,
     ENGINE,
     MEMORY,
     SCALER,

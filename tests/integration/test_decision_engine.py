@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import commands, events, subjects
 from thymos.envelope import Envelope, decode
@@ -24,7 +25,6 @@ from thymos.nats_bus import NatsBus
 from thymos.telemetry import Outcome
 from thymos.testing import NatsServer
 
-DEADLINE_SECONDS = 30.0
 TENANT, AGENT = "default", "support"
 CONFIG = """
 [supervisor.versioning.evidence]

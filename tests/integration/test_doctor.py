@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from nats.aio.msg import Msg
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import nats_room, subjects
 from thymos.cli.backlog import Look, standstill
@@ -46,7 +47,7 @@ async def doctor(url: str) -> tuple[int, list[dict[str, Any]]]:
 
 async def finds_all(suite: Suite, *words: str) -> list[dict[str, Any]]:
     """A finding for each of these words, once they are there; the exit code then is 1."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             code, findings = await doctor(suite.url)
             found = [finding for each in words for finding in findings if each in finding["what"]]
@@ -61,7 +62,7 @@ async def finds(suite: Suite, words: str) -> dict[str, Any]:
 
 
 async def is_well(suite: Suite) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while (await doctor(suite.url))[0]:
             pass
 

@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 
 import pytest
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import nats_bus, subjects
 from thymos.client import Client, decode_stored
@@ -39,7 +40,6 @@ from thymos.suite import Suite, not_ready
 from thymos.telemetry import Outcome, TaskFinished
 from thymos.testing import NatsServer
 
-DEADLINE_SECONDS = 60.0
 LARGE = "x" * 60_000
 """More than any file that is cut off may hold beyond what it holds already."""
 LIMIT_BYTES = 32 * 1024

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import subjects
 from thymos.bus import Subscription
@@ -38,7 +39,7 @@ def broken_subject() -> bytes:
 
 
 async def next_body(subscription: Subscription) -> tuple[str, bytes]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             for delivery in await subscription.fetch(1, timedelta(seconds=1)):
                 await delivery.ack()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import nats_bus, requests, subjects
 from thymos.bus import MESSAGE_ID_HEADER, PublishAck
@@ -48,7 +49,6 @@ from .hostile_messages import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 AGENT_PROGRAM = Path(__file__).parent / "agents" / "echo_agent.py"
-DEADLINE_SECONDS = 30.0
 BYSTANDER_REPORTS = 40
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import commands, subjects
 from thymos.bus import CONTENT_TYPE_HEADER
@@ -27,7 +28,6 @@ from thymos.telemetry import Outcome
 from thymos.testing import NatsServer
 
 TENANT, AGENT = "acme", "support"
-DEADLINE_SECONDS = 20.0
 
 
 class RunningService:

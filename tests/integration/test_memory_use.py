@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos.client import Client
 from thymos.errors import Refusal
@@ -31,7 +32,7 @@ async def test_searches_and_what_is_stored_are_measured(client: Client) -> None:
 
     memory = MemoryClient(connected, "support", patience=None)
     await memory.put("a", "a refund takes thirty days")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             await memory.search("refund")
             await memory.search("nothing of the kind")

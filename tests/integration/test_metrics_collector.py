@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import subjects
 from thymos.envelope import BATCH_CONTENT_TYPE, Envelope, decode
@@ -28,7 +29,6 @@ from thymos.subjects import Stream
 from thymos.telemetry import Outcome, TaskFinished
 from thymos.testing import NatsServer
 
-DEADLINE_SECONDS = 30.0
 TELEMETRY_CONSUMER = subjects.consumer(subjects.METRICS_COLLECTOR, subjects.TELEMETRY)
 TENANT, AGENT = "default", "support"
 M = TypeVar("M", bound=Message)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import subjects
 from thymos.client import Client
@@ -42,7 +43,7 @@ async def test_every_service_shows_what_it_does_and_whether_it_takes_events(tmp_
             await client.publish(
                 client.envelope(TaskFinished(task_id=f"t{number}", outcome=Outcome.SUCCEEDED, branch="main"), "support")
             )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             while (await metrics(suite, subjects.METRICS_COLLECTOR)).get("thymos_outcomes_counted_total", 0) < 20:
                 await asyncio.sleep(0.1)
         for service in MODULES:

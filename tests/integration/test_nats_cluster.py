@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import nats_bus, subjects
 from thymos.background import running
@@ -52,7 +53,7 @@ class Publisher:
 
     async def so_many_more(self, count: int) -> None:
         until = len(self.acknowledged) + count
-        async with asyncio.timeout(60), self._grown:
+        async with asyncio.timeout(DEADLINE_SECONDS), self._grown:
             await self._grown.wait_for(lambda: len(self.acknowledged) >= until)
 
 
@@ -97,7 +98,7 @@ async def test_work_goes_on_when_the_server_that_leads_is_killed(cluster: NatsCl
         await asyncio.to_thread(cluster.wait_until_current, leading)
         await publisher.so_many_more(BETWEEN)
 
-    async with running(taken(bus, got)), asyncio.timeout(60):
+    async with running(taken(bus, got)), asyncio.timeout(DEADLINE_SECONDS):
         while not set(publisher.acknowledged) <= set(got):
             await asyncio.sleep(0.05)
     stored = (await bus.jetstream.stream_info(TELEMETRY.name)).state.messages

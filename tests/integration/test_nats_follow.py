@@ -6,6 +6,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import subjects
 from thymos.bus import Stored
@@ -26,7 +27,7 @@ async def restart(bus: NatsBus, server: NatsServer) -> None:
     """Kill the server and start it again; returns when the client is back."""
     server.kill9()
     server.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while await bus.missing(subjects.CONSUMERS[:1]):
             await asyncio.sleep(0.05)
 
@@ -38,7 +39,7 @@ async def consumers(bus: NatsBus) -> int:
 
 async def take(messages: AsyncGenerator[Stored, None], count: int) -> list[int]:
     """The sequences of the next `count` messages, within a deadline."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         return [(await anext(messages)).sequence for _ in range(count)]
 
 

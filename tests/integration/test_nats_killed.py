@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 from contextlib import aclosing
 
+from tests.deadline import DEADLINE_SECONDS
+
 from thymos import nats_bus, subjects
 from thymos.background import running
 from thymos.bus import MESSAGE_ID_HEADER
@@ -50,7 +52,7 @@ class Load:
 
     async def so_many_more(self, count: int) -> None:
         until = len(self.acknowledged) + count
-        async with asyncio.timeout(60), self._grown:
+        async with asyncio.timeout(DEADLINE_SECONDS), self._grown:
             await self._grown.wait_for(lambda: len(self.acknowledged) >= until)
 
 
@@ -58,7 +60,7 @@ async def stored_ids(bus: NatsBus) -> list[str]:
     """The message ids of the whole stream, in order."""
     last = await bus.last_sequence(TELEMETRY)
     found = []
-    async with asyncio.timeout(30), aclosing(bus.follow(TELEMETRY, ">", from_sequence=1)) as messages:
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(bus.follow(TELEMETRY, ">", from_sequence=1)) as messages:
         async for stored in messages:
             found.append(stored.headers[MESSAGE_ID_HEADER])
             if stored.sequence >= last:

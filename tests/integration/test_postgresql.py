@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from memory_repository import Memory, MemoryRepository, Put
 from memory_repository.core import limits
@@ -33,7 +34,6 @@ from thymos.telemetry import TaskStarted
 from thymos.testing import MemoryBus
 from thymos.unit_of_work import Cause, ServiceStore, Transaction
 
-DEADLINE_SECONDS = 30.0
 SCHEMA = "CREATE TABLE IF NOT EXISTS seen(task TEXT);"
 CONSUMER = "THE_STREAM:the-durable"
 

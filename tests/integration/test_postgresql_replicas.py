@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from memory_repository import MemoryRepository
 from thymos import commands, subjects
@@ -23,7 +24,6 @@ from thymos.message import Message
 from thymos.nats_bus import NatsBus
 from thymos.testing import NatsServer
 
-DEADLINE_SECONDS = 60.0
 TENANT, AGENT = "acme", "support"
 WRITERS, WRITES, COMMANDS = 6, 12, 20
 KILL_AFTER = 20

@@ -12,6 +12,7 @@ import nats
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client as RawClient
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos.suite import Suite
 
@@ -66,7 +67,7 @@ async def test_telemetry_from_the_schemas_is_counted(raw: RawClient) -> None:
         for _ in range(2):  # twice, as a client does that did not hear the acknowledgement
             await jetstream.publish("thymos.telemetry.acme.support", json.dumps(event).encode(), headers=headers)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             answer = await reply(raw, "metrics-collector", "metrics")
             metrics = answer["data"]["metrics"] if answer["ok"] else []  # until something is heard of the agent

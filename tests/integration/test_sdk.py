@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.deadline import DEADLINE_SECONDS
 
 import thymos
 from thymos import nats_bus, subjects
@@ -25,7 +26,7 @@ async def outcomes(bus: NatsBus, count: int) -> list[TaskFinished]:
     """The first `count` finished tasks on the telemetry stream."""
     found: list[TaskFinished] = []
     everything = bus.follow(subjects.TELEMETRY, "thymos.telemetry.>", from_sequence=1)
-    async with asyncio.timeout(20), aclosing(everything) as stream:
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(everything) as stream:
         async for stored in stream:
             for item in decode_stored(stored):
                 assert isinstance(item, Envelope)
@@ -169,7 +170,7 @@ async def test_the_end_is_bounded_and_quiet_when_the_bus_has_gone(tmp_path: Path
         bus = await manager.__aenter__()
     async with bus.agent("support").task():
         pass
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         await manager.__aexit__(None, None, None)
     assert bus.reporter.dropped == 2, "what could not be sent is counted"
 
@@ -217,7 +218,7 @@ with thymos.connect_sync(sys.argv[1]) as bus:
 async def test_a_forked_child_neither_hangs_nor_breaks_its_parent(nats: NatsBus, nats_server: NatsServer) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKING, nats_server.url)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             assert await process.wait() == 0
     finally:
         if process.returncode is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos.client import Client
 from thymos.observability import tracing
@@ -67,7 +68,7 @@ async def test_the_spans_of_one_outcome_arrive(tmp_path: Path, monkeypatch: pyte
                 "told": ("metrics-collector", "publish metrics.outcomes"),
                 "heard": ("decision-engine", "process metrics.outcomes"),
             }
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(DEADLINE_SECONDS):
                 while not set(wanted.values()) <= set(receiver.spans):
                     await asyncio.sleep(0.1)
         exporter = tracing.exporter_of_this_process()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import subjects
 from thymos.client import Client
@@ -49,7 +50,7 @@ class Bench:
 
     async def finished(self, count: int) -> dict[str, TaskFinished]:
         found: dict[str, TaskFinished] = {}
-        async with asyncio.timeout(30), aclosing(self._telemetry()) as telemetry:
+        async with asyncio.timeout(DEADLINE_SECONDS), aclosing(self._telemetry()) as telemetry:
             async for message in telemetry:
                 if isinstance(message, TaskFinished):
                     found[message.task_id] = message
@@ -58,7 +59,7 @@ class Bench:
         raise AssertionError("the stream ended")
 
     async def heartbeat(self, in_flight: int) -> AgentHeartbeat:
-        async with asyncio.timeout(30), aclosing(self._telemetry()) as telemetry:
+        async with asyncio.timeout(DEADLINE_SECONDS), aclosing(self._telemetry()) as telemetry:
             async for message in telemetry:
                 if isinstance(message, AgentHeartbeat) and message.in_flight == in_flight:
                     return message
@@ -144,7 +145,7 @@ async def test_a_killed_agents_task_is_done_by_the_next(bench: Bench) -> None:
     await bench.assign("t2", "hello")
     await bench.start_agent("w2")
     assert (await bench.finished(1))["t2"].output == "hello", "the lost task holds nobody up"
-    async with asyncio.timeout(30):  # what is finished is told before it is acknowledged
+    async with asyncio.timeout(DEADLINE_SECONDS):  # what is finished is told before it is acknowledged
         while (depth := await bench.client.bus.depth(consumer)) is None or depth.lag > 1:
             await asyncio.sleep(0.01)
     assert depth.lag == 1, "and it is still there, to be delivered again"

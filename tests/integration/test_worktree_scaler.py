@@ -254,7 +254,7 @@ async def test_a_task_is_timed_out_while_its_agent_lives_and_redelivered_when_it
         await bench.publish(ReserveWorktrees(experiment_id="1", arms=arms))
         await bench.wait(WorktreeReady, 2)
         ids = ["deadly", "endless"]
-        command = RunScenario(experiment_id="1", arms=arms, task_ids=ids, seed=1, task_timeout_seconds=2)
+        command = RunScenario(experiment_id="1", arms=arms, task_ids=ids, seed=1, task_timeout_seconds=8)
         await bench.publish(command)
         await bench.wait(WorktreeFailed, matching=lambda one: one.exit_code == 4)
         (finished,) = await bench.wait(ScenarioFinished)

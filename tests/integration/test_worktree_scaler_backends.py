@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
+from tests.deadline import DEADLINE_SECONDS
 
 from worktree_scaler.lifecycle import Phase
 from worktree_scaler.ownership import Ownership
@@ -24,7 +25,6 @@ HAS_CHILD = (
     f"subprocess.Popen([sys.executable, '-c', {WAITS!r}], start_new_session=True)\ntime.sleep(600)"
 )
 SPEAKS = "print('x' * 5000, flush=True)"
-DEADLINE_SECONDS = 20.0
 
 
 class Yard:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+from tests.deadline import DEADLINE_SECONDS
 
 from thymos import nats_bus, service, subjects
 from thymos.envelope import Envelope, decode
@@ -33,7 +34,6 @@ from worktree_scaler.settings import AgentSettings, ScalerSettings
 
 AGENT_SCRIPT = Path(__file__).with_name("worktree_scaler_agent.py")
 COMMAND = (sys.executable, str(AGENT_SCRIPT))
-DEADLINE_SECONDS = 30.0
 QUICK = Limits(
     drain_timeout=timedelta(seconds=5),
     stop_timeout=timedelta(milliseconds=500),

@@ -57,7 +57,7 @@ RETRY_SECONDS_MAX = 5.0
 TEXT_MAX = 8_192
 LEAVE_PATIENCE = timedelta(seconds=4)
 """How long a process that ends waits for it, to give its checkout back: less than it is given to drain."""
-MEMORY_PATIENCE = timedelta(seconds=20)
+MEMORY_PATIENCE = timedelta(seconds=60)
 """How long a task's requests wait for memory-repository: that it is started anew is no error of the agent's."""
 
 Function = Callable[["WorkerTask"], Awaitable[Any]]
