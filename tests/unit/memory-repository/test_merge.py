@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory_repository.core.memory import Memory
-from memory_repository.core.merge import UNKNOWN, ConflictKind, MergedMemory, merge_bases_of, merge_memory, merge_sets
+from memory_repository.core.merge import UNKNOWN, ConflictKind, MergedMemory, merge_bases_of, merge_memory, merged_set
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "three_way_merge.json").read_text())
 
@@ -165,9 +165,47 @@ def test_what_one_side_left_alone_becomes_what_the_other_made_of_it(
         assert same(result.value, changed)
 
 
-@given(*[st.lists(st.sampled_from("abcdef"), unique=True)] * 3)
-def test_a_set_holds_what_both_kept_and_what_either_added(base: list[str], ours: list[str], theirs: list[str]) -> None:
-    expected = (set(base) & set(ours) & set(theirs)) | (set(ours) - set(base)) | (set(theirs) - set(base))
-    result = merge_sets(base, ours, theirs)
-    assert set(result) == expected
-    assert len(result) == len(expected)
+SOME = st.sets(st.sampled_from("abcdef")).map(sorted)
+
+
+@given(SOME, SOME, SOME, SOME)
+def test_a_set_holds_what_both_kept_and_what_either_added(
+    base: list[str], kept: list[str], more: list[str], others: list[str]
+) -> None:
+    ours = [item for item in base if item in kept] + [item.upper() for item in more]
+    theirs = base + [item.upper() for item in others]
+    expected = (set(base) & set(ours)) | {item.upper() for item in (*more, *others)}
+    result = merged_set(base, ours, theirs)
+    if [item for item in ours if item in theirs] == [item for item in theirs if item in ours]:
+        assert result is not None
+        assert (set(result), len(result)) == (expected, len(expected))
+        assert result == merged_set(base, theirs, ours)
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "expected"),
+    [
+        (["a"], ["a", "b"], ["a", "c"], ["a", "b", "c"]),
+        (["a", "b", "c"], ["a", "c"], ["a", "b", "c", "d"], ["a", "c", "d"]),
+        ([], ["vip"], ["late"], ["late", "vip"]),
+        ([7, 8], [7, 8, 9], [8], [8, 9]),
+        ([5, 20], [9, 20], [10, 20], None),  # a range
+        ([], [9, 20], [10, 20], None),
+        (["wash", "rinse", "dry"], ["wash", "rinse", "dry", "fold"], ["dry", "rinse", "wash"], None),  # steps
+        (["a", "b", "c"], ["b", "a", "c"], ["c", "b", "a"], None),
+        ([], ["a", "b"], ["b", "a"], None),
+        (["a"], ["b"], ["a", "c"], ["b", "c"]),
+        ([1], [2], [1, 3], None),  # 2 for 1
+        (["a", "a"], ["a", "b"], ["a", "c"], None),
+        ([["a"]], [["a"], "b"], [["a"], "c"], None),
+        ("a", ["a"], ["b"], None),
+    ],
+)
+def test_a_list_merges_by_element_where_it_looks_like_a_set_and_else_collides(
+    base: Any, ours: Any, theirs: Any, expected: list[Any] | None
+) -> None:
+    for one, other in ((ours, theirs), (theirs, ours)):
+        assert merged_set(base, one, other) == expected
+        was, our, their = (Memory("m", "", fields={"list": side}) for side in (base, one, other))
+        result = merge_memory("m", was, our, their)
+        assert bool(result.conflicts) == (expected is None)

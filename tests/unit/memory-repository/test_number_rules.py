@@ -77,6 +77,110 @@ def test_counters_add_up_in_whatever_order_branches_are_merged(base: int, added:
     assert total == base + sum(added)
 
 
+@pytest.mark.parametrize(
+    ("base", "both", "expected"),
+    [
+        ({"hits": 10}, {"hits": 11}, {"hits": 12}),
+        ({}, {"hits": 1}, {"hits": 2}),
+        ({"hits": 10}, {"hits": 10, "owner": "ann"}, {"hits": 10, "owner": "ann"}),
+        ({"hits": 10}, {"hits": 11, "seen": 11, "tags": ["a"]}, {"hits": 12, "seen": 11, "tags": ["a"]}),
+        ({"hits": 10}, {"hits": "many"}, {"hits": "many"}),
+        ({"hits": "few"}, {"hits": 11}, {"hits": 11}),
+        ({"hits": 10}, {}, {}),
+        ({"of": {"hits": 10}}, {"of": {"hits": 11}}, {"of": {"hits": 12}}),
+        ({"of": 1}, {"of": {"hits": 11}}, {"of": {"hits": 11}}),
+    ],
+)
+def test_sides_that_arrived_at_the_same_number_have_each_counted(base: Any, both: Any, expected: Any) -> None:
+    result = merged(base, both, both, {"hits": NumberRule.SUM, "of/hits": NumberRule.SUM, "seen": NumberRule.MAX})
+    assert not result.conflicts
+    assert result.value is not None
+    assert result.value.fields == expected
+
+
+def test_an_equal_sum_beyond_the_limits_collides() -> None:
+    assert merged({"hits": 0}, {"hits": INTEGER_MAX - 1}, {"hits": INTEGER_MAX - 1}, {"hits": NumberRule.SUM}).conflicts
+
+
+def test_two_that_add_the_same_memory_both_count() -> None:
+    one = Memory("m", "text", fields={"hits": 1})
+    assert merge_memory("m", None, one, one) == MergedMemory(one)
+    result = merge_memory("m", None, one, one, rules={"hits": NumberRule.SUM})
+    assert (result.value, result.conflicts) == (Memory("m", "text", fields={"hits": 2}), ())
+    assert merge_memory("m", one, None, None, rules={"hits": NumberRule.SUM}) == MergedMemory(None)
+
+
+def counter(memory: MemoryRepository) -> int:
+    hits: int = memory.get("m").memory.fields["hits"]
+    return hits
+
+
+@pytest.fixture
+def counting(memory: MemoryRepository) -> MemoryRepository:
+    """A counter that stands at 10 on main and on a branch `idea`."""
+    memory.declare_number_rule("hits", "sum")
+    memory.commit([Put(Memory("m", "text", fields={"hits": 10})), Put(Memory("other", "x", fields={"hits": 1}))])
+    memory.create_branch("idea")
+    return memory
+
+
+def count(memory: MemoryRepository, branch: str = "main") -> None:
+    hits = memory.get("m", branch).memory.fields["hits"]
+    memory.commit([Modify("m", fields={"hits": hits + 1})], branch=branch)
+
+
+def test_no_count_is_lost_in_a_merge(counting: MemoryRepository) -> None:
+    count(counting)
+    count(counting, "idea")
+    planned = counting.merge("idea", dry_run=True)
+    assert (planned.changes, planned.conflicts) == (1, ())
+    assert counting.merge("idea").changes == 1
+    assert counter(counting) == 12
+    assert not counting.merge("idea").changed, "what was merged is not counted again"
+    count(counting)
+    counting.merge("main", "idea")
+    assert counting.get("m", "idea").memory.fields["hits"] == 13
+    assert not counting.verify().problems
+
+
+def test_no_count_is_lost_after_merges_in_both_directions(counting: MemoryRepository) -> None:
+    count(counting)
+    count(counting, "idea")
+    counting.create_branch("main-then")
+    counting.merge("idea")
+    counting.merge("main-then", "idea")
+    assert [counting.get("m", branch).memory.fields["hits"] for branch in ("main", "idea")] == [12, 12]
+    count(counting)
+    count(counting, "idea")
+    counting.merge("idea")
+    assert counter(counting) == 14
+
+
+def test_no_count_is_lost_when_a_commit_is_rebased(counting: MemoryRepository) -> None:
+    head = counting.resolve().id
+    for _ in range(2):
+        counting.commit([Modify("m", fields={"hits": 11})], expected_head=head)
+    assert counter(counting) == 12
+
+
+def test_no_count_is_lost_between_two_worktrees(counting: MemoryRepository) -> None:
+    for worktree in ("one", "two"):
+        counting.open_worktree(worktree)
+        counting.stage(worktree, [Modify("m", fields={"hits": 11})])
+    for worktree in ("one", "two"):
+        assert counting.commit_worktree(worktree).changed
+    assert counter(counting) == 12
+
+
+def test_no_count_is_lost_when_a_branch_is_rebased_or_a_commit_picked(counting: MemoryRepository) -> None:
+    count(counting)
+    count(counting, "idea")
+    counting.cherry_pick("idea")
+    assert counter(counting) == 12
+    assert len(counting.rebase("idea", "main~1").replayed) == 1
+    assert counting.get("m", "idea").memory.fields["hits"] == 12
+
+
 def test_rules_are_of_the_repository_or_of_one_merge(memory: MemoryRepository) -> None:
     memory.commit([Put(Memory("m", "text", fields={"hits": 1, "seen": 1}))])
     memory.create_branch("idea")

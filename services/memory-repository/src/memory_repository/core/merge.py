@@ -1,9 +1,10 @@
 """The three-way merge of one memory: record by record, then part by part.
 
 A side that did not change gives way to the side that did. Where both changed, `content` merges by line (diff3),
-`fields` by key, nested objects by key again, lists of distinct scalars by element as sets, numbers by declared rule
+`fields` by key, nested objects by key again, lists that are sets by element (`merged_set`), numbers by declared rule
 (number_rules.py); anything else that both changed differently is a typed conflict. There is no silent winner, and
-swapping the sides of a clean merge gives the same result.
+swapping the sides of a clean merge gives the same result. What both sides hold they agree on, but for counters: each
+side has counted.
 
     conflict        base      ours            theirs
     content         present   changed text    changed text that overlaps
@@ -17,15 +18,23 @@ whole with any other version.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final
 
 from memory_repository.core.canonical import canonical_json, same_json
 from memory_repository.core.memory import Memory
-from memory_repository.core.number_rules import NumberRules, merged_number, pointer
+from memory_repository.core.number_rules import (
+    NumberRule,
+    NumberRules,
+    has_sums,
+    is_counter,
+    merged_number,
+    pointer,
+)
 from memory_repository.core.text_merge import Favour, merge_text
 
 
@@ -141,7 +150,8 @@ def merge_memory(
         favour: the side that wins conflicts; None leaves them open.
         rules: how numbers merge that both sides changed.
     """
-    if _same(ours, theirs):
+    alike = _same(ours, theirs)
+    if alike and not (ours and has_sums(rules)):
         return MergedMemory(ours)
     if not isinstance(base, Unknown):
         if _same(base, theirs):
@@ -149,6 +159,8 @@ def merge_memory(
         if _same(base, ours):
             return MergedMemory(theirs)
     base, chosen = known_base(base), theirs if favour == "theirs" else ours
+    if alike and (isinstance(base, Unknown) or (ours and ours.erased)):
+        return MergedMemory(ours)
     if ours is None or theirs is None:
         return MergedMemory(chosen, (_whole(memory_id, ConflictKind.MODIFY_DELETE, base, ours, theirs),))
     if isinstance(base, Unknown) or ours.erased or theirs.erased:
@@ -156,7 +168,11 @@ def merge_memory(
     if base is None:
         # A favoured side wins what collides; what only the other side added is clean and stays.
         merged = _merge_parts(Memory(memory_id, "", "", {}), ours, theirs, favour, rules)
-        return replace(merged, conflicts=(_whole(memory_id, ConflictKind.ADD_ADD, None, ours, theirs),))
+        return (
+            merged
+            if alike
+            else replace(merged, conflicts=(_whole(memory_id, ConflictKind.ADD_ADD, None, ours, theirs),))
+        )
     return _merge_parts(base, ours, theirs, favour, rules)
 
 
@@ -196,15 +212,17 @@ class _Parts:
         self.conflicts: list[Conflict] = []
 
     def merge(self, keys: tuple[str, ...], base: Any, ours: Any, theirs: Any) -> Any:
-        if _same_value(ours, theirs) or _same_value(base, theirs):
+        if _same_value(base, theirs) or (_same_value(ours, theirs) and not self._counts(keys, base, ours)):
             return ours
         if _same_value(base, ours):
             return theirs
         if all(isinstance(side, Mapping) for side in (ours, theirs, {} if base is ABSENT else base)):
             return self.merge_objects(keys, {} if base is ABSENT else base, ours, theirs)
-        if all(_is_set(side) for side in (ours, theirs, [] if base is ABSENT else base)):
-            return merge_sets([] if base is ABSENT else base, ours, theirs)
-        number = self._number(keys, base, ours, theirs)
+        elements = merged_set([] if base is ABSENT else base, ours, theirs)
+        if elements is not None:
+            return elements
+        rule = self._rule(keys)
+        number = None if rule is None else merged_number(rule, None if base is ABSENT else base, ours, theirs)
         return self._collided(keys, base, ours, theirs) if number is None else number
 
     def merge_objects(
@@ -218,9 +236,14 @@ class _Parts:
                 merged[key] = value
         return merged
 
-    def _number(self, keys: tuple[str, ...], base: Any, ours: Any, theirs: Any) -> int | float | None:
-        rule = self._rules.get(pointer(keys[1:])) if self._rules and keys[0] == "fields" else None
-        return None if rule is None else merged_number(rule, None if base is ABSENT else base, ours, theirs)
+    def _counts(self, keys: tuple[str, ...], base: Any, value: Any) -> bool:
+        """Whether a value at which both sides arrived may hold what both have counted."""
+        if isinstance(value, Mapping):
+            return has_sums(self._rules) and (base is ABSENT or isinstance(base, Mapping))
+        return is_counter(self._rule(keys), None if base is ABSENT else base, value)
+
+    def _rule(self, keys: tuple[str, ...]) -> NumberRule | None:
+        return self._rules.get(pointer(keys[1:])) if self._rules and keys[0] == "fields" else None
 
     def _collided(self, keys: tuple[str, ...], base: Any, ours: Any, theirs: Any) -> Any:
         base, our, their = (None if value is ABSENT else value for value in (base, ours, theirs))
@@ -229,22 +252,59 @@ class _Parts:
         return theirs if self._favour == "theirs" else ours
 
 
-def merge_sets(base: Iterable[Any], ours: Iterable[Any], theirs: Iterable[Any]) -> list[Any]:
-    """Merge lists of distinct scalars by element.
+def merged_set(base: Any, ours: Any, theirs: Any) -> list[Any] | None:
+    """Merge lists by element, where they are sets for all that can be told; None where they are not.
+
+    They are lists of distinct scalars, and what any two of them hold stands in one order. Of anything but texts it
+    takes more: that the base has some, and that nothing stands where something else stood. Two that made `[9, 20]` and
+    `[10, 20]` of `[5, 20]`, or of nothing, meant two ranges.
 
     What the base held and neither side removed keeps the base's order; what either side added follows, sorted by
     its JSON text, so that the result does not depend on which side is ours.
     """
-    base_set, ours_set, theirs_set = ({canonical_json(item): item for item in side} for side in (base, ours, theirs))
+    if not all(map(_is_distinct, (base, ours, theirs))):
+        return None
+    sets = [{canonical_json(item): item for item in side} for side in (base, ours, theirs)]
+    base_set, ours_set, theirs_set = sets
+    if not all(_in_one_order(one, other) for one, other in combinations(sets, 2)):
+        return None
+    are_texts = all(isinstance(item, str) for side in (base, ours, theirs) for item in side)
+    if not are_texts and (not base or any(_is_replaced(base_set, side) for side in (ours_set, theirs_set))):
+        return None
     kept = [item for key, item in base_set.items() if key in ours_set and key in theirs_set]
     both = {**ours_set, **theirs_set}
     return kept + [both[key] for key in sorted(both) if key not in base_set]
 
 
-def _is_set(value: Any) -> bool:
+_Elements = Mapping[bytes, Any]
+"""The elements of a list in their order, by their JSON text."""
+
+
+def _is_distinct(value: Any) -> bool:
     if not isinstance(value, list) or any(isinstance(item, Mapping | list) for item in value):
         return False
     return len({canonical_json(item) for item in value}) == len(value)
+
+
+def _in_one_order(one: _Elements, other: _Elements) -> bool:
+    return [key for key in one if key in other] == [key for key in other if key in one]
+
+
+def _is_replaced(base: _Elements, side: _Elements) -> bool:
+    """Whether something new stands where something else was removed, between two elements that stayed."""
+    return not _gaps(base, side).isdisjoint(_gaps(side, base))
+
+
+def _gaps(one: _Elements, other: _Elements) -> set[int]:
+    """Where the first has elements that the second has not: after how many of those that both have."""
+    found: set[int] = set()
+    shared = 0
+    for key in one:
+        if key in other:
+            shared += 1
+        else:
+            found.add(shared)
+    return found
 
 
 def _same(one: Memory | None, other: Memory | None) -> bool:

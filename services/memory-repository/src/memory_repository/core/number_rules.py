@@ -1,6 +1,6 @@
 """How numbers in `fields` merge that both sides changed: by a rule that somebody declared, else they collide.
 
-    sum     base + what ours added + what theirs added: counters
+    sum     base + what ours added + what theirs added: counters. Two that both count from 10 to 11 make 12
     max     the larger one: high-water marks, versions
     min     the smaller one
 
@@ -50,6 +50,16 @@ def merged_number(rule: NumberRule, base: Any, ours: Any, theirs: Any) -> int | 
     ordered = sorted((ours, theirs), key=lambda number: (number, canonical_json(number)))
     chosen: int | float = ordered[-1 if rule is NumberRule.MAX else 0]
     return chosen
+
+
+def has_sums(rules: NumberRules) -> bool:
+    """Whether equal sides may have counted apart."""
+    return NumberRule.SUM in rules.values()
+
+
+def is_counter(rule: NumberRule | None, base: Any, value: Any) -> bool:
+    """Whether a value at which both sides arrived is what each of them has counted."""
+    return rule is NumberRule.SUM and _is_number(value) and (base is None or _is_number(base))
 
 
 def check_rules(rules: Mapping[str, str]) -> dict[str, NumberRule]:

@@ -20,7 +20,7 @@ from memory_repository.core.merge import (
     merge_bases_of,
     merge_memory,
 )
-from memory_repository.core.number_rules import NumberRules
+from memory_repository.core.number_rules import NumberRules, has_sums
 from memory_repository.core.resolution import (
     Contested,
     Resolution,
@@ -112,7 +112,8 @@ def make_plan(
     resolver: Resolver,
     rules: NumberRules,
 ) -> Plan:
-    """Plan a merge. Only memories on which the sides differ can need merging, so only those are looked at.
+    """Plan a merge. Memories on which the sides differ can need merging, and, where numbers are summed, those that both
+    sides have changed to the same; only those are looked at.
 
     What `resolver` leaves open is decided by the side that `strategy` favours, if it favours one.
 
@@ -124,8 +125,9 @@ def make_plan(
     plan = Plan(gap=len(between))
     base_of = _Bases(repo, tuple(bases), rules)
     differing = timeline.difference(repo.db, ours_view, theirs_view, between)
-    base_of.look_up(differing)
-    both: Differing = {}
+    alike = _alike(repo, base_of, ours_view, theirs_view, differing) if has_sums(rules) else {}
+    base_of.look_up(differing.keys() | alike.keys())
+    both: Differing = {**alike}
     for memory_id, slots in differing.items():
         same = base_of.side(memory_id, *slots)
         if same is None:
@@ -134,6 +136,14 @@ def make_plan(
             plan.add(memory_id, *slots, slots[1] if same == "ours" else slots[0])
     _merge_contents(repo, plan, both, base_of, strategy, resolver)
     return plan
+
+
+def _alike(repo: Repository, base_of: _Bases, ours: View, theirs: View, differing: Differing) -> Differing:
+    """The memories that both sides have changed since their bases and that are the same on both now: counters may have
+    been counted on either side."""
+    changed = base_of.changed_until(ours) & base_of.changed_until(theirs)
+    found = timeline.visible_many(repo.db, ours, sorted(changed - differing.keys()))
+    return {memory_id: (slot, slot) for memory_id, slot in found.items()}
 
 
 def _merge_contents(
@@ -229,6 +239,11 @@ class _Bases:
         self._looked_up = frozenset(memory_ids)
         for base in self._bases:
             self._slots[base] = timeline.visible_many(self._repo.db, self._view(base), sorted(self._looked_up))
+
+    def changed_until(self, view: View) -> set[str]:
+        """The memories that have entries between each of the bases and a view."""
+        between = [set(timeline.entries_between(self._repo.db, self._view(base), view)) for base in self._bases]
+        return set.intersection(*between) if between else set()
 
     def side(self, memory_id: str, ours: Slot | None, theirs: Slot | None) -> str | None:
         """The side that is as it was at the only base, by version alone; None when content must be looked at."""

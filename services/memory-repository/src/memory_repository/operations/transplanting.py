@@ -19,6 +19,7 @@ from itertools import islice
 from memory_repository.core import limits
 from memory_repository.core.memory import Memory
 from memory_repository.core.merge import Conflict, Strategy, merge_memory
+from memory_repository.core.number_rules import has_sums
 from memory_repository.operations import declaring, reading, worktrees
 from memory_repository.operations.committing import (
     CommitConflictError,
@@ -211,7 +212,7 @@ def _merged(
     lines = 0
     for memory_id, (before, after) in reading.differing(repo, base, theirs).items():
         here = timeline.visible(repo.db, view, memory_id)
-        if _version(here) == _version(after):
+        if _version(here) == _version(after) and not has_sums(rules):
             continue
         if _version(here) == _version(before):
             delta[memory_id] = (here, after)
