@@ -175,10 +175,34 @@ def test_skipped_commits_stay_suspects(memory: MemoryRepository) -> None:
     assert {suspect.id for suspect in step.suspects} == set(ids)
 
 
-def test_a_search_needs_a_good_ancestor_of_a_bad_commit(memory: MemoryRepository) -> None:
+@pytest.mark.parametrize("seed", range(12))
+def test_the_first_bad_commit_is_found_on_whatever_line_it_came_in(memory: MemoryRepository, seed: int) -> None:
+    chance = random.Random(seed)
+    good = memory.resolve().id
+    made: dict[int, str] = {}
+    bad_at = chance.randrange(25)
+    for number in range(25):
+        memory.create_branch(f"b{number}", chance.choice(["main", *made.values()]))
+        bad = note("bad", "x") if number == bad_at else note(f"m{number}", "x")
+        made[number] = commit(memory, bad, branch=f"b{number}")
+        if made and chance.random() < 0.5:
+            memory.merge(chance.choice(list(made.values())), f"b{number}")
+    for number in made:
+        memory.merge(f"b{number}")
+    known_good, bad_commit = [good], "main"
+    while (step := memory.bisect(known_good, bad_commit)).next is not None:
+        if "bad" in contents(memory, step.next.id):
+            bad_commit = step.next.id
+        else:
+            known_good.append(step.next.id)
+    assert [suspect.id for suspect in step.suspects] == [made[bad_at]]
+
+
+def test_a_bad_commit_is_none_that_a_good_one_descends_from(memory: MemoryRepository) -> None:
     memory.create_branch("idea")
     commit(memory, note("a", "a"), branch="idea")
-    for good, words in ((["idea"], "not in the history"), ([], "no commit is known"), (["main"], "good and bad")):
+    refused = "is said to be bad, and what descends from it to be good"
+    for good, words in ((["idea"], refused), ([], "no commit is known"), (["main"], refused)):
         with pytest.raises(Refusal, match=words):
             memory.bisect(good, "main")
 

@@ -1,4 +1,4 @@
-"""Finding the commit that made something bad: halve the commits between a good and a bad one until one is left.
+"""Finding the commit that made something bad: halve the commits between good ones and a bad one until one is left.
 
 The search keeps nothing: whoever searches says each time what is known to be good, bad, or not to be tested, and gets
 the commit to test next. So it survives every restart, and two may search at once.
@@ -43,26 +43,24 @@ def bisect(repo: Repository, good: Sequence[str], bad: str, skip: Sequence[str] 
 
     Args:
         repo: the repository.
-        good: revisions that are known to be good; at least one.
+        good: revisions that are known to be good, with all that they descend from; at least one.
         bad: one that is known to be bad.
         skip: commits that cannot be tested.
 
     Raises:
-        Refusal: not_found, invalid; refused when `bad` descends from no good one, or is good; too_large for more than
-            20,000 commits between them.
+        Refusal: not_found, invalid; refused when `bad` is a good one or an ancestor of one; too_large for more than
+            20,000 commits that may be the one.
     """
     if not good:
         raise limits.invalid("no commit is known to be good", "name one with --good")
     bad_commit = repo.resolve(bad)
-    known_good = [repo.resolve(each) for each in good]
-    for each in known_good:
-        if not reading.is_ancestor(repo, each, bad_commit):
-            raise Refusal(RefusalCode.REFUSED, f"{each.id[:12]} is not in the history of {bad_commit.id[:12]}")
+    known_good = [repo.resolve(each).no for each in good]
     graph = reading.graph(repo.db)
-    between = history.ancestors_without(bad_commit.no, [each.no for each in known_good], *graph)
-    numbers = list(islice(between, limits.BISECT_COMMITS_MAX + 1))
+    # A good one beside the bad one, on another of the lines that a merge brought together, vouches for what both have.
+    numbers = list(islice(history.ancestors_without(bad_commit.no, known_good, *graph), limits.BISECT_COMMITS_MAX + 1))
     if not numbers:
-        raise Refusal(RefusalCode.REFUSED, f"{bad_commit.id[:12]} is said to be good and bad")
+        message = f"{bad_commit.id[:12]} is said to be bad, and what descends from it to be good"
+        raise Refusal(RefusalCode.REFUSED, message, "give a good commit that is older than the bad one")
     if len(numbers) > limits.BISECT_COMMITS_MAX:
         raise limits.too_large("the search", len(numbers), limits.BISECT_COMMITS_MAX, "commits")
     skipped = {repo.resolve(each).no for each in skip}
