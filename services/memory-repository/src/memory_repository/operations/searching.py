@@ -8,7 +8,7 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -19,7 +19,7 @@ from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import bm25, fused, memory_words, query_terms
 from memory_repository.embedders import Embedder
 from memory_repository.operations import nearest
-from memory_repository.storage import batches, commits, timeline, versions, word_index
+from memory_repository.storage import batches, commits, recent, timeline, versions, word_index
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import View
@@ -162,62 +162,91 @@ def ranked(
         return []
     view = timeline.view_of(repo.db, commit.place)
     most = HISTORY_MAX * (commit.memories + SCANNED_LEAST)
-    # Where a small memory was rewritten so often that the index tells mostly of what was, all that is visible is read.
-    scanned = commit.memories <= SCANNED_MAX and word_index.holds_more(repo.db, repo.id, terms, most)
-    candidates = _scanned if scanned else _candidates
-    found = {memory.id: memory for memory in candidates(repo, view, terms, kind, ids, accept)}
+    wanted = _Wanted(terms, kind, ids, accept)
+    memories: Iterable[Memory] | None = None
+    # Where memories were rewritten so often that the index tells mostly of what was, it is asked for the latest alone;
+    # or all that is visible is read, where that is little.
+    if word_index.holds_more(repo.db, repo.id, terms, most):
+        memories = _recent(repo, view, wanted, most)
+        if memories is None and commit.memories <= SCANNED_MAX:
+            memories = _scanned(repo, view, wanted)
+    if memories is None:
+        memories = _candidates(repo, view, wanted)
+    found = {memory.id: memory for memory in memories}
     documents = {name: memory_words(memory.content, memory.fields) for name, memory in found.items()}
     scores = bm25(terms, documents, commit.memories, commit.words / max(1, commit.memories))
     return [(found[name], scores[name]) for name in sorted(scores, key=lambda name: (-scores[name], name))]
 
 
-def _candidates(
-    repo: Repository,
-    view: View,
-    terms: list[str],
-    kind: str | None,
-    ids: Sequence[IdRange] | None,
-    accept: Callable[[Memory], bool] | None,
-) -> list[Memory]:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a search is for."""
+
+    terms: Sequence[str]
+    kind: str | None
+    ids: Sequence[IdRange] | None
+    accept: Callable[[Memory], bool] | None
+
+    def may_be(self, memory_id: str) -> bool:
+        return self.ids is None or any(first <= memory_id < end for first, end in self.ids)
+
+    def takes(self, memory: Memory) -> bool:
+        return (self.kind is None or memory.kind == self.kind) and (self.accept is None or self.accept(memory))
+
+    def is_in(self, memory: Memory) -> bool:
+        return not set(self.terms).isdisjoint(memory_words(memory.content, memory.fields))
+
+
+def _candidates(repo: Repository, view: View, wanted: _Wanted) -> list[Memory]:
     found: list[Memory] = []
     holding = (
         (version, memory_id)
-        for version, memory_id in word_index.holding(repo.db, repo.id, terms, kind)
-        if ids is None or any(first <= memory_id < end for first, end in ids)
+        for version, memory_id in word_index.holding(repo.db, repo.id, wanted.terms, wanted.kind)
+        if wanted.may_be(memory_id)
     )
     while len(found) < CANDIDATES_MAX and (part := list(islice(holding, batches.LENGTHS[-1]))):
-        seen = timeline.visible_many(repo.db, view, dict.fromkeys(memory_id for _, memory_id in part))
-        visible = [version for version, name in part if name in seen and seen[name].version == version]
-        held = versions.load_memories(repo.db, visible)
-        found += (memory for memory in map(held.__getitem__, visible) if accept is None or accept(memory))
+        found += filter(wanted.takes, _visible(repo, view, dict(part)).values())
     return found[:CANDIDATES_MAX]
 
 
-def _scanned(
-    repo: Repository,
-    view: View,
-    terms: list[str],
-    kind: str | None,
-    ids: Sequence[IdRange] | None,
-    accept: Callable[[Memory], bool] | None,
-) -> list[Memory]:
-    """The same, all of them, from what is visible. O(memories)."""
-    listed = [
-        version
-        for memory_id, version, _ in timeline.listed(repo.db, view)
-        if ids is None or any(first <= memory_id < end for first, end in ids)
-    ]
-    holding = word_index.rows_holding(repo.db, repo.id, terms, ROWS_MAX * (len(listed) + SCANNED_LEAST))
-    wanted = set(terms)
+def _recent(repo: Repository, view: View, wanted: _Wanted, most: int) -> list[Memory] | None:
+    """The same, all of them, where what is visible is known to be mostly above some version; None where it is not, or
+    too many that hold a word are."""
+    noted = recent.versions_above(repo.db, view)
+    if noted is None:
+        return None
+    above, old = noted
+    holding = word_index.rows_holding(repo.db, repo.id, wanted.terms, most, above)
+    if holding is None:
+        return None
+    sql = "SELECT version_id, memory_id FROM version WHERE version_id IN ({items})"
+    named = {
+        version: memory_id
+        for version, memory_id in batches.select(repo.db, sql, sorted(holding | old))
+        if wanted.may_be(memory_id)
+    }
     return [
         memory
-        for memory in versions.load_memories(
-            repo.db, [version for version in listed if holding is None or version in holding]
-        ).values()
-        if (kind is None or memory.kind == kind)
-        and (holding is not None or not wanted.isdisjoint(memory_words(memory.content, memory.fields)))
-        and (accept is None or accept(memory))
+        for version, memory in _visible(repo, view, named).items()
+        if wanted.takes(memory) and (version in holding or wanted.is_in(memory))
     ]
+
+
+def _scanned(repo: Repository, view: View, wanted: _Wanted) -> list[Memory]:
+    """The same, all of them, from what is visible. O(memories)."""
+    listed = [version for memory_id, version, _ in timeline.listed(repo.db, view) if wanted.may_be(memory_id)]
+    holding = word_index.rows_holding(repo.db, repo.id, wanted.terms, ROWS_MAX * (len(listed) + SCANNED_LEAST))
+    read = [version for version in listed if holding is None or version in holding]
+    held = versions.load_memories(repo.db, read).values()
+    return [memory for memory in held if wanted.takes(memory) and (holding is not None or wanted.is_in(memory))]
+
+
+def _visible(repo: Repository, view: View, named: Mapping[int, str]) -> dict[int, Memory]:
+    """Those of some versions, given with their memories' ids, that a view sees; in their order."""
+    seen = timeline.visible_many(repo.db, view, dict.fromkeys(named.values()))
+    visible = [version for version, name in named.items() if name in seen and seen[name].version == version]
+    held = versions.load_memories(repo.db, visible)
+    return {version: held[version] for version in visible}
 
 
 def _hits(repo: Repository, view: View, found: Sequence[tuple[Memory, float]]) -> tuple[Hit, ...]:

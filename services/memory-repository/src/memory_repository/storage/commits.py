@@ -12,7 +12,7 @@ from typing import Any
 from memory_repository.core import fingerprint
 from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash, timestamp
-from memory_repository.storage import batches, states, timeline
+from memory_repository.storage import batches, recent, states, timeline
 from memory_repository.storage.timeline import Place, Slot, View
 from thymos.database import Connection
 
@@ -253,8 +253,9 @@ def write_commit(
     words = sum((new.words if new else 0) - (old.words if old else 0) for old, new in delta.values())
     counts = _Counts(len(delta), first.memories + memories, first.words + words)
     row = _insert(db, repo_id, header, parents, place, state, counts)
-    slots = ((memory_id, new) for memory_id, (_, new) in (delta if entries is None else entries).items())
-    timeline.write_entries(db, place, row.no, slots)
+    slots = {memory_id: new for memory_id, (_, new) in (delta if entries is None else entries).items()}
+    timeline.write_entries(db, place, row.no, slots.items())
+    recent.passed(db, place, counts.memories, (slot.version for slot in slots.values() if slot))
     if known is not None:
         _bring_back(db, known.no, row.no, {new.version if new else None for _, new in delta.values()})
     return row

@@ -1,7 +1,11 @@
 """The tables of a store, and of which version of them it is.
 
 A store says which version it is of. An older one is brought over when it is opened, before anything is read; a newer
-one is refused, because nobody here knows what its rows mean. Before version 1 stores said nothing.
+one is refused, because nobody here knows what its rows mean.
+
+    0   of before stores said it
+    1   words are indexed as those of their repository
+    2   every commit notes which old versions its line shows (storage/recent.py)
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from memory_repository.storage import store, word_index
 from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
 
-VERSION: Final = 1
+VERSION: Final = 2
 _NOTE: Final = """
 CREATE TABLE IF NOT EXISTS memory_schema (
     singleton  INTEGER PRIMARY KEY,         -- 1
@@ -57,8 +61,13 @@ def _version(db: Connection) -> int:
 
 
 def _bring_over(db: Connection) -> None:
-    """From what stores were before version 1, of whichever day; of a new store there is nothing to bring."""
-    if db.execute(_HAS_COLUMN[db.engine], ("erasing", "begun")).fetchone() is not None:
-        db.execute("ALTER TABLE erasing RENAME COLUMN begun TO phase")
-    word_index.rebuild(db)
-    db.execute("INSERT INTO memory_schema (singleton, version) VALUES (1, ?)", (VERSION,))
+    """From an older version; of a new store there is nothing to bring."""
+    if _version(db) == 0:
+        if db.execute(_HAS_COLUMN[db.engine], ("erasing", "begun")).fetchone() is not None:
+            db.execute("ALTER TABLE erasing RENAME COLUMN begun TO phase")
+        word_index.rebuild(db)
+    db.execute(
+        "INSERT INTO memory_schema (singleton, version) VALUES (1, ?)"
+        " ON CONFLICT (singleton) DO UPDATE SET version = excluded.version",
+        (VERSION,),
+    )

@@ -91,6 +91,19 @@ CREATE TABLE IF NOT EXISTS entry (
 CREATE INDEX IF NOT EXISTS entry_by_sequence ON entry (line_id, seq);
 CREATE INDEX IF NOT EXISTS entry_by_version ON entry (version_id, commit_no);
 
+-- As of `seq` a line shows only versions above `above`, and those in `old_version` (storage/recent.py).
+CREATE TABLE IF NOT EXISTS recent (
+    line_id  INTEGER PRIMARY KEY REFERENCES line ON DELETE CASCADE,
+    seq      INTEGER NOT NULL,
+    above    INTEGER NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS old_version (
+    line_id     INTEGER NOT NULL REFERENCES line ON DELETE CASCADE,
+    version_id  INTEGER NOT NULL,
+    PRIMARY KEY (line_id, version_id)
+) WITHOUT ROWID;
+
 -- One row per distinct version, rowid = version_id. The words are cut by ranking.words, so that what the index finds
 -- and what ranking counts are the same words; `ascii` then only has to split at the spaces.
 CREATE VIRTUAL TABLE IF NOT EXISTS version_terms USING fts5 (

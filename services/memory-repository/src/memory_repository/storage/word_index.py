@@ -93,16 +93,17 @@ def holds_more(db: Connection, repo_id: int, terms: Sequence[str], most: int) ->
     return db.execute(sql, (query, most)).fetchone() is not None
 
 
-def rows_holding(db: Connection, repo_id: int, terms: Sequence[str], most: int) -> set[int] | None:
+def rows_holding(db: Connection, repo_id: int, terms: Sequence[str], most: int, above: int = 0) -> set[int] | None:
     """The versions of a repository that hold any of the terms, in no order; None when there are more than so many.
-    O(most), and a thirtieth of what `holding` costs for each."""
+    Of those `above` a version. O(most), and a thirtieth of what `holding` costs for each; PostgreSQL, whose index knows
+    no order, reads also those below."""
     if db.engine == "sqlite":
         words = " OR ".join(f'"{_text(repo_id, [term])}"' for term in terms)
-        rows = db.execute("SELECT rowid FROM version_terms WHERE version_terms MATCH ? LIMIT ?", (words, most + 1))
+        sql = "SELECT rowid FROM version_terms WHERE version_terms MATCH ? AND rowid > ? LIMIT ?"
     else:
-        query = " | ".join(_lexeme(repo_id, term) for term in terms)
-        sql = "SELECT version_id FROM version_words WHERE words @@ CAST(? AS TSQUERY) LIMIT ?"
-        rows = db.execute(sql, (query, most + 1))
+        words = " | ".join(_lexeme(repo_id, term) for term in terms)
+        sql = "SELECT version_id FROM version_words WHERE words @@ CAST(? AS TSQUERY) AND version_id > ? LIMIT ?"
+    rows = db.execute(sql, (words, above, most + 1))
     found = {version for (version,) in rows.fetchall()}
     return found if len(found) <= most else None
 
