@@ -1,8 +1,13 @@
 """Words and BM25."""
 
 import math
+import unicodedata
 
-from memory_repository.core.ranking import bm25, memory_words, query_terms, words
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memory_repository.core.ranking import WORD_CHARACTERS_MAX, bm25, memory_words, query_terms, words
 
 
 def test_words_are_runs_of_letters_and_digits_in_lower_case_without_accents() -> None:
@@ -21,6 +26,36 @@ def test_words_are_runs_of_letters_and_digits_in_lower_case_without_accents() ->
 
 def test_words_of_other_scripts_are_kept() -> None:
     assert words("Возврат денег · 返金") == ["возврат", "денег", "返金"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("退款需要三十天。", ["退款", "款需", "需要", "要三", "三十", "十天"]),
+        ("天 A4用紙が", ["天", "a4", "用紙", "紙が"]),
+        ("ﾊﾟｿｺﾝ", ["パソ", "ソコ", "コン"]),  # half width
+        ("คืนเงิน", ["คื", "ืน", "นเ", "เง", "งิ", "ิน"]),
+        ("환불 요청", ["환불", "요청"]),
+        ("שָׁלוֹם مُحَمَّد", ["שלום", "محمد"]),
+        ("Ngày hoàn tiền", ["ngay", "hoan", "tien"]),
+        ("ß" * 40, ["ss" * 32]),
+        ("½ №5 x²", ["1", "2", "no5", "x2"]),
+        ("🙂_•", []),
+    ],
+)
+def test_words_are_those_of_every_script(text: str, expected: list[str]) -> None:
+    assert words(text) == [unicodedata.normalize("NFKC", word) for word in expected]
+
+
+@given(st.text(max_size=40))
+def test_words_have_no_spaces_are_bounded_and_are_found_by_themselves(text: str) -> None:
+    for word in words(text):
+        assert word
+        assert not word.isspace()
+        assert len(word.split()) == 1
+        assert len(word) <= WORD_CHARACTERS_MAX
+        assert set(words(word)) & set(words(text))
 
 
 def test_a_memory_is_found_by_its_content_and_by_every_text_in_its_fields() -> None:

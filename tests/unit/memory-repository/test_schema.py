@@ -20,6 +20,8 @@ from thymos.unit_of_work import ServiceStore, Transaction
 OLDER = """
 DROP TABLE memory_schema;
 ALTER TABLE erasing RENAME COLUMN phase TO begun;
+UPDATE commits SET words = words - 5 WHERE kind = 'merge' OR line_id > 1;
+UPDATE version SET words = 1 WHERE memory_id = 'refund';
 DROP TABLE version_terms;
 CREATE VIRTUAL TABLE version_words USING fts5 (repo, words, content = '', tokenize = 'ascii');
 """
@@ -33,6 +35,9 @@ def older(tmp_path: Path) -> Path:
     with MemoryRepository.open(f"sqlite:///{path}") as memory:
         for number in range(3):
             memory.commit([Put(Memory("a", f"hello word{number}")), Put(Memory(f"m{number}", "hello"))])
+        memory.create_branch("idea")
+        memory.commit([Put(Memory("refund", "退款需要三十天"))], branch="idea")
+        memory.merge("idea")
     db = SqliteFile(path).opened()
     db.executescript(OLDER)
     db.close()
@@ -43,6 +48,8 @@ def older(tmp_path: Path) -> Path:
 def test_an_older_store_is_brought_over(older: Path) -> None:
     with MemoryRepository.open(f"sqlite:///{older}") as memory:
         assert len(memory.search("hello").hits) == 4
+        assert [hit.memory.id for hit in memory.search("三十天").hits] == ["refund"]
+        assert memory.verify().ok
         assert memory.redact("m1", reason="asked to").changed
         assert memory.gc(Retention(commits_max=1)).commits
         assert len(memory.search("hello").hits) == 3

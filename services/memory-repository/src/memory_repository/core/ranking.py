@@ -2,7 +2,9 @@
 
 The score of a memory depends on the visible state and the query alone: no other branch, tenant or old version has a
 part in it, so equal states rank equally and nobody's word frequencies leak. A word is a run of letters and digits,
-in lower case and without accents; there is no stemming, so that what matched can be explained by looking at it.
+in lower case and without accents; there is no stemming, so that what matched can be explained by looking at it. Where
+a script puts no spaces between words (Chinese, Japanese, Thai, ...) every two characters that stand together count as
+one, as in Lucene's CJKAnalyzer: none of them is a word for sure, and who asks for a word finds it wherever it stands.
 """
 
 from __future__ import annotations
@@ -24,16 +26,41 @@ WORD_CHARACTERS_MAX: Final = 64
 
 _OBJECTS, _LISTS = (dict, Mapping), (list, tuple)
 # What is longer than a word may be is taken whole and cut; most text is ASCII, where letters are few.
-_WORD: Final = re.compile(rf"([^\W_]{{1,{WORD_CHARACTERS_MAX}}})[^\W_]*")
 _ASCII_WORD: Final = re.compile(rf"([a-z0-9]{{1,{WORD_CHARACTERS_MAX}}})[a-z0-9]*")
+
+
+_UNSPACED: Final = re.compile(
+    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    "\u2e80-\u2fdf\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+)"
+)
+"""A run of characters of a script without spaces between its words: besides the above kana and Han characters."""
 
 
 def words(text: str) -> list[str]:
     """The words of a text, in order, with repetitions."""
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
-    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return _WORD.findall(text.casefold())
+    plain = "".join(" " if _parts(c) else c for c in unicodedata.normalize("NFKD", text) if not _is_accent(c))
+    found: list[str] = []
+    for run in unicodedata.normalize("NFKC", plain).casefold().split():
+        for number, part in enumerate(_UNSPACED.split(run)):
+            if number % 2:
+                found += [part[at : at + 2] for at in range(max(1, len(part) - 1))]
+            elif part:
+                found.append(part[:WORD_CHARACTERS_MAX])
+    return found
+
+
+def _parts(character: str) -> bool:
+    """Whether it stands between words: neither a letter or digit, nor a mark that belongs to one, as Indian vowels."""
+    return not character.isalnum() and not unicodedata.category(character).startswith("M")
+
+
+def _is_accent(character: str) -> bool:
+    """Whether it is a mark without which a word is still the same: accents, the points of Hebrew, Arabic and Syriac
+    (by their canonical combining classes). The vowels, tones and nuktas of other scripts are not."""
+    kind = unicodedata.combining(character)
+    return kind >= 200 or 10 <= kind <= 36
 
 
 def memory_words(content: str, fields: Mapping[str, Any]) -> list[str]:

@@ -261,6 +261,27 @@ def write_commit(
     return row
 
 
+def recount(db: Connection) -> None:
+    """Count the words that each commit sees anew, from those of the versions. O(entries); where a commit's parent was
+    dropped, O(what it sees)."""
+    counted: dict[int, int] = {}
+    rows = db.execute("SELECT commit_no, line_id, seq FROM commits ORDER BY commit_no").fetchall()
+    places = {number: Place(line, seq) for number, line, seq in rows}
+    for number, place in places.items():
+        first = next(iter(parents_of(db, number)), None)
+        view = timeline.view_of(db, place)
+        if first in counted:
+            found = timeline.difference(db, timeline.view_of(db, places[first]), view).values()
+            counted[number] = counted[first] + sum(
+                (new.words if new else 0) - (old.words if old else 0) for old, new in found
+            )
+        else:
+            seen = (version for _, version, _ in timeline.listed(db, view))
+            sql = "SELECT words FROM version WHERE version_id IN ({items})"
+            counted[number] = sum(words for (words,) in batches.select(db, sql, list(seen)))
+        db.execute("UPDATE commits SET words = ? WHERE commit_no = ?", (counted[number], number))
+
+
 def _bring_back(db: Connection, header: int, commit: int, versions: Iterable[int | None]) -> None:
     """A commit was made again of which only the header was kept: what it wrote is now the new row's."""
     for version in versions:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from memory_repository.core.ranking import memory_words
 from thymos.database import Connection, Rows
@@ -141,14 +142,24 @@ def _versions(db: Connection, expression: str, kind: str | None, order: str) -> 
 
 
 def rebuild(db: Connection) -> None:
-    """Index anew what a store of before its tables had a version has indexed otherwise. O(memory)."""
+    """Index every version anew, and count its words, for what an older Thymos has cut otherwise. O(memory)."""
     if db.engine == "sqlite":
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'version_words'").fetchone():
-            return
-        db.execute("DROP TABLE version_words")
-    rows = db.execute("SELECT version_id, repo_id, content, fields FROM version WHERE content IS NOT NULL").fetchall()
-    for version, repo_id, content, fields in rows:
-        add(db, repo_id, [(version, memory_words(content, json.loads(fields)))])
+        db.execute("DROP TABLE IF EXISTS version_words")
+        db.execute("INSERT INTO version_terms (version_terms) VALUES ('delete-all')")
+    last = 0
+    while rows := db.execute(_HELD, (last, REBUILT_AT_ONCE)).fetchall():
+        for version, repo_id, content, fields in rows:
+            found = memory_words(content, json.loads(fields))
+            add(db, repo_id, [(version, found)])
+            db.execute("UPDATE version SET words = ? WHERE version_id = ?", (len(found), version))
+        last = rows[-1][0]
+
+
+REBUILT_AT_ONCE: Final = 1_000
+_HELD: Final = (
+    "SELECT version_id, repo_id, content, fields FROM version"
+    " WHERE version_id > ? AND content IS NOT NULL ORDER BY version_id LIMIT ?"
+)
 
 
 def _text(repo_id: int, words: Sequence[str]) -> str:
