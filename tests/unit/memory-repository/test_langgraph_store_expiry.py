@@ -1,16 +1,19 @@
 """Items of LangGraph's store that expire."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from memory_repository import MemoryRepository
+from memory_repository import MemoryRepository, Put
 from memory_repository.adapters.langgraph import MemoryStore
+from memory_repository.adapters.langgraph.items import StoredItem
 from memory_repository.core.retention import Retention
 from memory_repository.storage import expiries
 from memory_repository.storage.store import Repository
-from thymos.errors import Refusal
+from thymos.errors import Refusal, RefusalCode
 
 START = datetime.fromisoformat("2025-03-01T12:00:00+00:00")
 
@@ -143,3 +146,56 @@ def test_an_item_expires_on_a_branch_as_where_it_comes_from(timed: MemoryReposit
     clock.minutes = 19
     assert idea.sweep_ttl() == 1
     assert main.sweep_ttl() == 1
+
+
+@pytest.mark.parametrize("ttl", [1e10, 4.3e9, 1e300, float("inf"), float("nan"), 0, "5", True])
+def test_a_ttl_beyond_all_time_is_refused_when_it_is_put(timed: MemoryRepository, ttl: Any) -> None:
+    store = MemoryStore(timed)
+    with pytest.raises(Refusal, match="more than 0 and at most 525,600,000") as caught:
+        store.put(("a",), "1", {}, ttl=ttl)
+    assert caught.value.code == RefusalCode.INVALID
+    store.put(("a",), "1", {}, ttl=525_600_000)
+    assert present(store) == ["1"]
+
+
+@pytest.mark.parametrize("minutes", [1e10, 1e300])
+def test_an_expiry_beyond_the_last_date_never_comes(timed: MemoryRepository, clock: Clock, minutes: float) -> None:
+    """Such an item stands in stores that took it once: it can be read, changed and deleted as any other."""
+    store = MemoryStore(timed)
+    timed.commit([Put(replace(StoredItem(("a",), "old", {"n": 1}), ttl_minutes=minutes).to_memory())])
+    clock.minutes = 1e8
+    item = store.get(("a",), "old")
+    assert item is not None
+    assert item.value == {"n": 1}
+    assert (present(store), store.list_namespaces(), store.sweep_ttl()) == (["old"], [("a",)], 0)
+    store.put(("a",), "old", {"n": 1})
+    store.delete(("a",), "old")
+    assert present(store) == []
+
+
+def kept_rows(memory: MemoryRepository) -> int:
+    counted = memory.read(lambda repo: repo.db.execute("SELECT count(*) FROM memory_expiry").fetchone())
+    return int(counted[0])
+
+
+def test_what_readers_kept_is_forgotten_though_nobody_sweeps(timed: MemoryRepository, clock: Clock) -> None:
+    store = MemoryStore(timed)
+    for number in range(20):
+        clock.minutes = number * 4
+        store.put(("a",), "1", {"n": number}, ttl=10)
+        store.get(("a",), "1")
+    assert kept_rows(timed) == 3, "of the versions that were read in the last ten minutes"
+    clock.minutes += 11
+    store.put(("b",), "another", {})
+    assert kept_rows(timed) == 0
+
+
+def test_what_readers_kept_goes_with_the_commit_that_wrote_it(timed: MemoryRepository, clock: Clock) -> None:
+    store = MemoryStore(timed)
+    for number in range(20):
+        clock.minutes = number
+        store.put(("a",), "1", {"n": number}, ttl=1_000_000)
+        store.get(("a",), "1")
+    assert kept_rows(timed) == 20
+    timed.gc(Retention(commits_max=2, reflog_age=timedelta()))
+    assert kept_rows(timed) == 2

@@ -1,13 +1,15 @@
 """Which commits go, on random graphs: what stays has the ancestors and the merge bases that it had."""
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memory_repository.core import history
-from memory_repository.core.retention import rewired, thinned
+from memory_repository.core.retention import Retention, rewired, thinned
+from thymos.errors import Refusal, RefusalCode
 
 Graph = dict[int, list[int]]
 
@@ -108,3 +110,10 @@ def test_the_first_parent_stays_the_first(kept: set[int]) -> None:
             frozenset({4, 2}): {1: [], 2: [1], 4: [2, 1]},
         }[frozenset(kept)]
     )
+
+
+@pytest.mark.parametrize("commits_max", [0, -1, 1_000_000_001, 1.5, "1", None, True])
+def test_a_history_of_no_commits_is_refused(commits_max: Any) -> None:
+    with pytest.raises(Refusal, match="must be a whole number from 1 to 1,000,000,000") as caught:
+        Retention(commits_max=commits_max)
+    assert caught.value.code == RefusalCode.INVALID

@@ -75,6 +75,7 @@ OPEN_CONFLICTS_MAX = 10_000
 RATIONALE_BYTES_MAX = 2048
 """Of one decision about a conflict."""
 AGE_MAX = timedelta(days=365_000)
+COMMITS_KEPT_MAX = 1_000_000_000
 """Of what the retention keeps."""
 NAME_BYTES_MAX = 4096
 """Of what is looked up by name."""
@@ -242,6 +243,13 @@ def check_age(what: str, age: timedelta) -> timedelta:
     if not isinstance(age, timedelta) or not timedelta() <= age <= AGE_MAX:
         raise invalid(f"{what} is {age!r:.60}; it must be from nothing to {AGE_MAX.days:,} days")
     return age
+
+
+def check_whole(what: str, number: int, least: int, most: int) -> int:
+    """Return a whole `number` from `least` to `most`. Raises Refusal (invalid)."""
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
+        raise invalid(f"{what} is {number!r:.60}; it must be a whole number from {least:,} to {most:,}")
+    return number
 
 
 def check_choice(what: str, choices: type[C], value: str) -> C:

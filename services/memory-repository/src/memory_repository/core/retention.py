@@ -26,7 +26,7 @@ class Retention:
     """How much history a repository keeps; what is named (branches, tags, worktrees, ...) stays whatever its age.
 
     Attributes:
-        commits_max: the newest so many commits stay.
+        commits_max: the newest so many commits stay: 1 to 1,000,000,000.
         age_max: of these only those that are younger than this, by their own time.
         reflog_age: how long the last commits of a deleted or moved branch count as named.
     """
@@ -36,7 +36,8 @@ class Retention:
     reflog_age: timedelta = timedelta(days=30)
 
     def __post_init__(self) -> None:
-        """Raises Refusal (invalid): no time lies so far back."""
+        """Raises Refusal (invalid): no history is that short or long, no time lies so far back."""
+        limits.check_whole("the number of commits that stay", self.commits_max, 1, limits.COMMITS_KEPT_MAX)
         limits.check_age("the greatest age of a commit", self.age_max)
         limits.check_age("the age of the reflog", self.reflog_age)
 

@@ -14,7 +14,7 @@ from functools import cache, partial
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.limits import check_page
 from memory_repository.core.retention import Retention, Thinned, rewired, thinned
-from memory_repository.storage import batches, commits, dropping, pins, pruning, reflog, states, versions
+from memory_repository.storage import batches, commits, dropping, expiries, pins, pruning, reflog, states, versions
 from memory_repository.storage.store import Repository
 from memory_repository.storage.timeline import Place
 
@@ -152,7 +152,7 @@ class _Young:
     def __init__(self, repo: Repository, retention: Retention, now: datetime) -> None:
         oldest = repo.db.execute(
             "SELECT commit_no FROM commits WHERE repo_id = ? ORDER BY commit_no DESC LIMIT 1 OFFSET ?",
-            (repo.id, max(0, retention.commits_max - 1)),
+            (repo.id, retention.commits_max - 1),
         ).fetchone()
         self.first = 0 if oldest is None else oldest[0]
         self._since = timestamp(now - retention.age_max)
@@ -208,6 +208,7 @@ def _drop(repo: Repository, found: Thinned) -> pruning.Pruned:
     dropping.leave_graph(db, found.dropped, parents)
     dropping.remove(db, repo.id, found.dropped, headers)
     dropping.release(db, {commit: count for commit, count in pruned.unwritten.items() if commit not in found.dropped})
+    expiries.forget_dropped(db, repo.id)
     return pruned
 
 

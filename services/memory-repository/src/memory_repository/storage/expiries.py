@@ -28,7 +28,16 @@ def extend(db: Connection, repo_id: int, memory_id: str, commit_id: str, until: 
     )
 
 
+def forget_dropped(db: Connection, repo_id: int) -> None:
+    """Delete what keeps versions whose commit is gone, and with it whatever it wrote. O(what is kept)."""
+    db.execute(
+        "DELETE FROM memory_expiry WHERE repo_id = ? AND NOT EXISTS (SELECT 1 FROM commits c"
+        " WHERE c.repo_id = memory_expiry.repo_id AND c.commit_id = memory_expiry.commit_id)",
+        (repo_id,),
+    )
+
+
 def forget_past(db: Connection, repo_id: int, now: datetime) -> None:
-    """Delete what no longer keeps anything."""
+    """Delete what no longer keeps anything. O(what goes)."""
     microseconds = (now - _EPOCH) // timedelta(microseconds=1)
     db.execute("DELETE FROM memory_expiry WHERE repo_id = ? AND expires_us <= ?", (repo_id, microseconds))

@@ -261,6 +261,8 @@ CREATE TABLE IF NOT EXISTS memory_expiry (
     PRIMARY KEY (repo_id, memory_id, commit_id)
 ) WITHOUT ROWID;
 
+CREATE INDEX IF NOT EXISTS memory_expiry_by_time ON memory_expiry (repo_id, expires_us);
+
 CREATE INDEX IF NOT EXISTS staged_by_version ON staged (version_id);
 
 -- Retention (operations/collecting.py, docs/memory-upkeep.md). A commit that goes leaves its line. If something that is

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from memory_repository.adapters.langgraph import naming
-from memory_repository.core.limits import invalid
+from memory_repository.core.limits import AGE_MAX, invalid
 from memory_repository.core.memory import Memory
 from thymos.errors import Refusal
 
@@ -24,7 +24,9 @@ UNSEARCHED: Final = "item-unsearched"
 """The kind of an item that queries shall not find."""
 SLOTS: Final = ("content", "text", "memory", "data")
 """The parts of a value that can be the content: the first one that is text is."""
+TTL_MINUTES_MAX: Final = AGE_MAX // timedelta(minutes=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,22 @@ class StoredItem:
             return Memory(identity, _json(plain), kind, {**facts, "json": True}).checked()
 
 
+def check_ttl(minutes: Any) -> float:
+    """How long an item is kept, in minutes: more than 0, at most 1,000 years. Raises Refusal (invalid)."""
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= TTL_MINUTES_MAX:
+        hint = f"give more than 0 and at most {TTL_MINUTES_MAX:,}, or None for no end"
+        raise invalid(f"the ttl is {minutes!r:.60} minutes", hint)
+    return float(minutes)
+
+
+def ending(begun: datetime, ttl_minutes: float) -> datetime:
+    """When an item expires that was written or read then; what lies beyond the last date never comes."""
+    try:
+        return begun + timedelta(minutes=ttl_minutes)
+    except OverflowError:
+        return _NEVER
+
+
 def from_memory(memory: Memory) -> StoredItem:
     """The item that a memory holds."""
     fields = memory.fields
@@ -112,4 +130,13 @@ def _json(value: Any) -> str:
     return text
 
 
-__all__: Sequence[str] = ("KIND", "SLOTS", "UNSEARCHED", "StoredItem", "from_memory")
+__all__: Sequence[str] = (
+    "KIND",
+    "SLOTS",
+    "TTL_MINUTES_MAX",
+    "UNSEARCHED",
+    "StoredItem",
+    "check_ttl",
+    "ending",
+    "from_memory",
+)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from langgraph.store.base import ListNamespacesOp, SearchOp, get_text_at_path, tokenize_path
 
 from memory_repository.adapters.langgraph import items, naming
-from memory_repository.adapters.langgraph.items import StoredItem
+from memory_repository.adapters.langgraph.items import StoredItem, ending
 from memory_repository.adapters.langgraph.matching import in_namespace, matches
 from memory_repository.core import limits
 from memory_repository.core.memory import Memory
@@ -134,8 +134,7 @@ class Shelf:
     def _is_expired(self, item: StoredItem, memory_id: str, commit: CommitRow) -> bool:
         if item.ttl_minutes is None:
             return False
-        until = commit.at + timedelta(minutes=item.ttl_minutes)
-        if until > self._now:
+        if ending(commit.at, item.ttl_minutes) > self._now:
             return False
         extended = expiries.extended_to(self._repo.db, self._repo.id, memory_id, commit.id)
         return extended is None or extended <= self._now

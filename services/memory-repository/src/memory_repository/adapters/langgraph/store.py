@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -23,10 +23,10 @@ from langgraph.store.base import (
     validate_op_namespace,
 )
 
-from memory_repository.adapters.langgraph.items import StoredItem
+from memory_repository.adapters.langgraph.items import StoredItem, check_ttl, ending
 from memory_repository.adapters.langgraph.reading import Shelf, Shown
 from memory_repository.adapters.retrying import retried
-from memory_repository.core.limits import CHANGES_MAX, invalid
+from memory_repository.core.limits import CHANGES_MAX
 from memory_repository.core.memory import Delete, Put
 from memory_repository.library import MemoryRepository
 from memory_repository.operations import committing
@@ -108,7 +108,7 @@ class MemoryStore(BaseStore):
     def _sweep_if_due(self) -> None:
         interval = (self.ttl_config or {}).get("sweep_interval_minutes")
         now = self.memory.now()
-        if interval is not None and now - self._swept_at >= timedelta(minutes=interval):
+        if interval is not None and (now - self._swept_at).total_seconds() >= interval * 60:
             self._swept_at = now
             self.sweep_ttl()
 
@@ -165,14 +165,12 @@ class MemoryStore(BaseStore):
         return results
 
     def _new_item(self, op: PutOp, value: Mapping[str, Any]) -> StoredItem:
-        if op.ttl is not None and op.ttl <= 0:
-            raise invalid(f"the ttl is {op.ttl} minutes", "give more than 0, or None for no end")
         paths = self._paths if op.index is None else tuple(op.index or ())
         return StoredItem(
             namespace=tuple(op.namespace),
             key=op.key,
             value=dict(value),
-            ttl_minutes=None if op.ttl is None else float(op.ttl),
+            ttl_minutes=None if op.ttl is None else check_ttl(op.ttl),
             searched=None if op.index is False else paths,
             hidden=op.index is False,
         )
@@ -190,8 +188,9 @@ class MemoryStore(BaseStore):
 def _refresh(repo: Repository, now: datetime, read: Iterable[Shown]) -> None:
     for shown in read:
         assert shown.item.ttl_minutes is not None
-        until = now + timedelta(minutes=shown.item.ttl_minutes)
-        expiries.extend(repo.db, repo.id, shown.id, shown.commit, until)
+        expiries.extend(repo.db, repo.id, shown.id, shown.commit, ending(now, shown.item.ttl_minutes))
+    # Also where nobody ever sweeps, there are no more rows than versions that still live.
+    expiries.forget_past(repo.db, repo.id, now)
 
 
 def _message(changes: list[Put | Delete]) -> str:
