@@ -159,6 +159,17 @@ def test_a_task_that_runs_again_on_a_fork_writes_anew(saver: CheckpointSaver) ->
     assert writes == [("task", "log", "second time")]
 
 
+def test_a_task_that_writes_less_when_it_runs_again_has_written_no_more(saver: CheckpointSaver) -> None:
+    put(saver, "1")
+    saver.put_writes(config(checkpoint_id="1"), [(channel, f"first {channel}") for channel in "abc"], "task")
+    saver.put_writes(config(checkpoint_id="1"), [("a", "of another")], "other")
+    put(saver, "2", "1")
+    saver.put_writes(config(checkpoint_id="1"), [("a", "again a")], "task")
+    found = saver.get_tuple(config(checkpoint_id="1"))
+    assert found is not None
+    assert found.pending_writes == [("other", "a", "of another"), ("task", "a", "again a")]
+
+
 def test_each_fork_keeps_its_own_value_of_a_channel_at_the_same_version(saver: CheckpointSaver) -> None:
     put(saver, "base", values={"n": 0})
     for name, value in (("left", 1), ("right", 2)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from memory_repository.storage.checkpoint_values import Typed, drop_unused
@@ -208,15 +209,21 @@ def write(db: Connection, thread_no: int, checkpoint_id: str, generation: int, r
 
 
 def writes(db: Connection, thread_no: int, checkpoint_id: str, generation: int | None = None) -> list[WriteRow]:
-    """The writes at a checkpoint in the order of their tasks: of one generation, or of each task the newest."""
+    """The writes at a checkpoint in the order of their tasks: of one generation, or of each task its newest one as a
+    whole. A task that was run anew may have written less."""
     scope, values = ("", ()) if generation is None else ("AND generation = ? ", (generation,))
     rows = db.execute(
-        "SELECT task, position, task_path, channel, value_no FROM checkpoint_write"
+        "SELECT generation, task, position, task_path, channel, value_no FROM checkpoint_write"
         f" WHERE thread_no = ? AND checkpoint_id = ? {scope}ORDER BY generation",
         (thread_no, checkpoint_id, *values),
     )
-    kept = {(row[0], row[1]): WriteRow(*row) for row in rows}
-    return sorted(kept.values(), key=lambda row: (row.task_path, row.task, row.position))
+    newest: dict[str, int] = {}
+    kept: dict[str, list[WriteRow]] = {}
+    for made, task, *rest in rows.fetchall():
+        if newest.get(task) != made:
+            newest[task], kept[task] = made, []
+        kept[task].append(WriteRow(task, *rest))
+    return sorted(chain.from_iterable(kept.values()), key=lambda row: (row.task_path, row.task, row.position))
 
 
 def delete(db: Connection, rows: Sequence[CheckpointRow]) -> None:
