@@ -137,3 +137,28 @@ class Wrong:
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return [[float("nan"), 1.0] for _ in texts]
+
+
+@pytest.mark.parametrize("mode", ["words", "meaning", "both"])
+def test_what_was_erased_is_no_hit_and_takes_no_place(
+    opened: Opened, embedder: Embedder, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    memory = opened(embedder)
+    fill(memory)
+    for name in ("hours", "shipping"):
+        memory.redact(name, reason="asked to")
+    monkeypatch.setattr(nearest, "EMBEDDED_MAX", 2)
+    monkeypatch.setattr(nearest, "CANDIDATES_MAX", 2)
+    hits = memory.search("a refund, the office, my login", mode=mode)
+    assert sorted(hit.memory.id for hit in hits.hits) == ["password", "refunds"]
+    assert (hits.total, memory.embed()) == (2, 0)
+
+
+def test_a_mode_may_be_given_as_text_and_there_are_no_others(opened: Opened, embedder: Embedder) -> None:
+    memory = opened(embedder)
+    fill(memory)
+    for mode in Mode:
+        assert memory.search("money back", mode=str(mode)) == memory.search("money back", mode=mode)
+    assert memory.search("money back", mode="words").total < memory.search("money back", mode="both").total
+    with pytest.raises(Refusal, match=r"'Words' is no mode.*words, meaning, both"):
+        memory.search("money back", mode="Words")

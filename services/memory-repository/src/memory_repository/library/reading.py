@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from memory_repository.core import limits
 from memory_repository.core.memory import Memory
 from memory_repository.library.opening import OpenRepository
 from memory_repository.operations import bisecting, nearest, reading, searching, tracing
@@ -53,10 +54,11 @@ class Reading(OpenRepository):
         *,
         where: Mapping[str, Any] | None = None,
         skip: int = 0,
-        mode: Mode = Mode.WORDS,
+        mode: Mode | str = Mode.WORDS,
     ) -> Hits:
-        """Search at a ref, best first: by words, by meaning, or both; `where` narrows it by fields, such as
+        """Search at a ref, best first: by "words", by "meaning", or "both"; `where` narrows it by fields, such as
         `{"topic": "refunds", "weight": {"$gte": 3}}` (core/filters.py). The next page skips this one's hits."""
+        mode = limits.check_choice("mode", Mode, mode)
         with self._reading() if mode is Mode.WORDS else self._embedding() as repo:
             return searching.search(
                 repo, query, ref, limit, kind, where=where, skip=skip, mode=mode, embedder=self._embedder

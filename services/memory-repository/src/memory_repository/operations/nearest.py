@@ -70,11 +70,12 @@ def nearest(
 
 
 def _visible(repo: Repository, commit: CommitRow) -> list[int]:
+    """The versions that are visible and hold something: an erased one means nothing."""
     view = timeline.view_of(repo.db, commit.place)
     found = [version for _, version, _ in islice(timeline.listed(repo.db, view), VISIBLE_MAX + 1)]
     if len(found) > VISIBLE_MAX:
         raise limits.too_large("a search by meaning", commit.memories, VISIBLE_MAX, "memories")
-    return found
+    return versions.whole(repo.db, found)
 
 
 def _embed(repo: Repository, embedder: Embedder, missing: Sequence[int]) -> None:

@@ -80,7 +80,7 @@ def search(
 ) -> Hits:
     """Find memories by any word of `query` in their content or in the text values of their fields, or by its meaning.
 
-    The query is plain words; nothing in it is syntax.
+    The query is plain words; nothing in it is syntax. What was erased is never found.
 
     Args:
         repo: the repository.
@@ -106,7 +106,7 @@ def search(
     commit = repo.resolve(ref)
 
     def accept(memory: Memory) -> bool:
-        return (kind is None or memory.kind == kind) and wanted.holds(memory.fields)
+        return memory.erased is None and (kind is None or memory.kind == kind) and wanted.holds(memory.fields)
 
     by_words = [] if mode is Mode.MEANING else ranked(repo, commit, query, kind, accept=accept)
     found = by_words if mode is Mode.WORDS else _by_meaning(repo, commit, query, by_words, mode, embedder, accept)

@@ -189,6 +189,13 @@ def versions_of(db: Connection, repo_id: int, memory_id: str) -> list[tuple[int,
     return [(version, digest, bool(redacted)) for version, digest, redacted in rows.fetchall()]
 
 
+def whole(db: Connection, versions: Sequence[int]) -> list[int]:
+    """Those of the versions that were not redacted, in their order."""
+    sql = "SELECT version_id FROM version WHERE salt IS NOT NULL AND version_id IN ({items})"
+    found = {version for (version,) in batches.select(db, sql, versions)}
+    return [version for version in versions if version in found]
+
+
 def erase(db: Connection, repo_id: int, version: int) -> None:
     """Remove a version's body, its salt and all that was derived from them. The row stays, with the hash."""
     forget_words(db, repo_id, version)
