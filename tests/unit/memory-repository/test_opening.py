@@ -1,13 +1,18 @@
 """Two hands on one memory: what one of them does at its beginning, the other sees."""
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 import pytest
 
-from memory_repository import Memory, MemoryRepository, Put
+from memory_repository import Delete, Memory, MemoryRepository, Put
 from memory_repository.core import limits
+from memory_repository.core.retention import Retention
+from memory_repository.operations import checkpointing
 from memory_repository.operations.branching import Named
+from memory_repository.storage import expiries, imports, store
 from thymos.errors import Refusal, RefusalCode
 
 
@@ -42,3 +47,78 @@ def test_a_name_that_is_there_already_needs_no_room(memory: MemoryRepository, mo
         with pytest.raises(Refusal, match="the limit is 2") as caught:
             make(f"z{number}")
         assert caught.value.code is RefusalCode.TOO_LARGE
+
+
+def exported(memory: MemoryRepository) -> bytes:
+    memory.commit([Put(Memory("a", "x"))])
+    return b"".join(memory.export_lines())
+
+
+SAID: dict[str, Callable[[MemoryRepository], object]] = {
+    "a commit": lambda m: m.commit([Put(Memory("b", "y"))]),
+    "a branch": lambda m: m.create_branch("idea"),
+    "a branch that was deleted": lambda m: (m.create_branch("idea"), m.delete_branch("idea")),
+    "a redaction": lambda m: (
+        m.create_branch("idea"),
+        m.commit([Put(Memory("b", "secret"))], branch="idea"),
+        m.redact("b", reason="asked to"),
+        m.delete_branch("idea", force=True),
+        m.gc(Retention(commits_max=1, reflog_age=timedelta())),
+    ),
+    "a history that was dropped": lambda m: (
+        m.commit([Put(Memory("b", "y"))]),
+        m.commit([Delete("b")]),
+        m.gc(Retention(commits_max=1, reflog_age=timedelta())),
+    ),
+    "a protected branch": lambda m: m.protect_branch("main"),
+    "a rule": lambda m: m.declare_number_rule("hits", "sum"),
+    "a worktree": lambda m: m.open_worktree("w"),
+    "a checkpoint": lambda m: m.write(
+        lambda repo, _: checkpointing.put_writes(
+            repo, "t", "", "1", "task", "", [checkpointing.NewWrite(0, "a", ("x", b"x"))]
+        )
+    ),
+    "a time that a reader asked for": lambda m: m.write(
+        lambda repo, now: expiries.extend(repo.db, repo.id, "lg/a:1", "commit", now)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_an_import_never_replaces_what_somebody_has_used(memory: MemoryRepository, store_url: str, what: str) -> None:
+    lines = exported(memory)
+    with MemoryRepository.open(store_url, agent="new", clock=lambda: datetime(2026, 1, 1, tzinfo=UTC)) as used:
+        SAID[what](used)
+        redactions = used.redactions()
+        with pytest.raises(Refusal, match="has a memory already") as caught:
+            used.import_lines(BytesIO(lines))
+        assert caught.value.code is RefusalCode.CONFLICT
+        assert used.redactions() == redactions
+
+
+@pytest.mark.parametrize("act", ["read", "write"])
+def test_whoever_has_used_a_memory_goes_on_when_it_is_replaced_after_that(
+    memory: MemoryRepository, store_url: str, act: str
+) -> None:
+    lines = exported(memory)
+    with (
+        MemoryRepository.open(store_url, agent="new", clock=lambda: datetime(2026, 1, 1, tzinfo=UTC)) as first,
+        MemoryRepository.open(store_url, agent="new") as second,
+    ):
+        first.declare_number_rule("hits", "sum")
+        first.declare_number_rule("hits", None)
+        first.gc()
+        second.import_lines(BytesIO(lines))
+        if act == "read":
+            assert first.get("a").memory.content == "x"
+        else:
+            assert first.commit([Put(Memory("b", "y"))]).changed
+            assert [found.id for found in second.memories()] == ["a", "b"]
+        assert first.verify().ok
+
+
+def test_of_a_repository_that_is_removed_no_row_stays() -> None:
+    """What is neither counted as something that somebody said nor removed would be left over, or stop the removal."""
+    repositories = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+) \(\s+repo_id ", store.SCHEMA)
+    assert len(repositories) > 15
+    assert set(repositories) - {*imports.OWNED, *imports.LABELS, *imports.SAID} == set()

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from memory_repository.core.limits import check_name, invalid
 from memory_repository.embedders import Embedder
-from memory_repository.storage import imports, schema, store
+from memory_repository.storage import schema, store
 from memory_repository.storage.store import Repository
 from thymos.database import Connection, open_postgresql, turn_of
 from thymos.sqlite_file import MEMORY, SqliteFile
@@ -55,7 +55,6 @@ class OpenRepository:
         with self._transaction("BEGIN IMMEDIATE", clock) as now:
             key = secrets.token_bytes(store.KEY_BYTES)
             self._repo = store.open_repository(connection, tenant, agent, now=now, key=key).repository
-        self._is_blank = True
 
     @classmethod
     def open(
@@ -133,10 +132,9 @@ class OpenRepository:
         return self._transaction("BEGIN IMMEDIATE", begun)
 
     def _found(self) -> Repository:
-        """The repository. As long as it holds nothing, whoever imports may put another one in its place."""
-        if self._is_blank:
-            self._repo = store.find_repository(self._connection, self._repo.tenant, self._repo.agent)
-            self._is_blank = imports.is_blank(self._repo)
+        """The repository. While it holds nothing, whoever imports may put another one in its place; and one that has
+        held something may hold nothing again."""
+        self._repo = store.find_repository(self._connection, self._repo.tenant, self._repo.agent)
         return self._repo
 
     def _transaction(self, begin: str, begun: Callable[[], T]) -> _Transaction[T]:

@@ -9,6 +9,7 @@ from typing import Final
 
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.transfer.lines import NO_LINES
+from memory_repository.core.transfer.values import INITIAL
 from memory_repository.storage import versions
 from memory_repository.storage.refs import Ref
 from memory_repository.storage.store import Repository
@@ -170,13 +171,26 @@ def abandon(standing: OpenImport) -> None:
 
 
 def is_blank(repo: Repository) -> bool:
-    """Whether a repository holds nothing but its beginning: one commit, on `main`, and nothing beside it that anybody
-    has said."""
-    beginning = all(_count(repo, table) == 1 for table in ("commits", "ref"))
-    return beginning and not any(_count(repo, table) for table in _SAID)
+    """Whether a repository holds nothing but its beginning: the first commit, on `main`, and nothing beside it that
+    anybody has said, or that tells of what was there once."""
+    beginning = all(_count(repo, table) == 1 for table in ("commits", "ref", "reflog"))
+    first = repo.db.execute("SELECT kind FROM commits WHERE repo_id = ?", (repo.id,)).fetchone()
+    return beginning and first == (INITIAL,) and not any(_count(repo, table) for table in SAID)
 
 
-_SAID: Final = ("version", "worktree", "checkpoint_thread", "protected_branch", "number_rule")
+SAID: Final = (
+    *("version", "worktree", "checkpoint_thread", "checkpoint_value", "protected_branch", "number_rule"),
+    *("open_merge", "redaction", "memory_expiry", "attic", "left_behind"),
+)
+"""The tables that are empty as long as nobody has said anything."""
+OWNED: Final = (
+    *("attic", "held", "left_behind", "memory_expiry", "redaction", "retention", "swept"),
+    *("staged", "worktree", "open_conflict", "open_merge", "protected_branch", "number_rule"),
+    *("ref", "reflog", "version", "commits", "line", "repository"),
+)
+"""The tables whose rows go with a repository, who names others before them. An import brings no checkpoints in."""
+LABELS: Final = ("import_change", "import_version", "import_commit", "import_open")
+"""The tables that only an open import has rows in."""
 
 
 def remove_repository(repo: Repository) -> None:
@@ -190,22 +204,7 @@ def remove_repository(repo: Repository) -> None:
     commits = "(SELECT commit_no FROM commits WHERE repo_id = ?)"
     for table in ("commit_parent", "cut_parent", "header_only"):
         repo.db.execute(f"DELETE FROM {table} WHERE commit_no IN {commits}", (repo.id,))
-    kept = ("attic", "held", "left_behind", "redaction", "retention", "swept")
-    for table in (
-        *kept,
-        "staged",
-        "worktree",
-        "open_conflict",
-        "open_merge",
-        "protected_branch",
-        "number_rule",
-        "ref",
-        "reflog",
-        "version",
-        "commits",
-        "line",
-        "repository",
-    ):
+    for table in OWNED:
         repo.db.execute(f"DELETE FROM {table} WHERE repo_id = ?", (repo.id,))
 
 
@@ -217,5 +216,5 @@ def _count(repo: Repository, table: str) -> int:
 
 
 def _forget_labels(repo: Repository) -> None:
-    for table in ("import_change", "import_version", "import_commit", "import_open"):
+    for table in LABELS:
         repo.db.execute(f"DELETE FROM {table} WHERE repo_id = ?", (repo.id,))
