@@ -50,9 +50,50 @@ def test_what_an_older_store_kept_goes(db: Connection) -> None:
         db.execute("SELECT key FROM replies")
 
 
+def ask(db: Connection, key: str) -> bytes:
+    return kept_answers.once(db, Asked(key, ""), lambda: b"first")
+
+
+def known(db: Connection) -> list[str]:
+    return [key for (key,) in db.execute("SELECT key FROM kept_answers ORDER BY position").fetchall()]
+
+
 def test_the_oldest_are_forgotten(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_answers, "ANSWERS_MAX", 2)
     for number in range(3):
-        kept_answers.once(db, Asked(f"acme/support/commit/{number}", ""), lambda: b"first")
+        ask(db, f"acme/support/commit/{number}")
     assert kept_answers.once(db, Asked("acme/support/commit/0", ""), lambda: b"again") == b"again"
     assert kept_answers.once(db, Asked("acme/support/commit/2", ""), never) == b"first"
+
+
+@pytest.mark.parametrize("busy", ["acme/sales", "other/support"])
+def test_whoever_asks_often_makes_nobody_else_forgotten(
+    db: Connection, monkeypatch: pytest.MonkeyPatch, busy: str
+) -> None:
+    monkeypatch.setattr(kept_answers, "ANSWERS_MAX", 2)
+    monkeypatch.setattr(kept_answers, "UNCOUNTED_MAX", 5)
+    ask(db, KEY)
+    for number in range(20):
+        ask(db, f"{busy}/commit/{number}")
+    assert known(db) == [KEY, f"{busy}/commit/18", f"{busy}/commit/19"]
+    turns = db.execute("SELECT count(*) FROM kept_answer_turns").fetchone()
+    assert turns == (3,), "what counts them is forgotten with them"
+
+
+def test_what_an_older_store_remembered_is_remembered_as_long_as_there(
+    db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_answers, "UNCOUNTED_MAX", 4)
+    db.execute("DROP TABLE kept_answer_turns")
+    for number in range(3):
+        sql = "INSERT INTO kept_answers(key, request, reply) VALUES (?, '', ?)"
+        db.execute(sql, (f"acme/support/commit/{number}", b"first"))
+    for _ in range(2):  # opened, and opened again
+        db.executescript(kept_answers.SCHEMA)
+    assert kept_answers.once(db, Asked("acme/support/commit/0", ""), never) == b"first"
+    for number in range(3, 6):
+        ask(db, f"acme/support/commit/{number}")
+    assert known(db) == [f"acme/support/commit/{number}" for number in (2, 3, 4, 5)]
+    for number in range(6, 9):
+        ask(db, f"acme/support/commit/{number}")
+    assert known(db) == [f"acme/support/commit/{number}" for number in range(3, 9)]
