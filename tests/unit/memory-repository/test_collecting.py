@@ -261,7 +261,7 @@ def test_a_commit_that_is_made_again_after_it_was_dropped_is_whole_again(connect
         branching.create_branch(repo, "idea", actor="x", now=NOW)
         done = committing.commit(repo, "idea", again, author="x", now=NOW)
         merging.merge(repo, "idea", "side", Strategy.MANUAL, author="x", now=NOW)
-        branching.delete_branch(repo, "idea", actor="x", now=NOW)
+        branching.delete_branch(repo, "idea", actor="x", now=NOW, force=True)
         return done.commit
 
     branching.create_branch(repo, "side", actor="x", now=NOW)

@@ -62,9 +62,14 @@ def steps(repo: Repository, work: Callable[[Repository], object]) -> int:
     return count
 
 
+def delete_tagged(repo: Repository) -> None:
+    branching.create_tag(repo, "kept", "idea", actor="x", now=NOW)
+    branching.delete_branch(repo, "idea", actor="x", now=NOW)
+
+
 OPERATIONS: dict[str, Callable[[Repository], object]] = {
     "create a branch": lambda r: branching.create_branch(r, "new", actor="x", now=NOW),
-    "delete a branch": lambda r: branching.delete_branch(r, "idea", actor="x", now=NOW),
+    "delete a branch": delete_tagged,
     "tag": lambda r: branching.create_tag(r, "v1", actor="x", now=NOW),
     "snapshot": lambda r: branching.create_snapshot(r, "s1", actor="x", now=NOW),
     "open a worktree": lambda r: worktrees.open_worktree(r, "w1", owner="x", now=NOW),

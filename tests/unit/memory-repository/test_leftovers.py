@@ -109,7 +109,7 @@ def test_what_a_name_did_is_forgotten_some_time_after_it_was_deleted(store_url: 
         for number in range(3):
             memory.create_branch(f"try{number}")
             memory.commit([Put(Memory("a", f"{number}"))], branch=f"try{number}")
-            memory.delete_branch(f"try{number}")
+            memory.delete_branch(f"try{number}", force=True)
         memory.create_branch("try0")
         memory.gc(Retention())
         assert len(memory.reflog("try1")) == 3

@@ -22,7 +22,7 @@ from memory_repository import (
 from memory_repository.core import limits
 from memory_repository.core.memory import Change
 from memory_repository.core.retention import Retention
-from thymos.errors import Refusal
+from thymos.errors import Refusal, RefusalCode
 
 BASE: list[Change] = [
     Put(Memory("a", "one\ntwo\nthree")),
@@ -348,7 +348,7 @@ def test_a_protected_branch_is_not_deleted(memory: MemoryRepository) -> None:
             memory.delete_branch("release", force=force)
     memory.commit([Put(Memory("m", "x"))], branch="release")
     assert memory.unprotect_branch("release").changed
-    memory.delete_branch("release")
+    memory.delete_branch("release", force=True)
     with pytest.raises(Refusal, match="no branch release"):
         memory.protect_branch("release")
 
@@ -387,7 +387,7 @@ def test_what_was_decided_about_a_memory_goes_with_its_redaction(collided: Memor
 def test_retention_keeps_the_commits_of_a_kept_merge(collided: MemoryRepository) -> None:
     head = collided.log("idea", limit=1)[0].id
     merge_id = str(collided.merge(head, keep=True).merge_id)
-    collided.delete_branch("idea")
+    collided.delete_branch("idea", force=True)
     collided.commit([Put(Memory("later", "x"))])
     collided.gc(Retention(commits_max=1, reflog_age=timedelta(0)))
     for memory_id in "abcd":
@@ -405,3 +405,59 @@ def test_counters_add_up_in_a_cherry_pick(memory: MemoryRepository) -> None:
     memory.commit([Modify("m", fields={"hits": 2})])
     memory.cherry_pick(picked.id)
     assert memory.get("m").memory.fields == {"hits": 5}
+
+
+def reused(memory: MemoryRepository) -> str:
+    """A kept merge from the tag `rel`, with a decision; since then the tag means a commit of another line. Its id."""
+    memory.tag("rel", "idea")
+    merge_id = str(memory.merge("rel", keep=True).merge_id)
+    memory.resolve_conflict(merge_id, "a", "theirs")
+    memory.delete_tag("rel")
+    memory.create_branch("other", "idea~1")
+    memory.commit([Put(Memory("other", "x"))], branch="other")
+    memory.tag("rel", "other")
+    return merge_id
+
+
+def test_a_kept_merge_stays_when_its_name_has_come_to_mean_something_else(collided: MemoryRepository) -> None:
+    merge_id = reused(collided)
+    done = collided.merge("rel")
+    assert (done.changed, done.merge_id) == (True, None)
+    assert [(each.id, each.decided) for each in collided.merges()] == [(merge_id, 1)]
+    for memory_id in "bcd":
+        collided.resolve_conflict(merge_id, memory_id, "theirs")
+    assert collided.continue_merge(merge_id).changed
+    assert contents(collided)["a"] == "idea\ntwo\nTHREE"
+
+
+def test_what_was_decided_is_not_given_to_another_merge_of_the_same_name(collided: MemoryRepository) -> None:
+    merge_id = reused(collided)
+    collided.commit([Modify("a", content="other\ntwo\nthree")], branch="other")
+    collided.delete_tag("rel")
+    collided.tag("rel", "other")
+    with pytest.raises(Refusal, match=f"{merge_id} is kept for another commit that was called rel") as caught:
+        collided.merge("rel", keep=True)
+    assert caught.value.code is RefusalCode.CONFLICT
+    assert collided.merge("other", keep=True).open, "by another name it is another merge"
+    assert len(collided.merges()) == 2
+
+
+def test_a_merge_of_what_the_source_has_become_does_away_with_the_kept_one(
+    collided: MemoryRepository, kept: str
+) -> None:
+    collided.commit([Put(Memory("later", "x"))], branch="idea")
+    assert collided.merge("idea", strategy=Strategy.OURS).merge_id == kept
+    assert collided.merges() == []
+
+
+def test_a_kept_merge_from_a_step_back_belongs_to_the_branch_that_it_is_named_by(collided: MemoryRepository) -> None:
+    collided.commit([Put(Memory("later", "x"))], branch="idea")
+    collided.tag("saved", "idea")
+    merge_id = str(collided.merge("idea~1", keep=True).merge_id)
+    collided.create_branch("ide")
+    collided.delete_branch("ide")
+    collided.rename_branch("idea", "thought")
+    assert collided.kept_merge(merge_id).source == "thought~1"
+    with pytest.raises(Refusal, match=f"{merge_id} from or into thought waits"):
+        collided.delete_branch("thought")
+    assert [each.id for each in collided.delete_branch("thought", force=True).aborted] == [merge_id]

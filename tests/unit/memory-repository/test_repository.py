@@ -108,18 +108,39 @@ def test_the_same_branch_at_the_same_commit_again_is_no_error(memory: MemoryRepo
 def test_a_deleted_branch_leaves_its_commits_behind(memory: MemoryRepository) -> None:
     memory.create_branch("idea")
     head = memory.commit([Put(REFUNDS)], branch="idea").commit
-    assert memory.delete_branch("idea").commit.id == head.id
+    assert memory.delete_branch("idea", force=True).commit.id == head.id
     assert [branch.name for branch in memory.branches()] == ["main"]
     assert contents(memory, head.id) == {"refunds": REFUNDS.content}
     with refused(RefusalCode.NOT_FOUND):
         memory.delete_branch("idea")
 
 
+@pytest.mark.parametrize("saved_by", ["merge", "tag", "snapshot", "branch"])
+def test_a_branch_goes_only_by_force_while_its_commits_are_nowhere_else(
+    memory: MemoryRepository, saved_by: str
+) -> None:
+    """The library as the command line and the bus: what was learned is not lost by tidying up."""
+    memory.create_branch("idea")
+    head = memory.commit([Put(REFUNDS)], branch="idea").commit
+    memory.open_worktree("w", "idea")
+    with refused(RefusalCode.REFUSED, "idea holds commits that are nowhere else"):
+        memory.delete_branch("idea")
+    assert [worktree.id for worktree in memory.worktrees()] == ["w"], "nothing has happened"
+    save: dict[str, Callable[[], object]] = {
+        "merge": lambda: memory.merge("idea"),
+        "tag": lambda: memory.tag("kept", "idea"),
+        "snapshot": lambda: memory.snapshot("kept", "idea"),
+        "branch": lambda: memory.create_branch("further", "idea"),
+    }
+    save[saved_by]()
+    assert memory.delete_branch("idea").commit.id == head.id
+
+
 def test_a_branch_made_anew_where_it_once_stood_does_not_see_what_it_left_behind(memory: MemoryRepository) -> None:
     memory.create_branch("idea")
     one = memory.commit([Put(REFUNDS)], branch="idea").commit
     left = memory.commit([Put(SHIPPING)], branch="idea").commit
-    memory.delete_branch("idea")
+    memory.delete_branch("idea", force=True)
     memory.create_branch("idea", one.id)
     memory.commit([Put(Memory("more", "x"))], branch="idea")
     assert sorted(contents(memory, "idea")) == ["more", "refunds"]

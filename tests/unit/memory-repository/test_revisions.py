@@ -85,7 +85,7 @@ def test_so_long_ago_counts_from_now(memory: MemoryRepository) -> None:
 def test_a_deleted_branch_is_found_where_it_stood(memory: MemoryRepository) -> None:
     memory.create_branch("idea")
     lost = put(memory, "idea", "idea")
-    memory.delete_branch("idea")
+    memory.delete_branch("idea", force=True)
     assert [move.operation for move in memory.reflog("idea")] == ["delete", "commit", "create"]
     assert memory.resolve("idea@{1}").id == lost
     with pytest.raises(Refusal, match="did not stand anywhere then"):
@@ -117,7 +117,7 @@ def test_main_keeps_its_name_and_takes_nobody_elses(memory: MemoryRepository) ->
 def test_a_name_that_was_used_before_has_a_past_of_its_own(memory: MemoryRepository) -> None:
     memory.create_branch("plan")
     put(memory, "old plan", "plan")
-    memory.delete_branch("plan")
+    memory.delete_branch("plan", force=True)
     memory.create_branch("idea")
     memory.rename_branch("idea", "plan")
     assert [move.operation for move in memory.reflog("plan")] == ["rename", "create"]

@@ -1,6 +1,8 @@
 """Cherry-pick, revert, rebase, bisect."""
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -232,3 +234,22 @@ def test_ancestors_are_counted_as_a_plain_walk_counts_them(seed: int) -> None:
     assert set(found) == expected
     assert len(found) == len(expected)
     assert ancestor_counts(found, parents.__getitem__) == {n: len(reached(n) & expected) for n in found}
+
+
+@pytest.mark.parametrize("how", ["cherry_pick", "revert", "rebase"])
+def test_a_strategy_may_be_given_as_text_and_there_are_no_others(memory: MemoryRepository, how: str) -> None:
+    memory.commit([Put(Memory("a", "base"))])
+    memory.create_branch("idea")
+    changed = memory.commit([Put(Memory("a", "idea"))], branch="idea").commit.id
+    memory.commit([Put(Memory("a", "main"))])
+    work: dict[str, Callable[[Any], object]] = {
+        "cherry_pick": lambda strategy: memory.cherry_pick(changed, strategy=strategy),
+        "revert": lambda strategy: memory.revert(changed, strategy=strategy),
+        "rebase": lambda strategy: memory.rebase("idea", strategy=strategy),
+    }
+    with pytest.raises(Refusal, match="'ours' is no strategy") as caught:
+        work[how]("ours")
+    assert caught.value.code == RefusalCode.INVALID
+    with pytest.raises(Refusal, match=r"collide|conflict"):
+        work[how]("Manual")
+    work[how]("Theirs")

@@ -56,7 +56,7 @@ def carry_out(tx: Transaction, repo: Repository, order: Order, *, asks_model: bo
     if order.dry_run:
         return done, ""
     if not done.open:
-        if before is not None:
+        if before is not None and done.merge_id == before.id:
             announcing.publish_aborted(tx, before, order.by, "its source was merged otherwise")
         if order.is_command or done.changed:
             announcing.publish_merge(tx, repo, command, done)

@@ -7,7 +7,6 @@ from memory_repository.handlers import found, opened
 from memory_repository.operations import branching, committing, worktrees
 from memory_repository.operations.committing import Committed
 from memory_repository.storage import refs
-from memory_repository.storage.store import MAIN
 from thymos import commands, events, requests
 from thymos.service import Endpoint
 from thymos.unit_of_work import Transaction
@@ -49,11 +48,8 @@ def branch_create(request: requests.NewBranch, tx: Transaction) -> requests.Bran
 
 def branch_delete(request: requests.RemoveBranch, tx: Transaction) -> requests.BranchAnswer:
     """`branch_delete`."""
-    repo = found(tx)
-    if not request.force and request.branch != MAIN:  # main says itself why it stays
-        branching.check_merged(repo, request.branch)
     done = branching.delete_branch(
-        repo, request.branch, actor=REQUEST, now=tx.now, force=request.force, reason=request.reason
+        found(tx), request.branch, actor=REQUEST, now=tx.now, force=request.force, reason=request.reason
     )
     for kept in done.aborted:
         announcing.publish_aborted(tx, kept, REQUEST, f"{request.branch} is deleted")

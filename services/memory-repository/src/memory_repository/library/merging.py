@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from memory_repository.core.limits import invalid
+from memory_repository.core.limits import check_choice, invalid
 from memory_repository.core.memory import Memory
 from memory_repository.core.merge import Conflict, MergeState, Strategy
 from memory_repository.core.number_rules import NumberRule
@@ -38,7 +38,7 @@ class Merging(OpenRepository):
         self,
         source: str,
         target: str = MAIN,
-        strategy: Strategy = Strategy.MANUAL,
+        strategy: Strategy | str = Strategy.MANUAL,
         *,
         message: str = "",
         resolutions: Mapping[str, Memory | None] | None = None,
@@ -64,6 +64,7 @@ class Merging(OpenRepository):
             dry_run: only say what would happen.
             keep: keep a merge whose conflicts are open, to be resolved later; `merge_id` of the result names it.
         """
+        strategy = check_choice("strategy", Strategy, strategy)
         if resolver is not None and strategy is not Strategy.CUSTOM:
             raise invalid("a resolver is for the strategy Custom")
         if model is not None and strategy is not Strategy.AUTO_MERGE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from memory_repository.core.limits import check_choice
 from memory_repository.core.memory import Change
 from memory_repository.core.merge import Strategy
 from memory_repository.library.opening import OpenRepository
@@ -46,7 +47,7 @@ class Writing(OpenRepository):
         branch: str = MAIN,
         *,
         message: str = "",
-        strategy: Strategy = Strategy.MANUAL,
+        strategy: Strategy | str = Strategy.MANUAL,
         mainline: int = 1,
     ) -> Committed:
         """Make the changes of one commit once more, on a branch."""
@@ -58,7 +59,7 @@ class Writing(OpenRepository):
                 author=self._author,
                 now=now,
                 message=message,
-                strategy=strategy,
+                strategy=check_choice("strategy", Strategy, strategy),
                 mainline=mainline,
             )
 
@@ -68,7 +69,7 @@ class Writing(OpenRepository):
         branch: str = MAIN,
         *,
         reason: str = "",
-        strategy: Strategy = Strategy.MANUAL,
+        strategy: Strategy | str = Strategy.MANUAL,
         mainline: int = 1,
     ) -> Committed:
         """Take the changes of one commit back, and of none after it."""
@@ -80,14 +81,15 @@ class Writing(OpenRepository):
                 author=self._author,
                 now=now,
                 reason=reason,
-                strategy=strategy,
+                strategy=check_choice("strategy", Strategy, strategy),
                 mainline=mainline,
             )
 
-    def rebase(self, branch: str, onto: str = MAIN, *, strategy: Strategy = Strategy.MANUAL) -> Rebased:
+    def rebase(self, branch: str, onto: str = MAIN, *, strategy: Strategy | str = Strategy.MANUAL) -> Rebased:
         """Make the commits of a branch once more, on top of `onto`; `main` never."""
         with self._writing() as (repo, now):
-            return transplanting.rebase(repo, branch, onto, author=self._author, now=now, strategy=strategy)
+            wanted = check_choice("strategy", Strategy, strategy)
+            return transplanting.rebase(repo, branch, onto, author=self._author, now=now, strategy=wanted)
 
     def rename_branch(self, branch: str, name: str, *, reason: str = "") -> Named:
         """Give a branch another name; `main` never."""
@@ -100,7 +102,7 @@ class Writing(OpenRepository):
             return branching.create_branch(repo, branch, from_ref, actor=self._author, now=now, reason=reason)
 
     def delete_branch(self, branch: str, *, force: bool = False, reason: str = "") -> Named:
-        """Delete a branch; `main` never."""
+        """Delete a branch; `main` never, and what is nowhere else only when it is forced."""
         with self._writing() as (repo, now):
             return branching.delete_branch(repo, branch, actor=self._author, now=now, force=force, reason=reason)
 

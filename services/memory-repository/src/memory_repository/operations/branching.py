@@ -47,11 +47,11 @@ def delete_branch(
     repo: Repository, branch: str, *, actor: str, now: datetime, force: bool = False, reason: str = ""
 ) -> Named:
     """Delete a branch, the worktrees open on it, and the merges from and into it that are kept. Its commits stay
-    reachable by their ids.
+    reachable by their ids, until the retention drops them. Unless forced, O(commits that descend from its head).
 
     Raises:
-        Refusal: not_found; refused for `main`, for a protected branch, and unless forced for a branch with uncommitted
-            changes in a worktree or a kept merge.
+        Refusal: not_found; refused for `main`, for a protected branch, and unless forced for a branch with commits
+            that no other branch, tag or snapshot reaches, with a kept merge, or with uncommitted changes in a worktree.
     """
     ref = refs.branch(repo.db, repo.id, branch)
     if branch == MAIN:
@@ -62,18 +62,13 @@ def delete_branch(
     if kept and not force:
         message = f"the merge {kept[0].id} from or into {branch} waits for decisions"
         raise Refusal(RefusalCode.REFUSED, message, "continue or abort it, or force the deletion to abort it")
+    if not force and refs.is_only_name(repo.db, repo.id, ref):
+        message = f"{branch} holds commits that are nowhere else"
+        raise Refusal(RefusalCode.REFUSED, message, "merge it, tag it, or force the deletion")
     worktrees.close_all(repo, branch, force=force)
     aborted = tuple(open_merges.abort(repo, each.id) for each in kept)
     refs.delete(repo.db, repo.id, ref, actor=actor, now=now, reason=reason)
     return Named(branch, commits.by_no(repo.db, ref.commit_no), aborted=aborted)
-
-
-def check_merged(repo: Repository, branch: str) -> None:
-    """Raises Refusal (refused) when a branch holds commits that no other branch, tag or snapshot reaches; not_found."""
-    ref = refs.branch(repo.db, repo.id, branch)
-    if refs.is_only_name(repo.db, repo.id, ref):
-        message = f"{branch} holds commits that are nowhere else"
-        raise Refusal(RefusalCode.REFUSED, message, "merge it, tag it, or force the deletion")
 
 
 def rename_branch(repo: Repository, branch: str, name: str, *, actor: str, now: datetime, reason: str = "") -> Named:

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from memory_repository.core import limits
+from memory_repository.core import limits, revisions
 from memory_repository.core.merge import MergeState, Strategy
 from memory_repository.core.number_rules import NumberRules, check_rules
 from memory_repository.core.resolution import Contested, Resolutions, left_open
@@ -77,8 +77,14 @@ def of_pair(repo: Repository, source: str, target: str) -> KeptMerge | None:
 
 
 def of_branch(repo: Repository, branch: str) -> list[KeptMerge]:
-    """The kept merges from or into a branch."""
-    return [kept_as(repo, row) for row in open_merges.of_branch(repo.db, repo.id, branch)]
+    """The kept merges from or into a branch, also from a commit that was named by way of it, such as `idea~1`."""
+    rows = open_merges.every(repo.db, repo.id)
+    return [kept_as(repo, row) for row in rows if row.target == branch or is_named_by(row.source, branch)]
+
+
+def is_named_by(source: str, branch: str) -> bool:
+    """Whether a source is a branch, or a commit that is named by way of it."""
+    return revisions.parse(source).name == branch
 
 
 def collisions(repo: Repository, merge_id: str, limit: int = limits.PAGE_MAX, after: str = "") -> list[Collision]:

@@ -166,9 +166,10 @@ def merge_commit(
 
 
 def superseding(repo: Repository, done: Merge, source: str, target: str) -> Merge:
-    """Do away with a kept merge of the same pair: what it waited for has happened otherwise."""
+    """Do away with a kept merge of the same pair: what it waited for has happened otherwise. Not where its name has
+    come to mean something else, and the commit that it was kept for was not merged."""
     kept = open_merges.of_pair(repo.db, repo.id, source, target)
-    if kept is None:
+    if kept is None or not reading.is_ancestor(repo, commits.by_no(repo.db, kept.source_commit), done.source):
         return done
     open_merges.delete(repo.db, repo.id, kept.id)
     return replace(done, merge_id=kept.id)

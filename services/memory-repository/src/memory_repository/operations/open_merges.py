@@ -27,11 +27,12 @@ from memory_repository.core.resolution import (
     left_open,
     with_decision,
 )
-from memory_repository.operations import merging
+from memory_repository.operations import merging, reading
 from memory_repository.operations.kept_merges import (
     KeptMerge,
     contested_in,
     find,
+    is_named_by,
     kept_as,
     row_of,
     rules_of,
@@ -66,9 +67,14 @@ def keep(
     was decided about it.
 
     Raises:
-        Refusal: invalid, too_large (100 kept merges, 10,000 memories in conflict).
+        Refusal: invalid, too_large (100 kept merges, 10,000 memories in conflict); conflict when the one that is kept
+            is for a commit that this one's source does not hold: its name has come to mean something else.
     """
     known = open_merges.of_pair(repo.db, repo.id, wanted.source, wanted.target)
+    if known and not reading.is_ancestor(repo, commits.by_no(repo.db, known.source_commit), done.source):
+        meant = commits.ids_of(repo.db, [known.source_commit])[0]
+        message = f"{known.id} is kept for another commit that was called {wanted.source:.80}, {meant[:12]}"
+        raise Refusal(RefusalCode.CONFLICT, message, "continue or abort that one, or name the source otherwise")
     if known is None:
         kept_count = len(open_merges.every(repo.db, repo.id))
         if kept_count >= limits.OPEN_MERGES_MAX:
@@ -184,8 +190,11 @@ def continue_merge(
 
 
 def rename_branch(repo: Repository, branch: str, name: str) -> None:
-    """What is kept goes on from or into a branch under its new name."""
-    open_merges.rename(repo.db, repo.id, branch, name)
+    """What is kept goes on from or into a branch under its new name, also from what was named by way of it."""
+    open_merges.rename_target(repo.db, repo.id, branch, name)
+    for row in open_merges.every(repo.db, repo.id):
+        if is_named_by(row.source, branch):
+            open_merges.rename_source(repo.db, repo.id, row, name + row.source.removeprefix(branch))
 
 
 def abort(repo: Repository, merge_id: str) -> KeptMerge:

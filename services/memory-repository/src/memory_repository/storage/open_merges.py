@@ -69,12 +69,6 @@ def every(db: Connection, repo_id: int) -> list[OpenMergeRow]:
     return [_row(row) for row in db.execute(query, (repo_id,)).fetchall()]
 
 
-def of_branch(db: Connection, repo_id: int, branch: str) -> list[OpenMergeRow]:
-    """The kept merges from or into a branch."""
-    query = f"SELECT {_COLUMNS} FROM open_merge WHERE repo_id = ? AND (source = ? OR target = ?) ORDER BY merge_id"
-    return [_row(row) for row in db.execute(query, (repo_id, branch, branch)).fetchall()]
-
-
 def first_in_state(db: Connection, state: str, limit: int) -> list[tuple[str, str, str]]:
     """The oldest merges in a state, of all repositories: (tenant, agent, merge id)."""
     rows = db.execute(
@@ -110,15 +104,16 @@ def save(db: Connection, repo_id: int, row: OpenMergeRow) -> None:
     )
 
 
-def rename(db: Connection, repo_id: int, branch: str, name: str) -> None:
-    """Name a branch anew. A tag may have the new name, too, and a kept merge to the same target: then the source keeps
-    the old one, which is what it was merged as."""
+def rename_target(db: Connection, repo_id: int, branch: str, name: str) -> None:
+    """What is merged into a branch is merged into it under its new name."""
     db.execute("UPDATE open_merge SET target = ? WHERE repo_id = ? AND target = ?", (name, repo_id, branch))
-    db.execute(
-        "UPDATE open_merge SET source = ? WHERE repo_id = ? AND source = ? AND NOT EXISTS (SELECT 1 FROM open_merge o"
-        " WHERE o.repo_id = open_merge.repo_id AND o.source = ? AND o.target = open_merge.target)",
-        (name, repo_id, branch, name),
-    )
+
+
+def rename_source(db: Connection, repo_id: int, row: OpenMergeRow, source: str) -> None:
+    """Name a source anew. A tag may have had the new name, and a kept merge to the same target: then the source keeps
+    the old one, which is what it was merged as."""
+    if of_pair(db, repo_id, source, row.target) is None:
+        db.execute("UPDATE open_merge SET source = ? WHERE repo_id = ? AND merge_id = ?", (source, repo_id, row.id))
 
 
 def forget_decisions(db: Connection, repo_id: int, memory_id: str) -> None:
