@@ -4,12 +4,12 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from io import BytesIO
+from io import BytesIO, StringIO
 from typing import Any
 
 import pytest
 
-from memory_repository import Memory, MemoryRepository, Put
+from memory_repository import Memory, MemoryRepository, Modify, Put, Resolution
 from memory_repository.core.proof import Position
 from memory_repository.core.retention import Retention
 from memory_repository.operations.exporting import Cursor
@@ -34,6 +34,10 @@ NAMED: dict[str, Callable[[MemoryRepository, Any], object]] = {
 @pytest.fixture
 def told(memory: MemoryRepository) -> MemoryRepository:
     memory.commit([Put(Memory("a", "one"))])
+    memory.create_branch("idea")
+    for branch in ("main", "idea"):
+        memory.commit([Put(Memory("a", branch))], branch=branch)
+    memory.open_worktree("w")
     return memory
 
 
@@ -50,12 +54,53 @@ def test_names_that_cannot_be_looked_up(told: MemoryRepository) -> None:
             with pytest.raises(Refusal) as caught:
                 look_up(told, name)
             assert (what, caught.value.code) == (what, RefusalCode.INVALID)
-    assert told.get("a").memory.content == "one"
+    assert told.get("a").memory.content == "main"
 
 
+BY_ANY_TYPE: dict[str, Any] = {
+    "text": "x",
+    "nothing": None,
+    "number": 5,
+    "list": [1],
+    "object": {"id": "a", "content": "x"},
+    "numbers": {1: 2},
+}
 WRONG: dict[str, Callable[[Any], object]] = {  # of any type: what is wrong here, types would forbid
     "a filter that is a list": lambda m: m.page(where=[1]),
     "a filter that is text": lambda m: m.search("one", where="x"),
+    "a filter that is an empty list": lambda m: m.search("one", where=[]),
+    "hits to skip that are no number": lambda m: m.search("one", skip="a"),
+    "nothing to skip": lambda m: m.search("one", skip=None),
+    "empty text for changes": lambda m: m.commit(""),
+    "no bytes for changes": lambda m: m.commit(b""),
+    "a head that is a number": lambda m: m.commit([Put(Memory("b", "x"))], expected_head=123),
+    "nobody": lambda m: m.commit([Put(Memory("b", "x"))], author=""),
+    "a put of text": lambda m: m.commit([Put(BY_ANY_TYPE["text"])]),
+    "a put of nothing": lambda m: m.commit([Put(BY_ANY_TYPE["nothing"])]),
+    "a put of what was a memory": lambda m: m.stage("w", [Put(BY_ANY_TYPE["object"])]),
+    "a memory of a number": lambda m: m.commit([Put(Memory("a", BY_ANY_TYPE["number"]))]),
+    "fields that are a list": lambda m: m.commit([Modify("a", fields=BY_ANY_TYPE["list"])]),
+    "fields that are text": lambda m: m.commit([Modify("a", fields=BY_ANY_TYPE["text"])]),
+    "a field that is no text": lambda m: m.commit([Modify("a", fields=BY_ANY_TYPE["numbers"])]),
+    "a parent that is text": lambda m: m.revert("main", mainline="1"),
+    "a memory that is text": lambda m: m.merge("idea", resolutions={"a": "x"}),
+    "resolutions that are a list": lambda m: m.merge("idea", resolutions=["a"]),
+    "rules that are a list": lambda m: m.merge("idea", number_rules=[1]),
+    "a rule that is a list": lambda m: m.merge("idea", number_rules={"hits": []}),
+    "a rule that is declared as a list": lambda m: m.declare_number_rule("hits", ["sum"]),
+    "a resolver that says a number": lambda m: m.merge("idea", strategy="Custom", resolver=lambda _: 5),
+    "a resolver that takes what there is not": lambda m: m.merge(
+        "idea", strategy="Custom", resolver=lambda _: Resolution(BY_ANY_TYPE["text"])
+    ),
+    "nothing to take": lambda m: m.resolve_conflict("kept", "a", take=[]),
+    "nobody who approves": lambda m: m.approve_merge("kept", None),
+    "a retention that is a number": lambda m: m.gc(5),
+    "nothing that is known": lambda m: m.verify(known=None),
+    "what is known is a number": lambda m: m.verify(known=[5]),
+    "what is known is one text": lambda m: m.verify(known="0" * 64),
+    "good commits that are one text": lambda m: m.bisect("main"),
+    "no place to open": lambda _: MemoryRepository.open(BY_ANY_TYPE["nothing"]),
+    "a file of text": lambda m: m.import_lines(StringIO("x")),
     "no changes": lambda m: m.commit(None),
     "text for changes": lambda m: m.commit("x"),
     "changes that are none": lambda m: m.commit(["x"]),

@@ -65,7 +65,7 @@ EVERYTHING: Final = Filter()
 
 def parse(where: Mapping[str, Any] | None) -> Filter:
     """Read a filter. Raises Refusal (invalid, too_large) that names what is wrong."""
-    if not where:
+    if where is None:
         return EVERYTHING
     limits.check_object("the filter", where)
     found = [condition for path, wanted in where.items() for condition in _conditions(path, wanted)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -189,9 +189,33 @@ def check_field_path(path: str) -> str:
 
 def check_changes(changes: Sequence[Any], kinds: tuple[type, ...]) -> None:
     """Refuse (invalid, too_large) what is no list of changes, or of more than 10,000."""
-    if not isinstance(changes, Sequence) or not all(isinstance(change, kinds) for change in changes):
+    if not is_list(changes) or not all(isinstance(change, kinds) for change in changes):
         raise invalid("the changes are not a list of Put, Modify and Delete")
     check_changes_count(len(changes))
+
+
+def is_list(value: object) -> bool:
+    """Whether a value is a list of whatever; a text is none."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
+def check_texts(what: str, texts: Iterable[str]) -> list[str]:
+    """Return `texts`, any iterable of text, as a list. Raises Refusal (invalid)."""
+    if isinstance(texts, str | bytes | bytearray) or not isinstance(texts, Iterable):
+        raise invalid(f"{what} are not a list of texts but a {type(texts).__name__}")
+    return [check_name(f"text among {what}", text) for text in texts]
+
+
+def check_callable(what: str, value: object) -> None:
+    """Refuse (invalid) what cannot be called."""
+    if not callable(value):
+        raise invalid(f"{what} is not a function but a {type(value).__name__}")
+
+
+def check_is(what: str, kind: type, value: object) -> None:
+    """Refuse (invalid) what is not of a kind."""
+    if not isinstance(value, kind):
+        raise invalid(f"{what} is not a {kind.__name__} but a {type(value).__name__}")
 
 
 def check_changes_count(count: int) -> None:

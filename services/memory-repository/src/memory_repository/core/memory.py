@@ -125,6 +125,8 @@ def apply_change(change: Change, current: Memory | None) -> Memory | None:
         case Modify():
             if current is None:
                 raise _missing(change.id, "modify")
+            if change.fields is not None:
+                limits.check_object(f"fields of {change.id}", change.fields)
             return Memory(
                 id=current.id,
                 content=current.content if change.content is None else change.content,
@@ -139,8 +141,14 @@ def apply_change(change: Change, current: Memory | None) -> Memory | None:
 
 
 def changed_ids(changes: Iterable[Change]) -> list[str]:
-    """The ids that `changes` touch, each once, in order. Raises Refusal (invalid) for an id against the rule."""
-    return list(dict.fromkeys(limits.check_memory_id(change.id) for change in changes))
+    """The ids that `changes` touch, each once, in order. Raises Refusal (invalid) for an id against the rule, and for
+    the put of something else than a memory."""
+    found: dict[str, None] = {}
+    for change in changes:
+        if isinstance(change, Put):
+            limits.check_is("what is put", Memory, change.memory)
+        found[limits.check_memory_id(change.id)] = None
+    return list(found)
 
 
 def _missing(memory_id: str, verb: str) -> Refusal:

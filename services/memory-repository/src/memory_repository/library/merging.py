@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from memory_repository.core.limits import check_choice, invalid
+from memory_repository.core.limits import check_author, check_callable, check_choice, check_is, check_name, invalid
 from memory_repository.core.memory import Memory
 from memory_repository.core.merge import Conflict, MergeState, Strategy
 from memory_repository.core.number_rules import NumberRule
@@ -69,6 +69,9 @@ class Merging(OpenRepository):
             raise invalid("a resolver is for the strategy Custom")
         if model is not None and strategy is not Strategy.AUTO_MERGE:
             raise invalid("a model is for the strategy AutoMerge")
+        if model is not None:
+            check_callable("`complete` of the model", getattr(model, "complete", None))
+        _check_decisions(resolutions, number_rules)
         wanted = Wanted(source, target, strategy, self._author, message, number_rules)
         with self._writing() as (repo, now):
             done = merging.merge(
@@ -80,7 +83,7 @@ class Merging(OpenRepository):
                 now=now,
                 message=message,
                 resolutions=resolutions,
-                resolver=None if resolver is None else merge_plan.by_conflict(resolver, RESOLVER),
+                resolver=None if resolver is None else merge_plan.by_conflict(_checked(resolver), RESOLVER),
                 number_rules=number_rules,
                 dry_run=dry_run,
             )
@@ -122,19 +125,22 @@ class Merging(OpenRepository):
 
         With `part` (`Conflict.part`) only about that part of it. What did not collide stays merged in any case.
         """
-        if take not in set(Take):
+        if not isinstance(take, str) or take not in set(Take):
             raise invalid(f"{take!r:.40} is nothing to take", f"take {', '.join(Take)}")
-        decided = Resolution(Take(take), value, by or self._author, reason)
+        if part is not None:
+            check_name("part", part)
+        decided = Resolution(Take(take), value, self._by(by), reason)
         with self._writing() as (repo, _):
             return open_merges.resolve(repo, merge_id, memory_id, decided, part=part)
 
     def continue_merge(self, merge_id: str, *, message: str = "", author: str | None = None) -> Merge:
         """Go on with a kept merge against the head that the target has now: merged once everything is decided."""
         with self._writing() as (repo, now):
-            return open_merges.continue_merge(repo, merge_id, author=author or self._author, now=now, message=message)
+            return open_merges.continue_merge(repo, merge_id, author=self._by(author), now=now, message=message)
 
     def approve_merge(self, merge_id: str, by: str) -> Merge:
         """Approve what a model has decided about a merge into a protected branch, and go on with it."""
+        check_author(by)
         with self._writing() as (repo, now):
             return open_merges.continue_merge(repo, merge_id, author=by, now=now, approved_by=by)
 
@@ -160,6 +166,8 @@ class Merging(OpenRepository):
 
     def declare_number_rule(self, path: str, rule: NumberRule | str | None) -> dict[str, NumberRule]:
         """Declare how the numbers of a field merge, or None: they collide. Returns all rules."""
+        if rule is not None:
+            rule = check_choice("rule for numbers", NumberRule, rule)
         with self._writing() as (repo, _):
             return declaring.declare_number_rule(repo, path, rule)
 
@@ -190,6 +198,33 @@ class Merging(OpenRepository):
             if asked is None:
                 return Answered(kept=auto_merging.leave_to_person(repo, merge_id, reason))
             return Answered(kept=auto_merging.fall_back(repo, asked, reason))
+
+
+def _check_decisions(resolutions: object, number_rules: object) -> None:
+    """Refuse (invalid) what does not say what memories shall be, or how numbers merge."""
+    if resolutions is not None:
+        check_is("the set of resolutions", Mapping, resolutions)
+        for memory in resolutions.values():  # type: ignore[attr-defined]
+            if memory is not None:
+                check_is("what a conflicting memory shall be", Memory, memory)
+    if number_rules is not None:
+        check_is("the set of number rules", Mapping, number_rules)
+        for rule in number_rules.values():  # type: ignore[attr-defined]
+            check_choice("rule for numbers", NumberRule, rule)
+
+
+def _checked(resolver: Resolver) -> Resolver:
+    """The same resolver; what it returns that is no decision is refused (invalid)."""
+    check_callable("the resolver", resolver)
+
+    def resolve(conflict: Conflict) -> Resolution | None:
+        decided = resolver(conflict)
+        if decided is not None:
+            check_is("what the resolver has decided", Resolution, decided)
+            check_choice("thing to take", Take, decided.take)
+        return decided
+
+    return resolve
 
 
 def new_merge_id() -> str:

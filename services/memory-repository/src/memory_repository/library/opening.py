@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 from urllib.parse import unquote
 
-from memory_repository.core.limits import check_name, invalid
+from memory_repository.core.limits import check_author, check_callable, check_name, invalid
 from memory_repository.embedders import Embedder
 from memory_repository.storage import schema, store
 from memory_repository.storage.store import Repository
@@ -81,6 +81,11 @@ class OpenRepository:
         Raises:
             Refusal: invalid, for a URL of another kind or a bad name; refused, for a store of a newer version.
         """
+        check_author(author)
+        check_callable("the clock", clock)
+        if embedder is not None:
+            check_callable("`embed` of the embedder", getattr(embedder, "embed", None))
+            check_name("embedder's name", getattr(embedder, "name", None))  # type: ignore[arg-type]
         connection = _connected(url)
         try:
             return cls(connection, tenant, agent, author, clock, embedder)
@@ -111,14 +116,20 @@ class OpenRepository:
         For what is built on the operations (memory_repository.adapters). `work` changes nothing and keeps nothing of
         the repository that it is given.
         """
+        check_callable("the work", work)
         with self._reading() as repo:
             return work(repo)
 
     def write(self, work: Callable[[Repository, datetime], T]) -> T:
         """What `work` does to the repository at the time that it is given, as one transaction: all of it or nothing,
         and nobody's write in between. When `work` raises, nothing was changed."""
+        check_callable("the work", work)
         with self._writing() as (repo, now):
             return work(repo, now)
+
+    def _by(self, author: str | None) -> str:
+        """Who does it: whom a call names, or who opened the repository."""
+        return self._author if author is None else check_author(author)
 
     def _reading(self) -> _Transaction[Repository]:
         # One snapshot for all statements of a read, while others write.
@@ -183,6 +194,7 @@ class _Transaction(Generic[T]):
 
 
 def _connected(url: str) -> Connection:
+    check_name("URL", url)
     scheme, separator, path = url.partition("://")
     if scheme in ("postgresql", "postgres") and separator:
         return open_postgresql(url)

@@ -115,8 +115,10 @@ class Reading(OpenRepository):
 
     def bisect(self, good: Sequence[str], bad: str = MAIN, skip: Sequence[str] = ()) -> Bisection:
         """Which commit to test next, to find the first bad one."""
+        known_good = limits.check_texts("the good commits", good)
+        skipped = limits.check_texts("the skipped commits", skip)
         with self._reading() as repo:
-            return bisecting.bisect(repo, good, bad, skip)
+            return bisecting.bisect(repo, known_good, bad, skipped)
 
     def tags(self) -> list[NamedCommit]:
         """All tags, by name."""

@@ -16,6 +16,15 @@ Numbered = tuple[int, bytes]
 """A line of a history, without its end, and the number of the line that it was made from."""
 
 
+def checked(source: BinaryIO) -> BinaryIO:
+    """The same file. Raises Refusal (invalid) for what is none, or is one of text."""
+    if not all(callable(getattr(source, name, None)) for name in ("read", "readline")):
+        raise limits.invalid(f"the source is not a file but a {type(source).__name__}", "open one, in binary mode")
+    if not isinstance(source.read(0), bytes):
+        raise limits.invalid("the source is a file of text", "open it in binary mode")
+    return source
+
+
 def skip(lines: Iterator[Numbered], next_line: int, digest: str) -> None:
     """Pass over the lines before `next_line`, which an import has already, with this digest of theirs.
 

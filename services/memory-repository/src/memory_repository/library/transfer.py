@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 from memory_repository.core.transfer.fast_export import fast_export
 from memory_repository.core.transfer.lines import decode, renumbered
 from memory_repository.library.opening import OpenRepository
-from memory_repository.library.sources import Numbered, batches, broken_off, lines_of, lines_of_git, skip
+from memory_repository.library.sources import Numbered, batches, broken_off, checked, lines_of, lines_of_git, skip
 from memory_repository.operations import exporting, importing
 from memory_repository.operations.exporting import Options
 from memory_repository.operations.importing import Imported
@@ -48,11 +48,11 @@ class Transfer(OpenRepository):
             Refusal: conflict (the repository holds something, or an import is open and not resumed), invalid and
                 too_large with the number of the line.
         """
-        return self._import(lines_of(source), resume=resume)
+        return self._import(lines_of(checked(source)), resume=resume)
 
     def import_git(self, source: BinaryIO, *, resume: bool = False) -> Imported:
         """Bring a history in from a stream of `git fast-export`. As `import_lines`."""
-        with closing(lines_of_git(source)) as lines:
+        with closing(lines_of_git(checked(source))) as lines:
             return self._import(lines, resume=resume)
 
     def abandon_import(self) -> Imported:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from memory_repository.core.limits import check_callable, check_is, check_texts
 from memory_repository.core.retention import Retention
 from memory_repository.library.opening import OpenRepository
 from memory_repository.operations import collecting, redacting, verify
@@ -20,7 +21,8 @@ class Upkeep(OpenRepository):
     def gc(self, retention: Retention | None = None, *, dry_run: bool = False) -> Collected:
         """Drop what is older than the retention and what nothing reaches, in steps of a transaction each; with
         `dry_run` only say what would go. The space is used again by what is written next; `compact` gives it back."""
-        wanted = retention or Retention()
+        wanted = Retention() if retention is None else retention
+        check_is("the retention", Retention, wanted)
         if dry_run:
             with self._writing() as (repo, now):
                 return collecting.dry_run(repo, wanted, now=now)
@@ -35,8 +37,11 @@ class Upkeep(OpenRepository):
         self, *, known: Iterable[str] = (), progress: Callable[[Verification], None] | None = None
     ) -> Verification:
         """Recompute every hash of the history; `known` are ids of commits, noted elsewhere, that it must have."""
+        noted = check_texts("the known commits", known)
+        if progress is not None:
+            check_callable("the progress", progress)
         with self._reading() as repo:
-            return verify.verify(repo, known=known, progress=progress)
+            return verify.verify(repo, known=noted, progress=progress)
 
     def redact(self, memory_id: str, *, reason: str, ref: str | None = None, actor: str | None = None) -> Redacted:
         """Erase what a memory held, at all commits or what is visible of it at `ref`; the chain still verifies.
@@ -46,7 +51,7 @@ class Upkeep(OpenRepository):
         and erases the rest when it is called again.
         """
         with self._writing() as (repo, now):
-            done = redacting.redact(repo, memory_id, ref=ref, actor=actor or self._author, reason=reason, now=now)
+            done = redacting.redact(repo, memory_id, ref=ref, actor=self._by(actor), reason=reason, now=now)
         self._erase()
         return done
 

@@ -33,7 +33,7 @@ class Worktrees(OpenRepository):
     def commit_worktree(self, worktree_id: str, *, message: str = "", author: str | None = None) -> Committed:
         """Commit what is staged: rebased if clean, else a conflict and everything stays staged."""
         with self._writing() as (repo, now):
-            return worktrees.commit_worktree(repo, worktree_id, author=author or self._author, message=message, now=now)
+            return worktrees.commit_worktree(repo, worktree_id, author=self._by(author), message=message, now=now)
 
     def close_worktree(self, worktree_id: str, *, force: bool = False) -> Worktree:
         """Close a worktree; refused with uncommitted changes unless forced."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from memory_repository.core.limits import check_choice
+from memory_repository.core.limits import PARENTS_MAX, check_choice, check_object, check_whole
 from memory_repository.core.memory import Change
 from memory_repository.core.merge import Strategy
 from memory_repository.library.opening import OpenRepository
@@ -31,9 +31,14 @@ class Writing(OpenRepository):
         """Commit changes; with `expected_head`, a commit id, they are rebased if the branch has moved on since, or
         refused if they collide."""
         with self._writing() as (repo, now):
-            by = author or self._author
             return committing.commit(
-                repo, branch, changes, author=by, message=message, now=now, expected_head=expected_head
+                repo,
+                branch,
+                changes,
+                author=self._by(author),
+                message=message,
+                now=now,
+                expected_head=expected_head,
             )
 
     def rollback(self, target: str, *, branch: str = MAIN, reason: str = "") -> Committed:
@@ -60,7 +65,7 @@ class Writing(OpenRepository):
                 now=now,
                 message=message,
                 strategy=check_choice("strategy", Strategy, strategy),
-                mainline=mainline,
+                mainline=check_whole("the parent's number", mainline, 1, PARENTS_MAX),
             )
 
     def revert(
@@ -82,7 +87,7 @@ class Writing(OpenRepository):
                 now=now,
                 reason=reason,
                 strategy=check_choice("strategy", Strategy, strategy),
-                mainline=mainline,
+                mainline=check_whole("the parent's number", mainline, 1, PARENTS_MAX),
             )
 
     def rebase(self, branch: str, onto: str = MAIN, *, strategy: Strategy | str = Strategy.MANUAL) -> Rebased:
@@ -110,6 +115,8 @@ class Writing(OpenRepository):
         self, snapshot_id: str, ref: str = MAIN, *, reason: str = "", metadata: Mapping[str, Any] | None = None
     ) -> Named:
         """Keep a commit under an id. O(1)."""
+        if metadata is not None:
+            check_object("the metadata", metadata)
         with self._writing() as (repo, now):
             return branching.create_snapshot(
                 repo, snapshot_id, ref, actor=self._author, now=now, reason=reason, meta=metadata

@@ -183,7 +183,7 @@ def by_id(db: Connection, repo_id: int, text: str) -> CommitRow:
     Raises:
         Refusal: invalid (not an id, more than one begins so), not_found.
     """
-    if not _HEX.fullmatch(text):
+    if not isinstance(text, str) or not _HEX.fullmatch(text):
         hint = f"its 64 hex digits, or at least the first {limits.PREFIX_MIN}"
         raise limits.invalid(f"this has to be a commit id, not {text!r:.80}", hint)
     found = _begun(db, repo_id, text)
