@@ -4,6 +4,7 @@ A service is a value (`Service`) that its `app.build(settings)` makes; this modu
 message takes one path: decode, handle in one transaction, publish what it caused, settle (settlement.py).
 """
 
+import argparse
 import asyncio
 import contextlib
 import logging
@@ -124,8 +125,24 @@ class Readiness:
         return not self.findings
 
 
-def main(build: Callable[[ServiceSettings], Service]) -> None:
-    """Entry point of a service process: settings, build, run until SIGTERM or SIGINT."""
+HOW_CONFIGURED = """\
+It takes no options. What it does is configured by the file that THYMOS_CONFIG names, else by ./thymos.toml, and by
+THYMOS_… variables, such as THYMOS_NATS_URL, THYMOS_STORAGE__URL or THYMOS_OBSERVABILITY__PORT. `thymos config check`
+and `thymos config show` say what that comes to; docs/reference/configuration.md lists all settings.
+
+It runs until SIGTERM or SIGINT. `thymos up` runs all four services and a NATS server.
+"""
+
+
+def main(build: Callable[[ServiceSettings], Service], name: str, does: str) -> None:
+    """Entry point of a service process: settings, build, run until SIGTERM or SIGINT. With `--help` it only says what
+    the service `name` `does`; other arguments are refused (exit 2)."""
+    argparse.ArgumentParser(
+        prog=f"thymos-{name}",
+        description=f"{name} {does}",
+        epilog=HOW_CONFIGURED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     configure_logging()
     try:
         asyncio.run(_run_process(ServiceSettings.from_environment(), build))
