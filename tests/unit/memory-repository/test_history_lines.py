@@ -359,8 +359,16 @@ def test_an_import_that_broke_off_goes_on_where_it_stood(
         with pytest.raises(Refusal, match="are not those that came in before"):
             copy.import_lines(BytesIO(b" " + whole), resume=True)
         copy.import_lines(BytesIO(whole), resume=True)
+        with pytest.raises(Refusal, match="no import is open"):
+            copy.import_lines(BytesIO(whole), resume=True)
         assert copy.log(limit=1)[0].id == memory.log(limit=1)[0].id
         assert copy.verify().ok
+
+
+def test_a_stream_of_git_is_known_where_lines_are_wanted(memory: MemoryRepository, empty: MemoryRepository) -> None:
+    with pytest.raises(Refusal, match="line 1: this is a stream of git, and no JSON lines") as error:
+        empty.import_lines(BytesIO(b"".join(memory.export_git())))
+    assert "import_git" in error.value.hint
 
 
 def test_an_import_that_was_abandoned_leaves_nothing(empty: MemoryRepository) -> None:

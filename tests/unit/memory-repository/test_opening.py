@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,16 @@ def test_whoever_has_opened_a_memory_sees_what_another_one_imports_into_it(
             assert first.declare_number_rule("hits", "sum")
             assert first.commit([Put(Memory("b", "y"))]).changed
             assert [found.id for found in second.memories()] == ["a", "b"]
+
+
+@pytest.mark.sqlite
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"nodir/x\.db cannot be opened: there is no folder .*nodir") as caught:
+        MemoryRepository.open(f"sqlite:///{tmp_path}/nodir/x.db")
+    assert (caught.value.code, caught.value.hint) == (RefusalCode.NOT_FOUND, "make the folder first")
+    with pytest.raises(Refusal, match=f"{tmp_path} cannot be opened") as caught:
+        MemoryRepository.open(f"sqlite:///{tmp_path}")
+    assert caught.value.code is RefusalCode.REFUSED
 
 
 def test_a_name_that_is_there_already_needs_no_room(memory: MemoryRepository, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,9 @@ async def _imported(client: Client, agent: str, lines: Iterator[Numbered], *, re
     if standing.next_line > 1 and not resume:
         message = f"an import into {agent} is open, at line {standing.next_line:,}"
         raise Refusal(RefusalCode.CONFLICT, message, "go on with --resume, or forget it with --abandon")
+    if standing.next_line == 1 and resume:
+        hint = "it may have come in whole: see whether the agent has a memory; else begin anew, without --resume"
+        raise Refusal(RefusalCode.CONFLICT, f"no import into {agent} is open", hint)
     skip(lines, standing.next_line, standing.digest)
     cut = batches(lines, BATCH_LINES, BATCH_BYTES)
     with Progress("imported", "lines") as progress:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 from urllib.parse import unquote
@@ -15,6 +17,7 @@ from memory_repository.embedders import Embedder
 from memory_repository.storage import schema, store
 from memory_repository.storage.store import Repository
 from thymos.database import Connection, open_postgresql, turn_of
+from thymos.errors import Refusal, RefusalCode
 from thymos.sqlite_file import MEMORY, SqliteFile
 
 T = TypeVar("T")
@@ -79,7 +82,8 @@ class OpenRepository:
             embedder: the model that a search by meaning uses (memory_repository.embedders).
 
         Raises:
-            Refusal: invalid, for a URL of another kind or a bad name; refused, for a store of a newer version.
+            Refusal: invalid, for a URL of another kind or a bad name; not_found, for a file whose folder is not there;
+                refused, for a file that cannot be opened or made, or a store of a newer version.
         """
         check_author(author)
         check_callable("the clock", clock)
@@ -202,4 +206,18 @@ def _connected(url: str) -> Connection:
         hint = "give sqlite:///path/to/memory.db, or postgresql://user@host/database"
         raise invalid(f"{url!r:.80} is no storage that is known", hint)
     check_name("path", unquote(path))
-    return SqliteFile(unquote(path[1:]) or MEMORY).opened(busy_seconds=BUSY_SECONDS, any_thread=True)
+    return _sqlite(unquote(path[1:]) or MEMORY)
+
+
+def _sqlite(path: str) -> Connection:
+    try:
+        return SqliteFile(path).opened(busy_seconds=BUSY_SECONDS, any_thread=True)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN:
+            raise
+        folder = Path(path).parent
+        if not folder.is_dir():
+            message = f"{path} cannot be opened: there is no folder {folder}"
+            raise Refusal(RefusalCode.NOT_FOUND, message, "make the folder first") from error
+        hint = "it has to be a file that may be written, in a folder that may be written"
+        raise Refusal(RefusalCode.REFUSED, f"{path} cannot be opened: {error}", hint) from error

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from memory_repository.core import limits
 from memory_repository.core.transfer.fast_import import fast_import
 from memory_repository.core.transfer.lines import NO_LINES, digest_after, encode, text_size
 from thymos.errors import Refusal, RefusalCode
 
+GIT_WORDS: Final = frozenset({b"blob", b"commit", b"feature", b"option", b"progress", b"reset", b"tag"})
+"""With one of them a stream of git begins, and no line of JSON."""
 Numbered = tuple[int, bytes]
 """A line of a history, without its end, and the number of the line that it was made from."""
 
@@ -63,10 +65,16 @@ def broken_off(next_line: int, hint: str = "") -> Refusal:
 
 
 def lines_of(source: BinaryIO) -> Generator[Numbered]:
-    """The lines of a file. One that is over the limit is cut where that shows, so that it is refused."""
+    """The lines of a file. One that is over the limit is cut where that shows, so that it is refused.
+
+    Raises Refusal (invalid) for a stream of git.
+    """
     number = 0
     while line := source.readline(limits.LINE_BYTES_MAX + 2):
         number += 1
+        if number == 1 and line.partition(b" ")[0].strip() in GIT_WORDS:
+            hint = "import it as such: --git, or import_git of the library"
+            raise limits.invalid("line 1: this is a stream of git, and no JSON lines", hint)
         yield number, line.removesuffix(b"\n")
 
 

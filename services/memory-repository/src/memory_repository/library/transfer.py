@@ -45,7 +45,8 @@ class Transfer(OpenRepository):
         goes on where it stood, with the same file.
 
         Raises:
-            Refusal: conflict (the repository holds something, or an import is open and not resumed), invalid and
+            Refusal: conflict (the repository holds something, an import is open and not resumed, or none is and
+                one is to be resumed), invalid and
                 too_large with the number of the line.
         """
         return self._import(lines_of(checked(source)), resume=resume)
@@ -76,6 +77,8 @@ class Transfer(OpenRepository):
         if standing.next_line > 1 and not resume:
             message = f"an import is open, at line {standing.next_line:,}"
             raise Refusal(RefusalCode.CONFLICT, message, "resume or abandon it")
+        if standing.next_line == 1 and resume:
+            raise Refusal(RefusalCode.CONFLICT, "no import is open", "begin one, without `resume`")
         skip(lines, standing.next_line, standing.digest)
         for batch in batches(lines, BATCH_LINES, PAGE_BYTES):
             standing = self._taken(standing.next_line, batch)
