@@ -146,7 +146,13 @@ def test_what_a_person_decides_instead_needs_no_approval(memory: MemoryRepositor
     memory.resolve_conflict(merge_id, "note", "ours")
     with pytest.raises(Refusal, match="protected"):
         memory.continue_merge(merge_id)
-    memory.resolve_conflict(merge_id, "terms", "ours", by="jo")
+    kept = memory.kept_merge(merge_id)
+    assert (kept.state, "somebody has to look" in kept.reason) == (MergeState.AWAITING_APPROVAL, True)
+    kept = memory.resolve_conflict(merge_id, "terms", "ours", by="jo")
+    assert (kept.state, kept.reason) == (
+        MergeState.OPEN,
+        "everything is decided: it is merged when it is continued",
+    )
     assert memory.continue_merge(merge_id).changed
 
 

@@ -1,5 +1,6 @@
 """What users of `thymos memory` rely on, on a running suite: one example of behaviour each."""
 
+import getpass
 import os
 import sys
 from pathlib import Path
@@ -73,6 +74,127 @@ def test_who_decided_a_merge_is_told(thymos: CommandLine) -> None:
     assert f"merge_id   {merge}" in shown
     assert "memory refunds" in shown
     assert "by jo, rationale agreed on Monday" in shown
+
+
+def kept_merge(thymos: CommandLine) -> str:
+    """The id of a kept merge of idea into main, in which `refunds` collides."""
+    thymos.done("memory", "put", "support", "refunds", "14 days")
+    thymos.done("memory", "branch", "create", "support", "idea")
+    thymos.done("memory", "put", "support", "refunds", "30 days", "--branch", "idea")
+    thymos.done("memory", "put", "support", "refunds", "60 days")
+    merge: str = thymos("memory", "merge", "support", "idea", "--keep", "--json").json["merge_id"]
+    return merge
+
+
+@pytest.mark.parametrize("verb", ["--continue", "--approve", "--abort"])
+@pytest.mark.parametrize("beside", [["--dry-run"], ["--keep"], ["--strategy", "Manual"], ["--resolver", "longer"]])
+def test_a_kept_merge_is_not_touched_by_a_command_whose_options_would_mean_nothing(
+    thymos: CommandLine, verb: str, beside: list[str]
+) -> None:
+    merge = kept_merge(thymos)
+    thymos.done("memory", "resolve", "support", merge, "refunds", "--take", "theirs")
+    refused = thymos("memory", "merge", "support", verb, merge, *beside)
+    assert refused.code == 2
+    assert f"{verb} takes a kept merge as it is: leave out {beside[0]}" in refused.errors
+    assert [kept["merge_id"] for kept in thymos.done("memory", "merges", "support", "--json").json] == [merge]
+
+
+def test_the_strategy_custom_wants_a_resolver(thymos: CommandLine) -> None:
+    kept_merge(thymos)
+    refused = thymos("memory", "merge", "support", "idea", "--strategy", "Custom")
+    assert (refused.code, "say which one, --resolver NAME" in refused.errors) == (2, True)
+
+
+def test_a_kept_merge_shows_since_when_it_waits_and_what_was_decided_by_whom_and_why(thymos: CommandLine) -> None:
+    merge = kept_merge(thymos)
+    opened = thymos.done("memory", "merges", "support", "--json").json[0]["opened_at"]
+    assert opened[:10] in thymos.done("memory", "merges", "support").output
+    decision = ("--part", "content", "--value", "45 days", "--by", "jo", "--reason", "agreed on Monday")
+    thymos.done("memory", "resolve", "support", merge, "refunds", *decision)
+    shown = thymos.done("memory", "merges", "support", merge)
+    (row,) = [row for row in shown.output.splitlines() if row.startswith("refunds")]
+    assert row.split("60 days")[1].strip().startswith("30 days")
+    assert all(told in row for told in ("value 45 days", "jo", "agreed on Monday"))
+    assert "1 of 1 conflict decided; everything is decided: it is merged when it is continued" in shown.errors
+
+
+def test_a_merge_that_only_records_a_decision_is_merged_and_says_where_the_branch_stands(thymos: CommandLine) -> None:
+    merge = kept_merge(thymos)
+    thymos.done("memory", "resolve", "support", merge, "refunds", "--take", "ours")
+    said = thymos.done("memory", "merge", "support", "--continue", merge)
+    head = thymos.done("memory", "log", "support", "--json").json[0]["commit"]
+    assert f"{merge} merged, nothing changed: main at {head[:12]}" in said.errors
+    assert "nothing to merge: main has all of idea" in thymos.done("memory", "merge", "support", "idea").errors
+
+    thymos.done("memory", "put", "support", "refunds", "20 days", "--branch", "idea")
+    ours = ("memory", "merge", "support", "idea", "--strategy", "Ours")
+    assert "idea would bring 0 changes to main" in thymos.done(*ours, "--dry-run").errors
+    told = thymos.done(*ours, "--json").json
+    assert (told["result"], told["changes"], told["target"]) == ("merged", 0, "main")
+
+
+def test_whoever_asks_is_named_where_it_is_written_down(thymos: CommandLine) -> None:
+    me = getpass.getuser()
+    first = thymos.done("memory", "put", "support", "refunds", "14 days", "--json").json["commit"]
+    thymos.done("memory", "put", "support", "refunds", "30 days")
+    thymos.done("memory", "rollback", "support", first)
+    assert thymos.done("memory", "log", "support", "--json").json[0]["author"] == me
+    thymos.done("memory", "put", "support", "refunds", "30 days")
+    thymos.done("memory", "rollback", "support", first, "--author", "jo")
+    assert thymos.done("memory", "log", "support", "--json").json[0]["author"] == "jo"
+    thymos.done("memory", "branch", "create", "support", "idea")
+    thymos.done("memory", "branch", "rename", "support", "idea", "plan")
+    thymos.done("memory", "branch", "delete", "support", "plan")
+    moves = thymos.done("memory", "reflog", "support", "plan", "--json").json
+    assert [(move["operation"], move["actor"]) for move in moves] == [("delete", me), ("rename", me), ("create", me)]
+
+
+def test_a_snapshot_has_the_name_and_the_metadata_that_it_is_given(thymos: CommandLine) -> None:
+    thymos.done("memory", "put", "support", "refunds", "14 days")
+    made = thymos.done("memory", "snapshot", "support", "--id", "before-the-move", "--meta", "ticket=7", "--json").json
+    assert made["snapshot_id"] == "before-the-move"
+    (kept,) = thymos.done("memory", "snapshots", "support", "--json").json["named"]
+    assert (kept["name"], kept["metadata"]) == ("before-the-move", {"ticket": 7})
+    assert '{"ticket": 7}' in thymos.done("memory", "snapshots", "support").output
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["search", "nobody", "x"], ["list", "nobody"], ["branch", "create", "nobody", "x"], ["snapshot", "nobody"]],
+)
+def test_an_agent_without_a_memory_has_none_and_gets_none(thymos: CommandLine, verb: list[str]) -> None:
+    refused = thymos("memory", *verb)
+    assert refused.code == 3
+    assert "the agent nobody has no memory yet (it begins with the first commit)" in refused.errors
+    assert thymos("memory", "log", "nobody").code == 3
+
+
+def test_main_is_always_kept_which_is_not_the_same_as_protected(thymos: CommandLine) -> None:
+    thymos.done("memory", "put", "support", "refunds", "14 days")
+    assert "main is not protected" in thymos.done("memory", "branch", "unprotect", "support", "main").errors
+    for verb, why in (
+        (["branch", "delete", "support", "main"], "main cannot be deleted: it is always kept"),
+        (["branch", "rename", "support", "main", "trunk"], "main cannot be renamed: it is always called so"),
+        (["rebase", "support", "main"], "main cannot be rebased: its history is not rewritten"),
+    ):
+        refused = thymos("memory", *verb)
+        assert (refused.code, why in refused.errors) == (4, True), refused
+
+
+def test_an_import_is_resumed_only_where_one_is_open_and_a_stream_of_git_is_known(
+    thymos: CommandLine, tmp_path: Path
+) -> None:
+    thymos.done("memory", "put", "support", "a", "x")
+    lines, stream = tmp_path / "memory.jsonl", tmp_path / "memory.fi"
+    thymos.done("memory", "export", "support", str(lines))
+    thymos.done("memory", "export", "support", str(stream), "--git")
+    refused = thymos("memory", "import", "copy", str(lines), "--resume")
+    assert (refused.code, "no import into copy is open" in refused.errors) == (5, True)
+    assert thymos("memory", "log", "copy").code == 3
+    refused = thymos("memory", "import", "copy", str(stream))
+    assert refused.code == 2
+    assert "line 1: this is a stream of git, and no JSON lines (import it as such: --git" in refused.errors
+    thymos.done("memory", "import", "copy", str(stream), "--git")
 
 
 def test_a_page_says_how_the_next_one_is_asked_for_also_where_the_branch_has_moved(thymos: CommandLine) -> None:

@@ -323,7 +323,7 @@ async def test_conflicts_are_told_and_change_nothing(client: Client) -> None:
     assert (answer["result"], answer["commit"]) == ("conflicts", head["commit"])
     assert (await client.data("merge", source="idea", strategy="Theirs", dry_run=True))["result"] == "merged"
     kept = await client.data("merge", source="idea", strategy="Ours")
-    assert (kept["result"], kept["changes"]) == ("unchanged", 0)
+    assert (kept["result"], kept["changes"]) == ("merged", 0)
     assert kept["commit"] != head["commit"], "the decision is recorded"
     again = await client.data("merge", source="idea", strategy="Theirs")
     assert (again["result"], again["commit"]) == ("unchanged", kept["commit"])

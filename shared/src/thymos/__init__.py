@@ -9,6 +9,7 @@ async with thymos.connect() as bus:
         task.record(cost_usd=0.0021)
 """
 
+from thymos.commands import MemoryChange
 from thymos.errors import (
     ConfigError,
     Refusal,
@@ -57,6 +58,7 @@ __all__ = [
     "ExperimentDecided",
     "ExperimentRunning",
     "ExperimentStarted",
+    "MemoryChange",
     "MergeConflicted",
     "Notification",
     "Outcome",

@@ -130,6 +130,9 @@ class SyncMemory:
         found = getattr(self._memory, name)
         return functools.partial(self._thread.run, found) if inspect.iscoroutinefunction(found) else found
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(name for name in dir(self._memory) if not name.startswith("_"))})
+
 
 class SyncAgent:
     """See `thymos.sdk.Agent`."""

@@ -108,7 +108,7 @@ def test_a_renamed_branch_keeps_its_past_its_line_and_its_worktrees(memory: Memo
 
 def test_main_keeps_its_name_and_takes_nobody_elses(memory: MemoryRepository) -> None:
     memory.create_branch("idea")
-    with pytest.raises(Refusal, match="main is protected"):
+    with pytest.raises(Refusal, match="main cannot be renamed"):
         memory.rename_branch("main", "trunk")
     with pytest.raises(Refusal, match="exists already"):
         memory.rename_branch("idea", "main")

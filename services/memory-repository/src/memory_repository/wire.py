@@ -152,10 +152,10 @@ def merge_summary(kept: KeptMerge) -> requests.MergeSummary:
     )
 
 
-def merge_answer(done: Merge, reason: str = "") -> requests.MergeAnswer:
-    """What came of a merge, as answered."""
-    # Unchanged memories may still have a new commit: it records how conflicts were decided.
-    merged = "merged" if done.changes else "unchanged"
+def merge_answer(done: Merge, target: str, reason: str = "") -> requests.MergeAnswer:
+    """What came of a merge into the branch `target`, as answered."""
+    # Unchanged memories may still have a new commit, now or after a dry run: it records how conflicts were decided.
+    merged = "merged" if done.changes or done.collisions else "unchanged"
     waiting = [conflict for collision in done.collisions for conflict in collision.open]
     return requests.MergeAnswer(
         result="conflicts" if done.open else merged,
@@ -170,6 +170,7 @@ def merge_answer(done: Merge, reason: str = "") -> requests.MergeAnswer:
         merge_id=done.merge_id,
         state=done.state,
         reason=reason,
+        target=target,
     )
 
 

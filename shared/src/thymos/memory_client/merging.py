@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from thymos import requests as r
 from thymos.memory_client.asking import Asking
+from thymos.requests.memory.merging import NumberRule
 
 
 class Merging(Asking):
@@ -84,6 +85,15 @@ class Merging(Asking):
         return await self._ask(
             r.MergeAnswer, "merge_approve", lambda: r.ApproveMerge(merge_id=merge_id, by=self._author)
         )
+
+    async def number_rules(self) -> dict[str, NumberRule]:
+        """How numbers merge that both sides changed, by the path of their field."""
+        return (await self._ask(r.NumberRulesAnswer, "number_rules", r.ReadNumberRules)).rules
+
+    async def declare_number_rule(self, path: str, rule: NumberRule | None) -> dict[str, NumberRule]:
+        """How the numbers of a field merge from now on; None takes the rule back. Returns all rules."""
+        answer = await self._ask(r.NumberRulesAnswer, "number_rule", lambda: r.DeclareNumberRule(path=path, rule=rule))
+        return answer.rules
 
     async def abort_merge(self, merge_id: str, reason: str = "") -> r.MergeSummary:
         """Keep a merge no longer."""

@@ -37,10 +37,22 @@ class Reading(Asking):
         self._note(memory.commit if ref is None else None, [memory.id])
         return memory
 
-    async def page(self, limit: int = 100, after: str | None = None, ref: str | None = None) -> r.MemoryPage:
-        """A page of memories in the order of their ids."""
+    async def page(
+        self,
+        limit: int = 100,
+        after: str | None = None,
+        ref: str | None = None,
+        *,
+        kind: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> r.MemoryPage:
+        """A page of memories in the order of their ids, of one kind and with fields as `where` says, if given."""
         return await self._ask(
-            r.MemoryPage, "list", lambda: r.ListMemories(ref=ref or self.branch, limit=limit, after=after)
+            r.MemoryPage,
+            "list",
+            lambda: r.ListMemories(
+                ref=ref or self.branch, limit=limit, after=after, kind=kind, where=dict(where or {})
+            ),
         )
 
     async def log(self, limit: int = 50, ref: str | None = None) -> list[r.Commit]:

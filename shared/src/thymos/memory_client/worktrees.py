@@ -13,8 +13,14 @@ class Worktrees(Asking):
     async def open_worktree(self, worktree_id: str) -> r.WorktreeAnswer:
         """A checkout of the branch with changes of its own."""
         return await self._ask(
-            r.WorktreeAnswer, "worktree_open", lambda: r.OpenWorktree(worktree_id=worktree_id, branch=self.branch)
+            r.WorktreeAnswer,
+            "worktree_open",
+            lambda: r.OpenWorktree(worktree_id=worktree_id, branch=self.branch, by=self._author),
         )
+
+    async def worktrees(self) -> list[r.WorktreeAnswer]:
+        """All worktrees of the memory, also those on other branches."""
+        return (await self._ask(r.WorktreesAnswer, "worktrees", r.ListWorktrees)).worktrees
 
     async def stage(self, worktree_id: str, changes: Sequence[MemoryChange]) -> r.WorktreeAnswer:
         """Changes that only the worktree sees until they are committed."""

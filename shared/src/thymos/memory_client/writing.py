@@ -58,24 +58,45 @@ class Writing(Asking):
 
     async def rollback(self, to: str, reason: str = "") -> r.CommitAnswer:
         """The branch back to the state of `to`, by a revert commit."""
-        return await self._ask(r.CommitAnswer, "rollback", lambda: r.Rollback(branch=self.branch, to=to, reason=reason))
+        return await self._ask(
+            r.CommitAnswer,
+            "rollback",
+            lambda: r.Rollback(branch=self.branch, to=to, reason=reason, author=self._author),
+        )
 
-    async def cherry_pick(self, commit: str, message: str = "", strategy: Favour = "Manual") -> r.CommitAnswer:
-        """The changes of one commit once more, on the branch."""
+    async def cherry_pick(
+        self, commit: str, message: str = "", strategy: Favour = "Manual", *, mainline: int = 1
+    ) -> r.CommitAnswer:
+        """The changes of one commit once more, on the branch; of a merge, those against its parent `mainline`."""
         return await self._ask(
             r.CommitAnswer,
             "cherry_pick",
             lambda: r.CherryPick(
-                commit=commit, branch=self.branch, author=self._author, message=message, strategy=strategy
+                commit=commit,
+                branch=self.branch,
+                author=self._author,
+                message=message,
+                strategy=strategy,
+                mainline=mainline,
             ),
         )
 
-    async def revert(self, commit: str, reason: str = "", strategy: Favour = "Manual") -> r.CommitAnswer:
-        """The changes of one commit taken back, and of none after it."""
+    async def revert(
+        self, commit: str, reason: str = "", strategy: Favour = "Manual", *, mainline: int = 1
+    ) -> r.CommitAnswer:
+        """The changes of one commit taken back, and of none after it; of a merge, those against its parent
+        `mainline`."""
         return await self._ask(
             r.CommitAnswer,
             "revert",
-            lambda: r.Revert(commit=commit, branch=self.branch, author=self._author, reason=reason, strategy=strategy),
+            lambda: r.Revert(
+                commit=commit,
+                branch=self.branch,
+                author=self._author,
+                reason=reason,
+                strategy=strategy,
+                mainline=mainline,
+            ),
         )
 
     async def rebase(self, onto: str = "main", reason: str = "", strategy: Favour = "Manual") -> r.RebaseAnswer:

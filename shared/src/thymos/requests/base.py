@@ -28,7 +28,7 @@ class Answer(BaseModel):
 
 
 Ref = Annotated[str, Field(min_length=1, max_length=200)]
-"""A branch, a commit id (or a prefix of at least 8 characters), a snapshot, or `<branch>~<n>`."""
+"""A branch, a tag, a snapshot, or a commit id (or a prefix of at least 8 characters); `~3`, `^2`, `@{2h}` behind it."""
 Limit = Annotated[int, Field(ge=1, le=PAGE_MAX)]
 
 

@@ -38,7 +38,7 @@ def _merge(request: requests.Merge, tx: Transaction, *, asks_model: bool) -> req
     message = f"merge {request.source} into {request.target}: {request.reason}"[:500] if request.reason else ""
     order = Order(command, request.by or REQUEST, message, request.number_rules, request.dry_run, is_command=False)
     done, reason = merge_orders.carry_out(tx, found(tx), order, asks_model=asks_model)
-    return wire.merge_answer(done, reason)
+    return wire.merge_answer(done, request.target, reason)
 
 
 def merges(request: requests.ListMerges, tx: Transaction) -> requests.MergesAnswer:
@@ -95,7 +95,7 @@ def merge_abort(request: requests.AbortMerge, tx: Transaction) -> requests.Merge
 def _continued(tx: Transaction, kept: kept_merges.KeptMerge, done: Merge, by: str) -> requests.MergeAnswer:
     repo = found(tx)
     merge_orders.announce(tx, repo, kept, done, by)
-    return wire.merge_answer(done, kept_merges.find(repo, kept.id).reason if done.open else "")
+    return wire.merge_answer(done, kept.target, kept_merges.find(repo, kept.id).reason if done.open else "")
 
 
 def endpoints(*, asks_model: bool) -> tuple[Endpoint, ...]:

@@ -17,7 +17,7 @@ from thymos.unit_of_work import Transaction
 def branch_rename(request: requests.RenameBranch, tx: Transaction) -> requests.BranchAnswer:
     """`branch_rename`."""
     done = branching.rename_branch(
-        found(tx), request.branch, request.new_name, actor=REQUEST, now=tx.now, reason=request.reason
+        found(tx), request.branch, request.new_name, actor=request.by or REQUEST, now=tx.now, reason=request.reason
     )
     if done.created:
         tx.publish(
@@ -58,7 +58,9 @@ def snapshots(request: requests.ListSnapshots, tx: Transaction) -> requests.Name
 
 def tag_create(request: requests.NewTag, tx: Transaction) -> requests.NamedCommit:
     """`tag_create`."""
-    done = branching.create_tag(found(tx), request.tag, request.ref, actor=REQUEST, now=tx.now, reason=request.reason)
+    done = branching.create_tag(
+        found(tx), request.tag, request.ref, actor=request.by or REQUEST, now=tx.now, reason=request.reason
+    )
     if done.created:
         tx.publish(events.TagCreated(tag=done.name, commit=done.commit.id, reason=request.reason))
     return _named(done, request.reason)
@@ -66,7 +68,9 @@ def tag_create(request: requests.NewTag, tx: Transaction) -> requests.NamedCommi
 
 def tag_delete(request: requests.RemoveTag, tx: Transaction) -> requests.NamedCommit:
     """`tag_delete`."""
-    done = branching.delete_named(found(tx), "tag", request.tag, actor=REQUEST, now=tx.now, reason=request.reason)
+    done = branching.delete_named(
+        found(tx), "tag", request.tag, actor=request.by or REQUEST, now=tx.now, reason=request.reason
+    )
     tx.publish(events.TagDeleted(tag=done.name, commit=done.commit.id, reason=request.reason))
     return _named(done, request.reason)
 
@@ -74,7 +78,7 @@ def tag_delete(request: requests.RemoveTag, tx: Transaction) -> requests.NamedCo
 def snapshot_delete(request: requests.RemoveSnapshot, tx: Transaction) -> requests.NamedCommit:
     """`snapshot_delete`."""
     done = branching.delete_named(
-        found(tx), "snapshot", request.snapshot_id, actor=REQUEST, now=tx.now, reason=request.reason
+        found(tx), "snapshot", request.snapshot_id, actor=request.by or REQUEST, now=tx.now, reason=request.reason
     )
     tx.publish(events.SnapshotDeleted(snapshot_id=done.name, commit=done.commit.id, reason=request.reason))
     return _named(done, request.reason)

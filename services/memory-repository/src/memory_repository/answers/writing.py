@@ -1,4 +1,5 @@
-"""What the service answers to requests that change a branch or a worktree. Writes create a repository."""
+"""What the service answers to requests that change a branch or a worktree. What writes memories
+creates a repository; a name is for a commit, which has to be there."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def commit(request: requests.CommitChanges, tx: Transaction) -> requests.CommitA
 def branch_create(request: requests.NewBranch, tx: Transaction) -> requests.BranchAnswer:
     """`branch_create`."""
     done = branching.create_branch(
-        opened(tx), request.branch, request.from_ref, actor=REQUEST, now=tx.now, reason=request.reason
+        found(tx), request.branch, request.from_ref, actor=request.by or REQUEST, now=tx.now, reason=request.reason
     )
     if done.created:
         tx.publish(
@@ -48,11 +49,12 @@ def branch_create(request: requests.NewBranch, tx: Transaction) -> requests.Bran
 
 def branch_delete(request: requests.RemoveBranch, tx: Transaction) -> requests.BranchAnswer:
     """`branch_delete`."""
+    by = request.by or REQUEST
     done = branching.delete_branch(
-        found(tx), request.branch, actor=REQUEST, now=tx.now, force=request.force, reason=request.reason
+        found(tx), request.branch, actor=by, now=tx.now, force=request.force, reason=request.reason
     )
     for kept in done.aborted:
-        announcing.publish_aborted(tx, kept, REQUEST, f"{request.branch} is deleted")
+        announcing.publish_aborted(tx, kept, by, f"{request.branch} is deleted")
     tx.publish(events.BranchDeleted(branch=request.branch, from_commit=done.commit.id, reason=request.reason))
     return requests.BranchAnswer(branch=request.branch, commit=done.commit.id)
 
@@ -60,7 +62,8 @@ def branch_delete(request: requests.RemoveBranch, tx: Transaction) -> requests.B
 def rollback(request: requests.Rollback, tx: Transaction) -> requests.CommitAnswer:
     """`rollback`."""
     repo = found(tx)
-    done = committing.rollback(repo, request.branch, request.to, author=REQUEST, reason=request.reason, now=tx.now)
+    author = request.author or REQUEST
+    done = committing.rollback(repo, request.branch, request.to, author=author, reason=request.reason, now=tx.now)
     if done.changed:
         command = commands.RollbackBranch(
             branch=request.branch, target_commit=done.commit.meta["restored_commit"], reason=request.reason
@@ -71,27 +74,28 @@ def rollback(request: requests.Rollback, tx: Transaction) -> requests.CommitAnsw
 
 def snapshot(request: requests.Snapshot, tx: Transaction) -> requests.SnapshotAnswer:
     """`snapshot`."""
-    repo = opened(tx)
+    repo = found(tx)
     done = branching.create_snapshot(
         repo,
-        f"snapshot-{tx.new_id()}",
+        request.snapshot_id or f"snapshot-{tx.new_id()}",
         request.ref,
-        actor=REQUEST,
+        actor=request.by or REQUEST,
         now=tx.now,
         reason=request.reason,
         meta=request.metadata,
     )
     branch = request.ref if refs.find(repo.db, repo.id, "branch", request.ref) else "main"
-    tx.publish(
-        events.SnapshotCreated(snapshot_id=done.name, commit=done.commit.id, branch=branch, reason=request.reason)
-    )
+    if done.created:
+        tx.publish(
+            events.SnapshotCreated(snapshot_id=done.name, commit=done.commit.id, branch=branch, reason=request.reason)
+        )
     return requests.SnapshotAnswer(snapshot_id=done.name, commit=done.commit.id)
 
 
 def worktree_open(request: requests.OpenWorktree, tx: Transaction) -> requests.WorktreeAnswer:
     """`worktree_open`."""
     opened_worktree = worktrees.open_worktree(
-        opened(tx), request.worktree_id, request.branch, owner=REQUEST, now=tx.now
+        opened(tx), request.worktree_id, request.branch, owner=request.by or REQUEST, now=tx.now
     )
     return wire.worktree_answer(opened_worktree)
 

@@ -16,6 +16,8 @@ from memory_repository.storage.refs import RefType
 from memory_repository.storage.store import MAIN, Repository
 from thymos.errors import Refusal, RefusalCode
 
+ROLL_BACK: Final = "roll it back to bring an earlier state back"
+BEGIN_ANOTHER: Final = "begin a branch of another name at it"
 NAMES_OF: Final = {"branch": "branches", "tag": "tags", "snapshot": "snapshots"}
 
 
@@ -55,7 +57,7 @@ def delete_branch(
     """
     ref = refs.branch(repo.db, repo.id, branch)
     if branch == MAIN:
-        raise Refusal(RefusalCode.REFUSED, f"{MAIN} is protected and cannot be deleted")
+        raise Refusal(RefusalCode.REFUSED, f"{MAIN} cannot be deleted: it is always kept", ROLL_BACK)
     declaring.check_unprotected(repo, branch, "deleted")
     limits.check_reason(reason)
     kept = kept_merges.of_branch(repo, branch)
@@ -82,7 +84,7 @@ def rename_branch(repo: Repository, branch: str, name: str, *, actor: str, now: 
     limits.check_branch_name(name)
     limits.check_reason(reason)
     if branch == MAIN:
-        raise Refusal(RefusalCode.REFUSED, f"{MAIN} is protected and cannot be renamed")
+        raise Refusal(RefusalCode.REFUSED, f"{MAIN} cannot be renamed: it is always called so", BEGIN_ANOTHER)
     declaring.check_unprotected(repo, branch, "renamed")
     commit = commits.by_no(repo.db, ref.commit_no)
     if name == branch:

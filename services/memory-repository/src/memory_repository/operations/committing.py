@@ -53,9 +53,10 @@ class CommitConflictError(Refusal):
     def __init__(self, branch: str, conflicts: Sequence[Conflict], of: str = "") -> None:
         names = ", ".join(dict.fromkeys(conflict.id for conflict in conflicts[:5]))
         what = f"the changes of {of} collide" if of else "the changes collide"
+        often = f", {len(conflicts)} times" if len(conflicts) > 1 else ""
         super().__init__(
             RefusalCode.CONFLICT,
-            f"{what} with what {branch} holds now, {len(conflicts)} times: {names}",
+            f"{what} with what {branch} holds now{often}: {names}",
             "read the branch again and change what is there now, or let a side win with a strategy",
         )
         self.conflicts = tuple(conflicts)

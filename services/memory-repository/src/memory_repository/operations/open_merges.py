@@ -106,7 +106,8 @@ def resolve(
     """Decide about a memory of a kept merge: about one part of it, or about all that collides there.
 
     A decision can be changed until the merge is continued. One that is made while a model is asked takes the merge
-    over: the model's answer is not waited for any more.
+    over: the model's answer is not waited for any more. Where nothing is left of what a model decided, nobody has to
+    approve it.
 
     Raises:
         Refusal: not_found, invalid (no such conflict, a decision that cannot be), too_large.
@@ -121,7 +122,7 @@ def resolve(
     _decide(repo, row, memory_id, {part or "": decided})
     if row.state == MergeState.AWAITING_MODEL:
         row = replace(row, state=MergeState.OPEN, reason=f"{decided.by[:200]} decides about it")
-    return changed(repo, row)
+    return changed(repo, _as_decided(repo, row))
 
 
 def decide_by_model(repo: Repository, row: OpenMergeRow, answer: Mapping[str, Resolutions]) -> None:
@@ -184,7 +185,7 @@ def continue_merge(
         return replace(done, merge_id=merge_id)
     added = _sync(repo, merge_id, done.collisions)
     left = sum(len(collision.open) for collision in done.collisions)
-    said = f"{left} conflicts are open" + (f"; {added} memories collide anew with {row.target}" if added else "")
+    said = _conflicts_are_open(left) + (f"; {_collide(added)} anew with {row.target}" if added else "")
     kept = changed(repo, replace(row, target_commit=done.previous.no, state=MergeState.OPEN, reason=said))
     return replace(done, merge_id=merge_id, state=kept.state)
 
@@ -216,6 +217,28 @@ def changed(repo: Repository, row: OpenMergeRow) -> KeptMerge:
     row = replace(row, revision=row.revision + 1)
     open_merges.save(repo.db, repo.id, row)
     return kept_as(repo, row)
+
+
+def _as_decided(repo: Repository, row: OpenMergeRow) -> OpenMergeRow:
+    """A kept merge after a person's decision: it says what it still waits for."""
+    conflicts, decided = open_merges.counts(repo.db, repo.id, row.id)
+    awaits_approval = row.state == MergeState.AWAITING_APPROVAL
+    if decided < conflicts and not awaits_approval:
+        return row
+    if needs_approval(repo, row, open_merges.conflicts(repo.db, repo.id, row.id).values()):
+        return row
+    if decided < conflicts:
+        return replace(row, state=MergeState.OPEN, reason=_conflicts_are_open(conflicts - decided))
+    return replace(row, state=MergeState.OPEN, reason="everything is decided: it is merged when it is continued")
+
+
+def _conflicts_are_open(count: int) -> str:
+    """So many conflicts, in words."""
+    return "1 conflict is open" if count == 1 else f"{count} conflicts are open"
+
+
+def _collide(count: int) -> str:
+    return "1 memory collides" if count == 1 else f"{count} memories collide"
 
 
 def _decide(repo: Repository, row: OpenMergeRow, memory_id: str, decisions: Mapping[str, Resolution]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -9,6 +10,7 @@ from cyclopts import App, Parameter
 from thymos.cli.exit_codes import CONFLICT, DONE, UsageError
 from thymos.cli.memory.asking import ask, key
 from thymos.cli.memory.parameters import Agent, Author, Switch, Why
+from thymos.cli.memory.printing import shortened
 from thymos.cli.options import HERE, Json, Where, me
 from thymos.cli.output import cell, count, emit, say, short, table
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 OPEN_PAGES_MAX = 1_000
 """Of `thymos memory merges AGENT MERGE`: 100 memories each."""
+Strategy = Literal["Ours", "Theirs", "Manual", "AutoMerge", "Custom"]
 MergeId = Annotated[str, Parameter(help="The kept merge; `thymos memory merges` lists them.")]
 
 
@@ -33,7 +36,7 @@ async def merge(
     target: str = "main",
     /,
     *,
-    strategy: Literal["Ours", "Theirs", "Manual", "AutoMerge", "Custom"] = "Manual",
+    strategy: Strategy | None = None,
     dry_run: Switch = False,
     keep: Switch = False,
     resolver: str | None = None,
@@ -54,7 +57,8 @@ async def merge(
     target
         The branch that it is merged into.
     strategy
-        How what collides is settled: by the target's side, the source's side, a person, a model, or a resolver.
+        How what collides is settled: by the target's side, the source's side, a person (so it is by default), a model,
+        or a resolver.
     dry_run
         Only say what would be.
     keep
@@ -62,7 +66,7 @@ async def merge(
     resolver
         With the strategy Custom: which one.
     continue_
-        Go on with a kept merge, instead of beginning one.
+        Go on with a kept merge, as it was asked for, instead of beginning one.
     approve
         Go on with a merge into a protected branch, in which a model has decided: you have looked at it.
     abort
@@ -78,11 +82,17 @@ async def merge(
         raise UsageError(f"{source} cannot be merged into itself: name the branch to merge, or another target")
     if source is None:
         ((verb, merge_id),) = named.items()
+        meaningless = {"--dry-run": dry_run, "--keep": keep, "--strategy": strategy, "--resolver": resolver}
+        if verb == "merge_approve":
+            meaningless["--reason"] = reason
+        _refuse_beside(f"--{verb.removeprefix('merge_')}", meaningless)
         return await _go_on(where, agent, verb, merge_id, by or me(), reason, json)
+    if strategy == "Custom" and resolver is None:
+        raise UsageError("the strategy Custom asks a resolver: say which one, --resolver NAME")
     request = Merge(
         source=source,
         target=target,
-        strategy=strategy,
+        strategy=strategy or "Manual",
         dry_run=dry_run,
         keep=keep,
         resolver=resolver,
@@ -111,9 +121,9 @@ async def merges(agent: Agent, merge_id: str | None = None, /, *, json: Json = F
         emit(answer.merges)
         return
     table(
-        ("merge", "source", "target", "waits for", "decided", "by", "why"),
+        ("merge", "source", "target", "since", "waits for", "decided", "by", "why"),
         [
-            (m.merge_id, m.source, m.target, m.state, f"{m.decided}/{m.conflicts}", m.author, m.reason)
+            (m.merge_id, m.source, m.target, m.opened_at, m.state, f"{m.decided}/{m.conflicts}", m.author, m.reason)
             for m in answer.merges
         ],
         empty="no merge is kept",
@@ -206,6 +216,14 @@ async def number_rule(
         table(("field", "rule"), sorted(answer.rules.items()), empty="no rules: changed numbers collide")
 
 
+def _refuse_beside(verb: str, given: Mapping[str, object]) -> None:
+    """Refuse options that say how a merge begins beside a verb that goes on with one: nobody shall think that they
+    counted. Raises UsageError."""
+    named = [option for option, value in given.items() if value]
+    if named:
+        raise UsageError(f"{verb} takes a kept merge as it is: leave out {', '.join(named)}")
+
+
 async def _go_on(where: Where, agent: str, verb: str, merge_id: str, by: str, reason: str, json: bool) -> int:
     from thymos.requests import AbortMerge, ApproveMerge, ContinueMerge, MergeSummary
 
@@ -237,14 +255,19 @@ async def _merged(
     elif answer.result == "conflicts":
         _print_conflicts(answer.conflicts)
         say(_waiting(answer))
-    elif answer.result == "unchanged":
-        say(f"nothing to merge: {target or 'the target'} has all of {source}")
     else:
-        what = count(answer.changes, "change")
-        into = f" into {target}" if target else ""
-        say(f"{source} would bring {what} to {target}" if answer.dry_run
-            else f"{source} merged{into}: {what}, {target or 'the target'} at {short(answer.commit)}")  # fmt: skip
+        say(_what_came(answer, source, target or answer.target or "the target"))
     return CONFLICT if answer.result == "conflicts" else DONE
+
+
+def _what_came(answer: MergeAnswer, source: str, target: str) -> str:
+    if answer.result == "unchanged":
+        return f"nothing to merge: {target} has all of {source}"
+    if answer.dry_run:
+        return f"{source} would bring {count(answer.changes, 'change')} to {target}"
+    if answer.changes == 0:  # the commit records how what collided was decided
+        return f"{source} merged, nothing changed: {target} at {short(answer.commit)}"
+    return f"{source} merged into {target}: {count(answer.changes, 'change')}, {target} at {short(answer.commit)}"
 
 
 def _waiting(answer: MergeAnswer) -> str:
@@ -276,13 +299,21 @@ async def _show(where: Where, agent: str, merge_id: str, json: bool) -> None:
 
 def _print_conflicts(conflicts: list[ConflictAnswer]) -> None:
     table(
-        ("memory", "part", "kind", "base", "ours", "theirs", "take", "by"),
+        ("memory", "part", "kind", "base", "ours", "theirs", "decided", "by", "why"),
         [
-            (c.memory_id, c.part, c.kind, cell(c.base), cell(c.ours), cell(c.theirs), cell(c.take), cell(c.by))
+            (
+                *(c.memory_id, c.part, c.kind, cell(c.base), cell(c.ours), cell(c.theirs)),
+                *(_decided(c), cell(c.by), shortened(c.reason or None)),
+            )
             for c in conflicts
         ],
         empty="nothing collides",
     )
+
+
+def _decided(conflict: ConflictAnswer) -> str:
+    """What it shall be: a side, or the value that somebody gave."""
+    return shortened(f"value {cell(conflict.value)}" if conflict.take == "value" else conflict.take)
 
 
 def _value(part: str | None, text: str) -> Any:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json as json_format
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+
+from thymos.cli.exit_codes import UsageError
 
 Agent = Annotated[str, Parameter(help="The agent's name.")]
 RefName = Annotated[str, Parameter(help="A branch, tag, snapshot or commit; ~3, ^2, @{2h} behind it.")]
@@ -27,3 +31,20 @@ Fields = Annotated[
 ]
 Kind = Annotated[str | None, Parameter(help="Only memories of this kind.")]
 Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+
+def named_values(option: str, given: Sequence[str]) -> dict[str, Any]:
+    """What `--field` and its like say: name=value each, where a value that is JSON is taken as such.
+
+    Raises UsageError.
+    """
+    values: dict[str, Any] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise UsageError(f"{option} {each!r}: it is name=value")
+        try:
+            values[name] = json_format.loads(value)
+        except ValueError:
+            values[name] = value
+    return values

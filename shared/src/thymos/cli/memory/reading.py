@@ -13,6 +13,7 @@ from thymos.cli.memory.parameters import After, Agent, Fields, Hits, Kind, Limit
 from thymos.cli.memory.printing import print_changes, provenance, say_more, shortened
 from thymos.cli.options import HERE, Json, Where
 from thymos.cli.output import emit, line, pairs, say, short, table
+from thymos.errors import Refusal, RefusalCode
 
 
 def register(verbs: App) -> None:
@@ -89,7 +90,7 @@ async def diff(
     Parameters
     ----------
     a
-        A branch, a commit, a snapshot, or <branch>~<n>; or both as A..B, or as A...B for --symmetric.
+        A branch, tag, snapshot or commit, ~3, ^2, @{2h} behind it; or both as A..B, or as A...B for --symmetric.
     b
         Another.
     symmetric
@@ -155,6 +156,8 @@ async def search(
     conditions = field_conditions(field)
     request = SearchMemories(query=query, ref=ref, limit=limit, kind=kind, where=conditions, skip=skip, mode=mode)
     answer = await ask(where, agent, "search", request, SearchAnswer)
+    if answer.commit is None:  # to an agent that is no error: it finds nothing yet; who types a name may have mistyped
+        raise Refusal(RefusalCode.NOT_FOUND, f"the agent {agent} has no memory yet", "it begins with the first commit")
     if json:
         emit(answer)
         return

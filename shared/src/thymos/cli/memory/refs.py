@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from thymos.cli.memory.asking import ask, ask_all, key
-from thymos.cli.memory.parameters import Agent, Limit, RefName, Switch, Why
+from thymos.cli.memory.parameters import Agent, Limit, RefName, Switch, Why, named_values
 from thymos.cli.memory.printing import shortened
 from thymos.cli.options import HERE, Json, Where, me
 from thymos.cli.output import emit, say, short, table
@@ -71,11 +71,11 @@ async def branch_create(
     name
         Of the branch.
     from_ref
-        Where it begins: a branch, a commit, a snapshot, or <branch>~<n>.
+        Where it begins: a branch, tag, snapshot or commit; ~3, ^2, @{2h} behind it.
     """
     from thymos.requests import BranchAnswer, NewBranch
 
-    request = NewBranch(branch=name, from_ref=from_ref, reason=reason, idempotency_key=key())
+    request = NewBranch(branch=name, from_ref=from_ref, by=me(), reason=reason, idempotency_key=key())
     answer = await ask(where, agent, "branch_create", request, BranchAnswer)
     if json:
         emit(answer)
@@ -105,7 +105,7 @@ async def branch_delete(
     """
     from thymos.requests import BranchAnswer, RemoveBranch
 
-    request = RemoveBranch(branch=name, force=force, reason=reason, idempotency_key=key())
+    request = RemoveBranch(branch=name, force=force, by=me(), reason=reason, idempotency_key=key())
     answer = await ask(where, agent, "branch_delete", request, BranchAnswer)
     if json:
         emit(answer)
@@ -166,12 +166,35 @@ async def branch_unprotect(
 
 
 async def snapshot(
-    agent: Agent, ref: RefName = "main", /, *, reason: Why = "", json: Json = False, where: Where = HERE
+    agent: Agent,
+    ref: RefName = "main",
+    /,
+    *,
+    snapshot_id: Annotated[str | None, Parameter(name="--id")] = None,
+    metadata: Annotated[list[str] | None, Parameter(name="--meta", negative=())] = None,
+    reason: Why = "",
+    json: Json = False,
+    where: Where = HERE,
 ) -> None:
-    """Keep a state of memory under a name."""
+    """Keep a state of memory under a name.
+
+    Parameters
+    ----------
+    snapshot_id
+        The name; a new one unless you say which.
+    metadata
+        What to know about it, as name=value; a value that is JSON is taken as such. Repeat it for several.
+    """
     from thymos.requests import Snapshot, SnapshotAnswer
 
-    request = Snapshot(ref=ref, reason=reason, idempotency_key=key())
+    request = Snapshot(
+        ref=ref,
+        snapshot_id=snapshot_id,
+        metadata=named_values("--meta", metadata or []),
+        by=me(),
+        reason=reason,
+        idempotency_key=key(),
+    )
     answer = await ask(where, agent, "snapshot", request, SnapshotAnswer)
     if json:
         emit(answer)
@@ -193,7 +216,7 @@ async def branch_rename(
     """
     from thymos.requests import BranchAnswer, RenameBranch
 
-    request = RenameBranch(branch=name, new_name=new_name, reason=reason, idempotency_key=key())
+    request = RenameBranch(branch=name, new_name=new_name, by=me(), reason=reason, idempotency_key=key())
     answer = await ask(where, agent, "branch_rename", request, BranchAnswer)
     if json:
         emit(answer)
@@ -243,7 +266,7 @@ async def tag_create(
     """
     from thymos.requests import NamedCommit, NewTag
 
-    request = NewTag(tag=name, ref=ref, reason=reason, idempotency_key=key())
+    request = NewTag(tag=name, ref=ref, by=me(), reason=reason, idempotency_key=key())
     _print_named(await ask(where, agent, "tag_create", request, NamedCommit), "names", json)
 
 
@@ -257,7 +280,7 @@ async def tag_delete(agent: Agent, name: str, /, *, reason: Why = "", json: Json
     """
     from thymos.requests import NamedCommit, RemoveTag
 
-    request = RemoveTag(tag=name, reason=reason, idempotency_key=key())
+    request = RemoveTag(tag=name, by=me(), reason=reason, idempotency_key=key())
     _print_named(await ask(where, agent, "tag_delete", request, NamedCommit), "is forgotten; it named", json)
 
 
@@ -278,7 +301,7 @@ async def snapshot_delete(
     """
     from thymos.requests import NamedCommit, RemoveSnapshot
 
-    request = RemoveSnapshot(snapshot_id=snapshot_id, reason=reason, idempotency_key=key())
+    request = RemoveSnapshot(snapshot_id=snapshot_id, by=me(), reason=reason, idempotency_key=key())
     _print_named(await ask(where, agent, "snapshot_delete", request, NamedCommit), "is forgotten; it kept", json)
 
 
@@ -290,8 +313,12 @@ async def _list_named(where: Where, agent: str, verb: str, json: bool) -> None:
     if json:
         emit(answer)
         return
-    rows = [(each.name, short(each.commit), each.created_at, shortened(each.reason)) for each in answer.named]
-    table(("name", "commit", "since", "why"), rows, empty=f"no {verb}")
+    rows = [
+        (each.name, short(each.commit), each.created_at, shortened(each.reason), shortened(each.metadata))
+        for each in answer.named
+    ]
+    columns = ("name", "commit", "since", "why", "metadata")
+    table(columns if verb == "snapshots" else columns[:-1], [row[: len(columns)] for row in rows], empty=f"no {verb}")
 
 
 def _print_named(answer: NamedCommit, what: str, json: bool) -> None:

@@ -84,14 +84,10 @@ async def blame(
         say("the history of this memory is too long to be looked through: the oldest parts may be older than is said")
 
 
-async def merge_base(agent: Agent, a: str, b: RefName = "main", /, *, json: Json = False, where: Where = HERE) -> None:
-    """The best common ancestors of two revisions: several after merges in both directions.
-
-    Parameters
-    ----------
-    a
-        A branch, a commit, a snapshot, or <branch>~<n>.
-    """
+async def merge_base(
+    agent: Agent, a: RefName, b: RefName = "main", /, *, json: Json = False, where: Where = HERE
+) -> None:
+    """The best common ancestors of two revisions: several after merges in both directions."""
     from thymos.requests import LogAnswer, ReadMergeBase
 
     answer = await ask(where, agent, "merge_base", ReadMergeBase(a=a, b=b), LogAnswer)

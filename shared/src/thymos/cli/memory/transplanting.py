@@ -115,7 +115,7 @@ async def rebase(
     Parameters
     ----------
     branch
-        Which branch; main is protected.
+        Which branch; not main, whose history is not rewritten.
     strategy
         Which side wins what collides.
     """

@@ -61,7 +61,7 @@ async def worktree_open(
     """
     from thymos.requests import OpenWorktree, WorktreeAnswer
 
-    request = OpenWorktree(worktree_id=worktree, branch=branch, idempotency_key=key())
+    request = OpenWorktree(worktree_id=worktree, branch=branch, by=me(), idempotency_key=key())
     _print_worktree(await ask(where, agent, "worktree_open", request, WorktreeAnswer), json)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json as json_format
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from thymos.cli.exit_codes import UsageError
 from thymos.cli.memory.asking import ask, key
 from thymos.cli.memory.changes import read_changes
-from thymos.cli.memory.parameters import Agent, Author, Message, Why
+from thymos.cli.memory.parameters import Agent, Author, Message, RefName, Why, named_values
 from thymos.cli.memory.printing import print_commit
 from thymos.cli.options import HERE, Json, Where, me
 
@@ -58,7 +57,9 @@ async def put(
     text = _standard_input() if content == "-" else content
     if text is None:
         raise UsageError("say what the memory holds: CONTENT, or - to read it from standard input")
-    change = MemoryChange(op="put", id=memory, content=text, kind=kind, fields=_fields(field or []))
+    change = MemoryChange(
+        op="put", id=memory, content=text, kind=kind, fields=named_values("--field", field or []) or None
+    )
     await _commit(where, agent, branch, [change], message or f"put {memory}", author, None, json)
 
 
@@ -121,11 +122,12 @@ async def commit(
 
 async def rollback(
     agent: Agent,
-    to: str,
+    to: RefName,
     /,
     *,
     branch: str = "main",
     reason: Why = "",
+    author: Author | None = None,
     json: Json = False,
     where: Where = HERE,
 ) -> None:
@@ -133,14 +135,12 @@ async def rollback(
 
     Parameters
     ----------
-    to
-        A commit, a snapshot, or <branch>~<n>.
     branch
         The branch to bring back.
     """
     from thymos.requests import CommitAnswer, Rollback
 
-    request = Rollback(branch=branch, to=to, reason=reason, idempotency_key=key())
+    request = Rollback(branch=branch, to=to, author=author or me(), reason=reason, idempotency_key=key())
     print_commit(await ask(where, agent, "rollback", request, CommitAnswer), json)
 
 
@@ -165,19 +165,6 @@ async def _commit(
         idempotency_key=key(),
     )
     print_commit(await ask(where, agent, "commit", request, CommitAnswer), json)
-
-
-def _fields(given: list[str]) -> dict[str, Any] | None:
-    fields: dict[str, Any] = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not name or not equals:
-            raise UsageError(f"--field {each!r}: it is name=value")
-        try:
-            fields[name] = json_format.loads(value)
-        except ValueError:
-            fields[name] = value
-    return fields or None
 
 
 def _standard_input() -> str:

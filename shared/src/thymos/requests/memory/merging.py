@@ -115,8 +115,9 @@ class ConflictAnswer(Answer):
 
 
 class MergeAnswer(Answer):
-    """`merged` with the new head, `unchanged`, or `conflicts` (nothing was changed). With `merge_id` and `state` the
-    merge is kept."""
+    """`merged` with the new head, `unchanged` (there was nothing to merge), or `conflicts` (nothing was changed). What
+    is merged may have no `changes`: then the commit records how conflicts were decided. With `merge_id` and `state` the
+    merge is kept. `target` is the branch that was merged into."""
 
     result: Literal["merged", "unchanged", "conflicts"]
     commit: Id
@@ -127,6 +128,7 @@ class MergeAnswer(Answer):
     merge_id: Id | None = None
     state: MergeState | None = None
     reason: str = ""
+    target: BranchName | None = None
 
 
 class MergeSummary(Answer):

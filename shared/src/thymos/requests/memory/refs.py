@@ -8,6 +8,9 @@ from pydantic import Field, JsonValue
 from thymos.message import BranchName, Id, Reason
 from thymos.requests.base import After, Answer, Limit, Ref, Request, WriteRequest
 
+By = Annotated[str, Field(min_length=1, max_length=200)]
+"""Who asks; the reflog names them."""
+
 
 class ListBranches(Request):
     """`branches`: in the order of their names, after `after`; answered by `BranchesAnswer`."""
@@ -21,6 +24,7 @@ class NewBranch(WriteRequest):
     branch: BranchName
     from_ref: Ref = "main"
     reason: Reason = ""
+    by: By | None = None
 
 
 class RemoveBranch(WriteRequest):
@@ -30,13 +34,14 @@ class RemoveBranch(WriteRequest):
     branch: BranchName
     force: bool = False
     reason: Reason = ""
+    by: By | None = None
 
 
 class ProtectBranch(WriteRequest):
     """`branch_protect`: it is not deleted, and no model merges into it without approval; answered by `BranchAnswer`."""
 
     branch: BranchName
-    by: Annotated[str, Field(min_length=1, max_length=200)]
+    by: By
     reason: Reason = ""
 
 
@@ -44,16 +49,18 @@ class UnprotectBranch(WriteRequest):
     """`branch_unprotect`: answered by `BranchAnswer`."""
 
     branch: BranchName
-    by: Annotated[str, Field(min_length=1, max_length=200)]
+    by: By
     reason: Reason = ""
 
 
 class Snapshot(WriteRequest):
-    """`snapshot`: keep a head under a name; answered by `SnapshotAnswer`."""
+    """`snapshot`: keep a head under a name, a new one unless `snapshot_id` says which; answered by `SnapshotAnswer`."""
 
     ref: Ref = "main"
     reason: Reason = ""
     metadata: dict[str, JsonValue] = {}
+    by: By | None = None
+    snapshot_id: Id | None = None
 
 
 class BranchAnswer(Answer):
@@ -85,6 +92,7 @@ class RenameBranch(WriteRequest):
     branch: BranchName
     new_name: BranchName
     reason: Reason = ""
+    by: By | None = None
 
 
 class ReadReflog(Request):
@@ -112,6 +120,7 @@ class NewTag(WriteRequest):
     tag: Id
     ref: Ref = "main"
     reason: Reason = ""
+    by: By | None = None
 
 
 class RemoveTag(WriteRequest):
@@ -119,6 +128,7 @@ class RemoveTag(WriteRequest):
 
     tag: Id
     reason: Reason = ""
+    by: By | None = None
 
 
 class RemoveSnapshot(WriteRequest):
@@ -126,6 +136,7 @@ class RemoveSnapshot(WriteRequest):
 
     snapshot_id: Id
     reason: Reason = ""
+    by: By | None = None
 
 
 class NamedCommit(Answer):

@@ -15,6 +15,7 @@ class OpenWorktree(WriteRequest):
 
     worktree_id: Id
     branch: BranchName = "main"
+    by: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class StageChanges(WriteRequest):

@@ -25,6 +25,7 @@ class Rollback(WriteRequest):
     branch: BranchName = "main"
     to: Ref
     reason: Reason = ""
+    author: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class CommitAnswer(Answer):
