@@ -141,7 +141,7 @@ def test_main_and_branches_with_staged_changes_are_not_rebased(
     memory.create_branch("idea")
     commit(memory, note("i", "i"), branch="idea")
     commit(memory, note("m", "m"))
-    with pytest.raises(Refusal, match="main is protected"):
+    with pytest.raises(Refusal, match="main cannot be rebased"):
         memory.rebase("main", "idea")
     memory.open_worktree("w1", "idea")
     memory.stage("w1", [note("x", "staged")])

@@ -132,7 +132,7 @@ def rebase(
     """
     ref = refs.branch(repo.db, repo.id, branch)
     if branch == MAIN:
-        raise Refusal(RefusalCode.REFUSED, f"{MAIN} is protected: its history is not rewritten", "merge into it")
+        raise Refusal(RefusalCode.REFUSED, f"{MAIN} cannot be rebased: its history is not rewritten", "merge into it")
     declaring.check_unprotected(repo, branch, "rebased")
     limits.check_author(author)
     head, target = commits.by_no(repo.db, ref.commit_no), repo.resolve(onto)
