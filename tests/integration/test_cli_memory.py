@@ -181,6 +181,16 @@ def test_main_is_always_kept_which_is_not_the_same_as_protected(thymos: CommandL
         assert (refused.code, why in refused.errors) == (4, True), refused
 
 
+def test_the_metrics_of_an_agent_tell_how_its_memory_is_searched(thymos: CommandLine) -> None:
+    thymos.done("memory", "put", "support", "refunds", "14 days")
+    for query in ("days", "nothing of that"):
+        thymos.done("memory", "search", "support", query)
+    told = thymos.until(lambda said: "search hit rate" in said.output and "0.5" in said.output, "metrics", "support")
+    rows = {name.strip(): value for name, _, value in (row.strip().rpartition(" ") for row in told.output.splitlines())}
+    assert (rows["memories"], rows["search hit rate"], rows["results per search"]) == ("1", "0.5", "0.5")
+    assert float(rows["search ms"]) > 0
+
+
 def test_an_import_is_resumed_only_where_one_is_open_and_a_stream_of_git_is_known(
     thymos: CommandLine, tmp_path: Path
 ) -> None:

@@ -82,7 +82,8 @@ class QualityMetrics(Value):
 
 
 class MemoryMetrics(Value):
-    """What memory-repository reports of the agent's memory."""
+    """What memory-repository reports of the agent's memory: how many memories the branch holds now; of the searches in
+    the window their mean time in milliseconds, the share that found anything, and how many memories each found."""
 
     memories_stored: Count | None = None
     search_latency_ms: Milliseconds | None = None
