@@ -16,8 +16,8 @@ from memory_repository.storage import timeline
 from memory_repository.storage.timeline import Place, View
 from thymos.database import Connection
 
-COMMITS_LEAST: Final = 1_000
-"""Commits of a line between two notes; more where more is visible."""
+COMMITS_LEAST: Final = 128
+"""Commits of a line between two notes; as many as memories are visible where that is more."""
 OLD_MAX: Final = 16
 """Versions that a note names as old."""
 ENTRIES_MAX: Final = 5_000
