@@ -259,6 +259,7 @@ def test_the_figures(thymos: CommandLine) -> None:
         "branches_created", "branches_merged", "branches_rolled_back", "worktrees_created", "ab_tests_run",
         "avg_experiment_duration_seconds", "experiment_success_rate", "avg_improvement",
     }  # fmt: skip
+    thymos.done("memory", "put", "support", "refunds", "14 days")
     thymos.done("memory", "branch", "create", "support", "tryout")
     thymos.until(lambda said: said.json["branches_created"] == 1, "stats", "--json")
 
@@ -285,6 +286,7 @@ def test_dead_letters_are_a_finding_until_they_are_dropped(thymos: CommandLine, 
 
 
 def test_a_watch_that_sees_too_little_exits_124(thymos: CommandLine) -> None:
+    thymos.done("memory", "put", "support", "refunds", "14 days")
     thymos.done("memory", "branch", "create", "support", "tryout")
     said = thymos("watch", "created", "--agent", "support", "--since", "1h", "--count", "9", "--timeout", "300ms")
     assert said.code == 124

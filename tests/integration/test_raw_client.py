@@ -80,7 +80,8 @@ async def test_telemetry_from_the_schemas_is_counted(raw: RawClient) -> None:
 @pytest.mark.parametrize("name", ["branch.merged", "branch.rolled_back"])
 async def test_notifications_reach_a_plain_subscription(raw: RawClient, name: str) -> None:
     heard = await raw.subscribe(f"thymos.event.acme.*.{name}")
-    change = [{"op": "put", "id": "m1", "content": "hello"}]
+    first, change = ([{"op": "put", "id": name, "content": "hello"}] for name in ("m0", "m1"))
+    await ask(raw, "memory-repository", "commit", changes=first, author="me", message="begin")
     await ask(raw, "memory-repository", "branch_create", branch="idea")
     commit = await ask(raw, "memory-repository", "commit", branch="idea", changes=change, author="me", message="add")
     await ask(raw, "memory-repository", "merge", source="idea", target="main", reason="looks good")
