@@ -157,7 +157,7 @@ def test_a_branch_moves_only_from_where_it_was_seen(memory: MemoryRepository) ->
 
 
 def test_main_cannot_be_deleted(memory: MemoryRepository) -> None:
-    with refused(RefusalCode.REFUSED, "protected"):
+    with refused(RefusalCode.REFUSED, "always kept"):
         memory.delete_branch("main", force=True)
 
 
