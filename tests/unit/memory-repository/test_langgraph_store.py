@@ -396,3 +396,16 @@ sys.meta_path.insert(0, Hidden())
         return done.stderr
 
     return run
+
+
+def test_a_put_of_what_is_there_already_leaves_the_item_where_it_stood(
+    store: MemoryStore, memory: MemoryRepository
+) -> None:
+    """As docs/adapters.md says: nothing has changed, so that there is no commit that could say when."""
+    for key in ("first", "second"):
+        store.put(("a",), key, {"text": key})
+    before, commits = store.search(("a",)), len(memory.log())
+    store.put(("a",), "first", {"text": "first"})
+    assert store.search(("a",)) == before
+    assert [item.key for item in before] == ["second", "first"]
+    assert len(memory.log()) == commits

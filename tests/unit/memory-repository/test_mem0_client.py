@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -388,3 +389,51 @@ def test_a_message_that_says_nothing_is_no_memory(client: Memory, messages: Any)
     with pytest.raises(ValueError, match="says nothing"):
         client.add(messages, user_id="ada")
     assert client.get_all(filters=ADA) == {"results": []}
+
+
+@pytest.mark.parametrize(
+    ("filters", "problem"),
+    [
+        ({"topic": {"in": 5}}, "in operator requires a list of values, got int"),
+        ({"topic": {"nin": "tea"}}, "nin operator requires a list of values, got str"),
+        ({"memory": {"contains": 1}}, "memory is text and contains only text, got int"),
+        ({"topic": {"like": "x"}}, "Unsupported metadata filter operator: like"),
+        ({"AND": [{"NOT": {"topic": "x"}}]}, "NOT operator requires a list of conditions"),
+    ],
+)
+@pytest.mark.parametrize("told", [False, True])
+def test_filters_that_cannot_be_are_an_error_whatever_there_is(
+    memory: MemoryRepository, filters: dict[str, Any], problem: str, told: bool
+) -> None:
+    client = Memory(memory)
+    if told:
+        client.add("I like tea", user_id="ada", metadata={"topic": "drinks"})
+    for ask in (client.get_all, partial(client.search, "tea")):
+        with pytest.raises(ValueError, match=problem):
+            ask(filters={"user_id": "ada", **filters})
+
+
+def test_filters_are_a_dict(memory: MemoryRepository) -> None:
+    wrong: Any = [("user_id", "ada")]
+    with pytest.raises(ValueError, match="filters must be a dict, got list"):
+        Memory(memory).get_all(filters=wrong)
+
+
+def test_what_a_list_or_a_text_contains_is_asked_by_its_kind(memory: MemoryRepository) -> None:
+    client = Memory(memory)
+    for kept in ([1, "tea"], "1 tea", 1, None):
+        client.add("x", user_id="ada", metadata={"kept": kept})
+
+    def found(operand: Any) -> int:
+        return len(client.get_all(filters={"user_id": "ada", "kept": {"contains": operand}})["results"])
+
+    assert (found(1), found("1"), found("tea")) == (1, 1, 2)
+
+
+def test_what_commits_say_names_nobody(memory: MemoryRepository) -> None:
+    client = Memory(memory)
+    client.add("I like tea", user_id="ada-lovelace", run_id="run-7")
+    client.delete_all(user_id="ada-lovelace", run_id="run-7")
+    said = [commit.message for commit in memory.log()]
+    assert said[0] == "delete all of one user_id and one run_id"
+    assert not [message for message in said if "ada-lovelace" in message or "run-7" in message]

@@ -18,11 +18,11 @@ Numbered = tuple[int, bytes]
 """A line of a history, without its end, and the number of the line that it was made from."""
 
 
-def checked(source: BinaryIO) -> BinaryIO:
-    """The same file. Raises Refusal (invalid) for what is none, or is one of text."""
-    if not all(callable(getattr(source, name, None)) for name in ("read", "readline")):
+def checked(source: BinaryIO, *needed: str) -> BinaryIO:
+    """The same file, of which these methods are `needed`. Raises Refusal (invalid) for what is none, or one of text."""
+    if not all(callable(getattr(source, name, None)) for name in needed):
         raise limits.invalid(f"the source is not a file but a {type(source).__name__}", "open one, in binary mode")
-    if not isinstance(source.read(0), bytes):
+    if hasattr(source, "read") and not isinstance(source.read(0), bytes):
         raise limits.invalid("the source is a file of text", "open it in binary mode")
     return source
 

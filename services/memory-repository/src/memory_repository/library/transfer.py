@@ -49,11 +49,11 @@ class Transfer(OpenRepository):
                 one is to be resumed), invalid and
                 too_large with the number of the line.
         """
-        return self._import(lines_of(checked(source)), resume=resume)
+        return self._import(lines_of(checked(source, "readline")), resume=resume)
 
     def import_git(self, source: BinaryIO, *, resume: bool = False) -> Imported:
         """Bring a history in from a stream of `git fast-export`. As `import_lines`."""
-        with closing(lines_of_git(checked(source))) as lines:
+        with closing(lines_of_git(checked(source, "read", "readline"))) as lines:
             return self._import(lines, resume=resume)
 
     def abandon_import(self) -> Imported:

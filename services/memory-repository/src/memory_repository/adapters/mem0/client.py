@@ -200,12 +200,13 @@ class Memory:
         return retried(lambda: self.repository.write(work))
 
     def _delete_all(self, scope: Mapping[str, str]) -> None:
-        whose = ", ".join(f"{name} {value}" for name, value in scope.items()) or "everybody"
+        # Not whom it names: a message stays when what they said is erased.
+        whose = " and ".join(f"one {name}" for name in scope) or "everybody"
 
         def changes(desk: Desk) -> list[Change]:
             return [Delete(name) for name in desk.ids(scope, CHANGES_MAX)]
 
-        while self._commit(changes, f"delete all of {whose}"[:300]) == CHANGES_MAX:
+        while self._commit(changes, f"delete all of {whose}") == CHANGES_MAX:
             continue
 
     def _extracted(self, messages: Sequence[Message]) -> Sequence[str]:

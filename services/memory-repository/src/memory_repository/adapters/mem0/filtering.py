@@ -10,6 +10,9 @@ IDENTITIES: Final = (*SCOPES, "actor_id")
 """What metadata cannot set: it would put a memory where its writer did not say it goes."""
 DEPTH_MAX: Final = 8
 """Levels of AND, OR and NOT."""
+_COMBINED: Final = ("AND", "OR", "NOT")
+_TEXTS: Final = ("id", "memory", "hash", "actor_id", "role")
+"""What of every memory is text."""
 _HINT: Final = "Example: filters={'user_id': 'u1'}"
 
 
@@ -26,11 +29,20 @@ def scope(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def split(filters: Mapping[str, Any] | None) -> tuple[dict[str, str], dict[str, Any]]:
-    """The scope that filters name, and the other filters. Raises ValueError as `scope` does."""
+    """The scope that filters name, and the other filters.
+
+    Raises:
+        ValueError: as `scope` does; filters that are no dict, an operator that is not known or whose list is none, more
+            than 8 levels.
+    """
+    if filters is not None and not isinstance(filters, Mapping):
+        raise ValueError(f"filters must be a dict, got {type(filters).__name__}. {_HINT}")
     given = dict(filters or {})
     if empty := [name for name in SCOPES if name in given and given[name] is None]:
         raise ValueError(f"Invalid {empty[0]}: None is nobody. Leave it out, or provide a valid identifier.")
-    return scope(given), {name: part for name, part in given.items() if name not in SCOPES}
+    others = {name: part for name, part in given.items() if name not in SCOPES}
+    _check(others)
+    return scope(given), others
 
 
 def reject_top_level(arguments: Mapping[str, Any], method: str) -> None:
@@ -41,32 +53,46 @@ def reject_top_level(arguments: Mapping[str, Any], method: str) -> None:
         raise TypeError(f"{method}() got an unexpected keyword argument {name!r}")
 
 
-def matches(facts: Mapping[str, Any], filters: Mapping[str, Any], depth: int = 0) -> bool:
-    """Whether what is known of a memory passes every filter.
+def matches(facts: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
+    """Whether what is known of a memory passes every filter; `split` has checked them."""
+    return all(_passes(facts, name, wanted) for name, wanted in filters.items())
 
-    Raises:
-        ValueError: an operator that is not known, a list that is none, more than 8 levels.
-    """
+
+def _check(filters: Mapping[str, Any], depth: int = 0) -> None:
+    """Raise ValueError for filters that cannot be, whatever there is to find."""
     if depth >= DEPTH_MAX:
         raise ValueError(f"filters are nested more than {DEPTH_MAX} levels deep")
-    return all(_passes(facts, name, wanted, depth) for name, wanted in filters.items())
+    for name, wanted in filters.items():
+        if name in _COMBINED:
+            if not isinstance(wanted, list) or not all(isinstance(part, Mapping) for part in wanted):
+                raise ValueError(f"{name} operator requires a list of conditions")
+            for part in wanted:
+                _check(part, depth + 1)
+        elif isinstance(wanted, Mapping):
+            for operator, operand in wanted.items():
+                _check_operator(name, operator, operand)
 
 
-def _passes(facts: Mapping[str, Any], name: str, wanted: Any, depth: int) -> bool:
-    if name in ("AND", "OR", "NOT"):
-        if not isinstance(wanted, list) or not all(isinstance(part, Mapping) for part in wanted):
-            raise ValueError(f"{name} operator requires a list of conditions")
-        found = [matches(facts, part, depth + 1) for part in wanted]
+def _check_operator(name: str, operator: str, operand: Any) -> None:
+    if operator not in _OPERATORS:
+        raise ValueError(f"Unsupported metadata filter operator: {operator}")
+    if operator in ("in", "nin") and not isinstance(operand, list | tuple | set | frozenset):
+        raise ValueError(f"{operator} operator requires a list of values, got {type(operand).__name__}")
+    if operator == "contains" and name in _TEXTS and not isinstance(operand, str):
+        raise ValueError(f"{name} is text and contains only text, got {type(operand).__name__}")
+
+
+def _passes(facts: Mapping[str, Any], name: str, wanted: Any) -> bool:
+    if name in _COMBINED:
+        found = [matches(facts, part) for part in wanted]
         return all(found) if name == "AND" else any(found) if name == "OR" else not any(found)
     if isinstance(wanted, Mapping):
-        return all(_operator(operator)(facts.get(name), operand) for operator, operand in wanted.items())
+        return all(_OPERATORS[operator](facts.get(name), operand) for operator, operand in wanted.items())
     return name in facts if wanted == "*" else bool(facts.get(name) == wanted)
 
 
-def _operator(name: str) -> Callable[[Any, Any], bool]:
-    if name not in _OPERATORS:
-        raise ValueError(f"Unsupported metadata filter operator: {name}")
-    return _OPERATORS[name]
+def _is_within(operand: Any, text: str) -> bool:
+    return isinstance(operand, str) and operand in text
 
 
 def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -80,13 +106,15 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
 _OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "eq": lambda found, operand: bool(found == operand),
     "ne": lambda found, operand: bool(found != operand),
-    "in": lambda found, operand: found in operand,
-    "nin": lambda found, operand: found not in operand,
+    "in": lambda found, operand: found in list(operand),
+    "nin": lambda found, operand: found not in list(operand),
     "gt": _ordered(lambda found, operand: found > operand),
     "gte": _ordered(lambda found, operand: found >= operand),
     "lt": _ordered(lambda found, operand: found < operand),
     "lte": _ordered(lambda found, operand: found <= operand),
-    "contains": lambda found, operand: isinstance(found, str | list) and operand in found,
+    "contains": lambda found, operand: (
+        operand in found if isinstance(found, list) else isinstance(found, str) and _is_within(operand, found)
+    ),
     "icontains": lambda found, operand: isinstance(found, str) and str(operand).casefold() in found.casefold(),
 }
 
