@@ -12,10 +12,12 @@ from random import Random
 from typing import Final
 
 from memory_repository import Memory, MemoryRepository, Put
+from memory_repository.storage.commits import CommitRow
 
 WRITERS: Final = ("anna", "berta")
 COUNTERS: Final = 5
 """Memories that a writer writes over and over, beside a new one with each commit."""
+PAGE: Final = 1_000
 
 
 def write_together(commits: int, seed: int, folder: Path) -> Counter[str]:
@@ -33,7 +35,7 @@ def write_together(commits: int, seed: int, folder: Path) -> Counter[str]:
     assert [process.returncode for process in running] == [0, 0], f"seed {seed}"
     acknowledged = [json.loads(line) for part in said for line in part.splitlines()]
     with MemoryRepository.open(url) as memory:
-        history = memory.log(limit=commits + 10)
+        history = whole_log(memory)
         assert len(history) == before + commits, f"seed {seed}: {len(history) - before} commits of {commits}"
         by_id = {row.id: row for row in history}
         assert len({each["commit"] for each in acknowledged}) == commits, f"seed {seed}: a commit answered twice"
@@ -47,6 +49,14 @@ def write_together(commits: int, seed: int, folder: Path) -> Counter[str]:
         assert {m.id: m.content for m in memory.memories()} == wanted, f"seed {seed}: not the union of both"
         assert not memory.verify().problems, f"seed {seed}"
     return Counter(what for each in acknowledged for what in each["how"]) + Counter(commits=len(acknowledged))
+
+
+def whole_log(memory: MemoryRepository) -> list[CommitRow]:
+    """All commits of main, page by page."""
+    found = memory.log(limit=PAGE)
+    while len(page := memory.log(found[-1].id, PAGE)) > 1:
+        found += page[1:]
+    return found
 
 
 def write(url: str, author: str, commits: int, seed: int) -> None:
