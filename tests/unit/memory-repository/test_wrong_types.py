@@ -3,6 +3,7 @@
 import inspect
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -191,7 +192,7 @@ def test_whatever_a_parameter_is_given_the_call_works_or_is_refused(
     for what, wrong in WRONG.items():
         for context in CONTEXTS.get((verb, name), CONTEXTS.get((verb, ""), ({},))):
             given = {**VERBS[verb], **context, name: wrong}
-            if error := outcome(lambda given=given: getattr(used, verb)(**given)):  # type: ignore[misc]
+            if error := outcome(partial(getattr(used, verb), **given)):
                 raised[what] = error
         undo()
     assert raised == {}
@@ -205,5 +206,5 @@ def test_whatever_a_repository_is_opened_with_it_is_there_or_refused(name: str) 
 
     wrongs = {what: wrong for what, wrong in WRONG.items() if (name, what) != ("clock", "a function")}
     given = {what: {"url": "sqlite://", name: wrong} for what, wrong in wrongs.items()}
-    raised = {what: error for what, each in given.items() if (error := outcome(lambda each=each: used_once(each)))}  # type: ignore[misc]
+    raised = {what: error for what, each in given.items() if (error := outcome(partial(used_once, each)))}
     assert raised == {}

@@ -346,10 +346,11 @@ class TestOneWrongLine:
         assert wrong(line, section) == message
 
     def test_a_model_needs_its_address_and_its_name(self) -> None:
-        for line in ('url = "http://127.0.0.1:8080/v1"', 'model = "small"'):
+        address, name = 'url = "{}"'.format("http://127.0.0.1:8080/v1"), 'model = "small"'
+        for line in (address, name):
             (problem,) = problems(f"[llm]\n{line}\n")
             assert "a model needs both" in problem
-        llm = config('[llm]\nurl = "http://127.0.0.1:8080/v1"\nmodel = "small"\ntimeout = "20s"').llm
+        llm = config(f'[llm]\n{address}\n{name}\ntimeout = "20s"').llm
         assert (llm.model, llm.timeout, llm.max_tokens, llm.api_key_env) == ("small", timedelta(seconds=20), 4096, None)
 
 
