@@ -64,14 +64,13 @@ def is_counter(rule: NumberRule | None, base: Any, value: Any) -> bool:
 
 def check_rules(rules: Mapping[str, str]) -> dict[str, NumberRule]:
     """Rules as given from outside. Raises Refusal (invalid, too_large)."""
+    limits.check_is("the set of number rules", Mapping, rules)
     if len(rules) > limits.NUMBER_RULES_MAX:
         raise limits.too_large("the set of number rules", len(rules), limits.NUMBER_RULES_MAX, "rules")
     checked: dict[str, NumberRule] = {}
     for path, rule in rules.items():
         limits.check_field_path(path)
-        if rule not in set(NumberRule):
-            raise limits.invalid(f"{rule!r:.40} is no rule for numbers", f"there are {', '.join(NumberRule)}")
-        checked[path] = NumberRule(rule)
+        checked[path] = limits.check_choice("rule for numbers", NumberRule, rule)
     return checked
 
 

@@ -71,7 +71,8 @@ class Merging(OpenRepository):
             raise invalid("a model is for the strategy AutoMerge")
         if model is not None:
             check_callable("`complete` of the model", getattr(model, "complete", None))
-        _check_decisions(resolutions, number_rules)
+        if resolutions is not None:
+            _check_resolutions(resolutions)
         wanted = Wanted(source, target, strategy, self._author, message, number_rules)
         with self._writing() as (repo, now):
             done = merging.merge(
@@ -166,8 +167,6 @@ class Merging(OpenRepository):
 
     def declare_number_rule(self, path: str, rule: NumberRule | str | None) -> dict[str, NumberRule]:
         """Declare how the numbers of a field merge, or None: they collide. Returns all rules."""
-        if rule is not None:
-            rule = check_choice("rule for numbers", NumberRule, rule)
         with self._writing() as (repo, _):
             return declaring.declare_number_rule(repo, path, rule)
 
@@ -200,17 +199,12 @@ class Merging(OpenRepository):
             return Answered(kept=auto_merging.fall_back(repo, asked, reason))
 
 
-def _check_decisions(resolutions: object, number_rules: object) -> None:
-    """Refuse (invalid) what does not say what memories shall be, or how numbers merge."""
-    if resolutions is not None:
-        check_is("the set of resolutions", Mapping, resolutions)
-        for memory in resolutions.values():  # type: ignore[attr-defined]
-            if memory is not None:
-                check_is("what a conflicting memory shall be", Memory, memory)
-    if number_rules is not None:
-        check_is("the set of number rules", Mapping, number_rules)
-        for rule in number_rules.values():  # type: ignore[attr-defined]
-            check_choice("rule for numbers", NumberRule, rule)
+def _check_resolutions(resolutions: Mapping[str, Memory | None]) -> None:
+    """Refuse (invalid) what does not say what memories shall be."""
+    check_is("the set of resolutions", Mapping, resolutions)
+    for memory in resolutions.values():
+        if memory is not None:
+            check_is("what a conflicting memory shall be", Memory, memory)
 
 
 def _checked(resolver: Resolver) -> Resolver:

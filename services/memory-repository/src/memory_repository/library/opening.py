@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 from urllib.parse import unquote
 
-from memory_repository.core.limits import check_author, check_callable, check_name, invalid
+from memory_repository.core.limits import check_author, check_callable, check_is, check_name, invalid
 from memory_repository.embedders import Embedder
-from memory_repository.storage import schema, store
+from memory_repository.storage import imports, schema, store
 from memory_repository.storage.store import Repository
 from thymos.database import Connection, open_postgresql, turn_of
 from thymos.errors import Refusal, RefusalCode
@@ -58,6 +58,7 @@ class OpenRepository:
         with self._transaction("BEGIN IMMEDIATE", clock) as now:
             key = secrets.token_bytes(store.KEY_BYTES)
             self._repo = store.open_repository(connection, tenant, agent, now=now, key=key).repository
+        self._is_begun = False
 
     @classmethod
     def open(
@@ -89,7 +90,7 @@ class OpenRepository:
         check_callable("the clock", clock)
         if embedder is not None:
             check_callable("`embed` of the embedder", getattr(embedder, "embed", None))
-            check_name("embedder's name", getattr(embedder, "name", None))  # type: ignore[arg-type]
+            check_is("the embedder's name", str, getattr(embedder, "name", None))
         connection = _connected(url)
         try:
             return cls(connection, tenant, agent, author, clock, embedder)
@@ -147,9 +148,10 @@ class OpenRepository:
         return self._transaction("BEGIN IMMEDIATE", begun)
 
     def _found(self) -> Repository:
-        """The repository. While it holds nothing, whoever imports may put another one in its place; and one that has
-        held something may hold nothing again."""
-        self._repo = store.find_repository(self._connection, self._repo.tenant, self._repo.agent)
+        """The repository. Until something was committed to `main`, an import may put another one in its place."""
+        if not self._is_begun:
+            self._repo = store.find_repository(self._connection, self._repo.tenant, self._repo.agent)
+            self._is_begun = imports.is_begun(self._repo)
         return self._repo
 
     def _transaction(self, begin: str, begun: Callable[[], T]) -> _Transaction[T]:

@@ -100,6 +100,7 @@ def merge(
             and the target is protected).
     """
     commit = repo.resolve(source)
+    rules = {} if number_rules is None else check_rules(number_rules)
     decide = merge_plan.of_memories(resolutions) if resolutions else resolver or merge_plan.nobody
     done = merge_commit(
         repo,
@@ -111,7 +112,7 @@ def merge(
         author=author,
         now=now,
         message=message,
-        rules={**branch_rules.number_rules(repo.db, repo.id), **check_rules(number_rules or {})},
+        rules={**branch_rules.number_rules(repo.db, repo.id), **rules},
         dry_run=dry_run,
         meta=meta or {},
     )

@@ -10,9 +10,9 @@ from typing import Final
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.transfer.lines import NO_LINES
 from memory_repository.core.transfer.values import INITIAL
-from memory_repository.storage import versions
+from memory_repository.storage import commits, refs, versions
 from memory_repository.storage.refs import Ref
-from memory_repository.storage.store import Repository
+from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import Slot
 from thymos.database import Connection
 
@@ -168,6 +168,11 @@ def abandon(standing: OpenImport) -> None:
     """The import is over: nothing of it stays."""
     _forget_labels(standing.repository)
     remove_repository(standing.repository)
+
+
+def is_begun(repo: Repository) -> bool:
+    """Whether something was committed to `main`, which never stands on the first commit again: it stays the agent's."""
+    return commits.by_no(repo.db, refs.branch(repo.db, repo.id, MAIN).commit_no).kind != INITIAL
 
 
 def is_blank(repo: Repository) -> bool:

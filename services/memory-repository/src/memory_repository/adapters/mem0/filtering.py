@@ -91,8 +91,12 @@ def _passes(facts: Mapping[str, Any], name: str, wanted: Any) -> bool:
     return name in facts if wanted == "*" else bool(facts.get(name) == wanted)
 
 
-def _is_within(operand: Any, text: str) -> bool:
-    return isinstance(operand, str) and operand in text
+def _contains(found: Any, operand: Any) -> bool:
+    return (
+        operand in found
+        if isinstance(found, list)
+        else isinstance(found, str) and isinstance(operand, str) and operand in found
+    )
 
 
 def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -112,9 +116,7 @@ _OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "gte": _ordered(lambda found, operand: found >= operand),
     "lt": _ordered(lambda found, operand: found < operand),
     "lte": _ordered(lambda found, operand: found <= operand),
-    "contains": lambda found, operand: (
-        operand in found if isinstance(found, list) else isinstance(found, str) and _is_within(operand, found)
-    ),
+    "contains": _contains,
     "icontains": lambda found, operand: isinstance(found, str) and str(operand).casefold() in found.casefold(),
 }
 
