@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from .measuring import MODULES, ROWS
-from .report import THYMOS, Result, duration, figure, growth, table
+from .report import THYMOS, Result, duration, figure, growth, table, wrong
 
 ROOT: Final = Path(__file__).parents[2]
 OWN_ENVIRONMENT: Final = ROOT / ".venv-bench" / "bin" / "python"
@@ -65,7 +65,9 @@ def measured(peer: str, size: int, given: argparse.Namespace, limit_seconds: flo
                 if not facts.pop("begins", False):
                     results[row] = facts
             if child.wait():
-                raise SystemExit(f"{peer} at {size} memories failed at the row {_reached(results)}")
+                results[_reached(results)] = {
+                    "wrong": f"its process ended with {child.returncode}: see the error output"
+                }
         except TimeoutError:
             results[_reached(results)] = {"over": limit_seconds}
         finally:
@@ -130,14 +132,14 @@ def main() -> int:
                 tell(f"{peer}: {results.get('about', {}).get('text', 'not installed')}")
         fsync = figure(found[size][given.peers[0]].get("fsync", {}))
         tell(f"\n{size:,} memories; to write 4 KiB and have them on the disk takes {duration(fsync or 0.0)}")
-        tell(table(found[size]))
+        tell("\n".join([table(found[size]), *wrong(found[size])]))
     if alone and THYMOS in given.peers:
         found[alone] = {THYMOS: measured(THYMOS, alone, given, max(given.limit_seconds, LIMIT_SECONDS_ALONE))}
-        tell(f"\n{alone:,} memories, Thymos alone\n{table(found[alone])}")
+        tell("\n".join([f"\n{alone:,} memories, Thymos alone", table(found[alone]), *wrong(found[alone])]))
         tell(f"\nThymos, growing\n{growth({size: results[THYMOS] for size, results in found.items()})}")
     if given.json:
         json.dump({"machine": machine(), "seed": given.seed, "results": found}, given.json, indent=1)
-    return 0
+    return 1 if any(wrong({THYMOS: results.get(THYMOS, {})}) for results in found.values()) else 0
 
 
 if __name__ == "__main__":

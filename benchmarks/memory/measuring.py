@@ -1,7 +1,7 @@
 """Measures one store at one size, in a process of its own: `python -m benchmarks.memory.measuring thymos 1000 FOLDER`.
 
 Writes a line of JSON when a row of the table begins and when it is done, so that whoever started it can see which row
-took too long. What an operation did is checked after it was timed: a store that is fast and wrong has no place here.
+took too long. What an operation did is checked after it was timed: a store that is fast and wrong has no figure there.
 """
 
 from __future__ import annotations
@@ -189,10 +189,14 @@ def valued(work: Callable[[], Any]) -> tuple[float, Any]:
     return _clock() - began, value
 
 
+class WrongResult(Exception):
+    """What a store gave instead of what was right."""
+
+
 def check(holds: bool, problem: str) -> None:
-    """Raise AssertionError for a wrong result."""
+    """Raise WrongResult for a wrong result."""
     if not holds:
-        raise AssertionError(problem)
+        raise WrongResult(problem)
 
 
 def fsync_seconds(folder: Path, times: int = 20) -> list[float]:
@@ -238,6 +242,8 @@ def main() -> None:
             tell(row=row, **rows[row]())
         except NotOffered as reason:
             tell(row=row, none=str(reason))
+        except WrongResult as problem:
+            tell(row=row, wrong=str(problem))
     peer.close()
 
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 from .measuring import ROWS
 
 Result = Mapping[str, Mapping[str, Any]]
-"""What one store made of one size, by row: {"seconds": [...]}, {"bytes": n}, {"none": why}, {"over": seconds}, {}."""
+"""What one store made of one size, by row: {"seconds": [...]}, {"bytes": n}, {"none": why}, {"over": seconds},
+{"wrong": what}, {}."""
 
 THYMOS: Final = "thymos"
 GROWTH: Final = ("branch", "tag", "snapshot", "worktree", "commit of 1", "get", "list page of 100", "search, rare word",
@@ -25,6 +26,16 @@ def table(results: Mapping[str, Result]) -> str:
         base = figure(results.get(THYMOS, {}).get(row, {}))
         lines.append([row, *(cell(results[peer].get(row, {}), None if peer == THYMOS else base) for peer in peers)])
     return aligned(lines)
+
+
+def wrong(results: Mapping[str, Result]) -> list[str]:
+    """A line for each row in which a store gave a wrong result, and for none of which there is a figure."""
+    return [
+        f"{peer}, {row}: wrong, {found['wrong']}"
+        for peer, rows in results.items()
+        for row, found in rows.items()
+        if "wrong" in found
+    ]
 
 
 def growth(results: Mapping[int, Result]) -> str:
@@ -49,8 +60,9 @@ def cell(found: Mapping[str, Any], base: float | None) -> str:
     """A figure with its unit, and how many times `base` it is."""
     if "over" in found:
         return f"> {found['over']:g} s"
-    if "none" in found:
-        return "none"
+    for word in ("none", "wrong"):
+        if word in found:
+            return word
     value = figure(found)
     if value is None:
         return "not reached"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.memory.measuring import ROWS
-from benchmarks.memory.report import growth, table
+from benchmarks.memory.report import Result, growth, table, wrong
 
 ROOT = Path(__file__).parents[2]
 PEERS = ("sqlite", "thymos", "libgit2", "doltlite", "doltlite-fts")
@@ -43,3 +43,10 @@ def test_growth_compares_the_largest_memory_with_the_smallest() -> None:
     shown = growth({1_000: {"branch": {"seconds": [0.002]}}, 9_000: {"branch": {"seconds": [0.003]}}})
     (line,) = [line for line in shown.splitlines() if line.startswith("branch")]
     assert line.split() == ["branch", "2", "ms", "3", "ms", "1.50"]
+
+
+def test_a_wrong_result_has_no_figure_and_is_told() -> None:
+    found: dict[str, Result] = {"other": {"get": {"wrong": "memory 7 is old"}, "tag": {"seconds": [0.001]}}}
+    (line,) = [line for line in table(found).splitlines() if line.startswith("get")]
+    assert line.split() == ["get", "wrong"]
+    assert wrong(found) == ["other, get: wrong, memory 7 is old"]

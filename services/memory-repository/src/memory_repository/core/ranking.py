@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -65,10 +64,7 @@ def _is_accent(character: str) -> bool:
 
 def memory_words(content: str, fields: Mapping[str, Any]) -> list[str]:
     """The words under which a memory is found: those of its content and of all text values in its fields."""
-    found = words(content)
-    for text in _texts(fields):
-        found += words(text)
-    return found
+    return words(memory_text(content, fields))
 
 
 def memory_text(content: str, fields: Mapping[str, Any]) -> str:
@@ -103,16 +99,13 @@ def bm25(
         total: N, how many documents are visible at all.
         mean_length: their mean number of words.
     """
-    wanted = frozenset(terms)
-    counts = {name: Counter(filter(wanted.__contains__, found)) for name, found in documents.items()}
-    idf = {}
-    for term in terms:
-        holding = sum(1 for count in counts.values() if term in count)
-        idf[term] = math.log(1 + (max(total, holding) - holding + 0.5) / (holding + 0.5))
+    counts = {name: [found.count(term) for term in terms] for name, found in documents.items()}
+    holding = [sum(map(bool, column)) for column in zip(*counts.values(), strict=True)]
+    idf = [math.log(1 + (max(total, held) - held + 0.5) / (held + 0.5)) for held in holding]
     scores = {}
     for name, count in counts.items():
         norm = K1 * (1 - B + B * len(documents[name]) / (mean_length or 1.0))
-        scores[name] = math.fsum(idf[term] * count[term] * (K1 + 1) / (count[term] + norm) for term in terms)
+        scores[name] = math.fsum(weight * f * (K1 + 1) / (f + norm) for weight, f in zip(idf, count, strict=True))
     return scores
 
 
