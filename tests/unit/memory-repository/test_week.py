@@ -69,6 +69,8 @@ def histories() -> tuple[Repository, Repository]:
 READS: dict[str, Callable[[Repository], object]] = {
     "get": lambda r: reading.get(r, "m05"),
     "list page": lambda r: reading.page(r, limit=5, after="m05"),
+    "search, a word of one memory": lambda r: searching.search(r, "number5"),
+    "search, a word of all": lambda r: searching.search(r, "status"),
     "log page": lambda r: reading.log(r, limit=20),
     "diff of adjacent commits": lambda r: reading.diff(r, "main~1", "main"),
     "a hundred commits back": lambda r: reading.log(r, "main~100", 1),
@@ -104,11 +106,3 @@ def test_reads_cost_the_same_after_twelve_times_as_many_commits(
 ) -> None:
     short, long = (steps(repo, READS[read]) for repo in histories)
     assert long <= short * 1.5 + 100, f"{short} steps after 150 commits, {long} after 1,800"
-
-
-def test_a_search_costs_what_is_visible_once_most_of_the_index_is_history(
-    histories: tuple[Repository, Repository],
-) -> None:
-    middle, long = lived(1_250), histories[1]
-    short, after = (steps(repo, lambda r: searching.search(r, "status")) for repo in (middle, long))
-    assert after <= short * 1.5 + 100, f"{short} steps after 1,250 commits, {after} after 1,800"

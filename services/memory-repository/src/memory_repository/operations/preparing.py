@@ -126,5 +126,6 @@ def _recalled(repo: Repository, branch: str, outcomes: Iterable[PastOutcome]) ->
     """The memories of a branch that the outcomes recalled."""
     view = timeline.view_of(repo.db, repo.resolve(branch).place)
     names = sorted({memory_id for outcome in outcomes for memory_id in outcome.recalled_ids})
-    found = (timeline.visible_version(repo.db, view, name) for name in names)
-    return [versions.load_memory(repo.db, version) for version in found if version is not None]
+    found = timeline.visible_versions(repo.db, view, names)
+    held = versions.load_memories(repo.db, found.values())
+    return [held[found[name]] for name in names if name in found]

@@ -56,8 +56,8 @@ def redact(
     limits.check_author(actor)
     known = versions.versions_of(repo.db, repo.id, memory_id)
     if ref is not None:
-        visible = timeline.visible_version(repo.db, timeline.view_of(repo.db, _place(repo, ref)), memory_id)
-        known = [each for each in known if each[0] == visible]
+        visible = timeline.visible_versions(repo.db, timeline.view_of(repo.db, _place(repo, ref)), [memory_id])
+        known = [each for each in known if each[0] == visible.get(memory_id)]
     if not known:
         raise Refusal(RefusalCode.NOT_FOUND, f"there is no memory {memory_id}" + (f" at {ref}" if ref else ""))
     unstaged: set[str] = set()

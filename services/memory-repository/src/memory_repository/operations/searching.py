@@ -27,6 +27,8 @@ from thymos.errors import Refusal, RefusalCode
 
 CANDIDATES_MAX: Final = 1_000
 """Visible candidates that are ranked."""
+RECENT_MAX: Final = 2_000
+"""Of the latest versions so many that hold a word are looked at, to find which are visible."""
 SCANNED_MAX: Final = 10_000
 """Memories that are read all, and ranked, where the index holds too many versions that are no longer visible."""
 SCANNED_LEAST: Final = 250
@@ -163,21 +165,21 @@ def ranked(
     if not terms:
         return []
     view = timeline.view_of(repo.db, commit.place)
-    most = HISTORY_MAX * (commit.memories + SCANNED_LEAST)
     wanted = _Wanted(terms, kind, ids, accept)
-    memories: Iterable[Memory] | None = None
-    # Where memories were rewritten so often that the index tells mostly of what was, it is asked for the latest alone;
-    # or all that is visible is read, where that is little.
-    if word_index.holds_more(repo.db, repo.id, terms, most):
-        memories = _recent(repo, view, wanted, most)
-        if memories is None and commit.memories <= SCANNED_MAX:
+    # Where memories were rewritten often the index tells mostly of what was: it is asked for the latest alone; or all
+    # that is visible is read, where that is little.
+    memories: Iterable[Memory] | None = _recent(repo, view, wanted)
+    if memories is None and commit.memories <= SCANNED_MAX:
+        most = HISTORY_MAX * (commit.memories + SCANNED_LEAST)
+        if word_index.holds_more(repo.db, repo.id, terms, most):
             memories = _scanned(repo, view, wanted)
     if memories is None:
         memories = _candidates(repo, view, wanted)
     found = {memory.id: memory for memory in memories}
     documents = {name: memory_words(memory.content, memory.fields) for name, memory in found.items()}
     scores = bm25(terms, documents, commit.memories, commit.words / max(1, commit.memories))
-    return [(found[name], scores[name]) for name in sorted(scores, key=lambda name: (-scores[name], name))]
+    best = sorted(scores, key=lambda name: (-scores[name], name))[:CANDIDATES_MAX]
+    return [(found[name], scores[name]) for name in best]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,14 +213,14 @@ def _candidates(repo: Repository, view: View, wanted: _Wanted) -> list[Memory]:
     return found[:CANDIDATES_MAX]
 
 
-def _recent(repo: Repository, view: View, wanted: _Wanted, most: int) -> list[Memory] | None:
+def _recent(repo: Repository, view: View, wanted: _Wanted) -> list[Memory] | None:
     """The same, all of them, where what is visible is known to be mostly above some version; None where it is not, or
     too many that hold a word are."""
     noted = recent.versions_above(repo.db, view)
     if noted is None:
         return None
     above, old = noted
-    holding = word_index.rows_holding(repo.db, repo.id, wanted.terms, most, above)
+    holding = word_index.rows_holding(repo.db, repo.id, wanted.terms, RECENT_MAX, above)
     if holding is None:
         return None
     sql = "SELECT version_id, memory_id FROM version WHERE version_id IN ({items})"
@@ -245,8 +247,8 @@ def _scanned(repo: Repository, view: View, wanted: _Wanted) -> list[Memory]:
 
 def _visible(repo: Repository, view: View, named: Mapping[int, str]) -> dict[int, Memory]:
     """Those of some versions, given with their memories' ids, that a view sees; in their order."""
-    seen = timeline.visible_many(repo.db, view, dict.fromkeys(named.values()))
-    visible = [version for version, name in named.items() if name in seen and seen[name].version == version]
+    seen = timeline.visible_versions(repo.db, view, dict.fromkeys(named.values()))
+    visible = [version for version, name in named.items() if seen.get(name) == version]
     held = versions.load_memories(repo.db, visible)
     return {version: held[version] for version in visible}
 

@@ -13,7 +13,7 @@ from thymos.database import Connection
 
 T = TypeVar("T")
 
-LENGTHS: Final = (1, 4, 16, 64, 256)
+LENGTHS: Final = (1, 4, 16, 32, 64, 128, 256)
 
 
 def select(

@@ -89,6 +89,30 @@ def visible_many(db: Connection, view: View, memory_ids: Iterable[str]) -> dict[
     return found
 
 
+_VERSIONS: Final = (
+    "WITH wanted (memory_id) AS (VALUES {rows})"
+    " SELECT w.memory_id, (SELECT coalesce(e.version_id, 0) FROM entry e"  # 0: it was deleted there
+    " WHERE e.line_id = ? AND e.memory_id = w.memory_id AND e.seq <= ? ORDER BY e.seq DESC LIMIT 1) FROM wanted w"
+)
+
+
+def visible_versions(db: Connection, view: View, memory_ids: Iterable[str]) -> dict[str, int]:
+    """The same, as the versions' rows alone: half the cost."""
+    found: dict[str, int] = {}
+    wanted = list(memory_ids)
+    for place in view:
+        here = {
+            memory_id: version
+            for memory_id, version in batches.select(db, _VERSIONS, wanted, after=place)
+            if version is not None
+        }
+        found.update(here)
+        wanted = [memory_id for memory_id in wanted if memory_id not in here]
+        if not wanted:
+            break
+    return {memory_id: version for memory_id, version in found.items() if version}
+
+
 Read = tuple[int, str, str, str | None, str | None, str | None]
 """A visible version: its row, the id of the commit that wrote it first, its hash; its content, kind and fields, None
 once it is redacted."""
@@ -106,19 +130,6 @@ def read(db: Connection, view: View, memory_id: str) -> Read | None:
         if row is not None:
             found: Read | None = None if row[0] is None else row
             return found
-    return None
-
-
-def visible_version(db: Connection, view: View, memory_id: str) -> int | None:
-    """The same, as the version's row alone: what search asks for every hit."""
-    for place in _holding(db, view, memory_id):
-        row = db.execute(
-            "SELECT version_id FROM entry WHERE line_id = ? AND memory_id = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
-            (place.line, memory_id, place.seq),
-        ).fetchone()
-        if row is not None:
-            version: int | None = row[0]
-            return version
     return None
 
 
