@@ -106,3 +106,15 @@ def test_reads_cost_the_same_after_twelve_times_as_many_commits(
 ) -> None:
     short, long = (steps(repo, READS[read]) for repo in histories)
     assert long <= short * 1.5 + 100, f"{short} steps after 150 commits, {long} after 1,800"
+
+
+def test_a_gc_looks_at_what_it_drops_and_only_counts_what_it_keeps(histories: tuple[Repository, Repository]) -> None:
+    def drop_fifty(repo: Repository) -> None:
+        collecting.collect(repo, Retention(rows(repo)["commits"] - 50), now=NOW + timedelta(hours=1))
+
+    def twice(repo: Repository) -> int:
+        # What was stored since the last one is swept by the first.
+        return steps(repo, lambda r: (drop_fifty(r), drop_fifty(r))) - steps(repo, drop_fifty)
+
+    few, many = (twice(repo) for repo in histories)
+    assert many <= few + 1_650 * 40, f"{few} steps where 50 commits stay, {many} where 1,700 do"

@@ -41,9 +41,10 @@ def written_by(db: Connection, places: Mapping[int, Place]) -> dict[int, set[int
     """What the commits at these places wrote."""
     found: dict[int, set[int | None]] = {}
     for commit, place in places.items():
+        # A range, for with `seq = ?` SQLite reads the whole line instead of the index by sequence.
         rows = db.execute(
-            "SELECT version_id FROM entry WHERE line_id = ? AND seq = ? AND commit_no = ?",
-            (place.line, place.seq, commit),
+            "SELECT version_id FROM entry WHERE line_id = ? AND seq >= ? AND seq <= ? AND commit_no = ?",
+            (place.line, place.seq, place.seq, commit),
         )
         found[commit] = {version for (version,) in rows.fetchall()}
     return found
