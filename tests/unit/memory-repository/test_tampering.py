@@ -1,6 +1,10 @@
 """Each kind of tampering is found, and named: the first bad commit, what is wrong with it, what rests on it."""
 
+import shutil
+import sqlite3
+from contextlib import closing
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +54,20 @@ FORGED = {
     "generation": ("UPDATE commits SET generation = 77 WHERE commit_no = {third}", "its place among"),
 }
 
+# What rows belong to, of a repository that is nobody's, and of nothing at all -> the words by which that is told.
+MISLAID = {
+    "version": (
+        "UPDATE version SET repo_id = 77 WHERE content = 'third'",
+        "the version of third that it shows is gone",
+    ),
+    "version of another memory": (
+        "UPDATE version SET memory_id = 'moved' WHERE content = 'third'",
+        "the version of third that it shows is gone",
+    ),
+    "no version": ("DELETE FROM version WHERE content = 'third'", "the version of third that it shows is gone"),
+    "an entry of no version": ("UPDATE entry SET version_id = 999 WHERE commit_no = {third}", "that it shows is gone"),
+}
+
 
 @pytest.fixture
 def told(memory: MemoryRepository) -> MemoryRepository:
@@ -68,6 +86,25 @@ def tampered(memory: MemoryRepository, sql: str) -> Verification:
     assert memory.verify().ok
     memory._connection.execute(sql.format(**numbers, forged="f" * 64))
     return memory.verify()
+
+
+@pytest.mark.parametrize("how", MISLAID)
+def test_a_row_that_is_laid_elsewhere_is_found(told: MemoryRepository, how: str) -> None:
+    sql, words = MISLAID[how]
+    told._connection.execute("PRAGMA foreign_keys = OFF")
+    third = next(row for row in told.log() if row.message == "third")
+    found = tampered(told, sql)
+    assert found.first is not None
+    assert found.first.commit == third.id
+    assert any(words in problem.what for problem in found.problems if problem.commit == third.id)
+
+
+def test_a_commit_that_is_laid_to_another_repository_is_missed_by_the_next(told: MemoryRepository) -> None:
+    told._connection.execute("PRAGMA foreign_keys = OFF")
+    third = next(row for row in told.log() if row.message == "third")
+    found = tampered(told, "UPDATE commits SET repo_id = 77, author = 'mallory' WHERE commit_no = {third}")
+    assert found.first is not None
+    assert f"its parent {third.id[:12]} is laid to another repository" in found.first.what
 
 
 @pytest.mark.parametrize("also", ["nothing else", "a redaction and gc"])
@@ -158,6 +195,35 @@ def test_what_was_kept_of_dropped_commits_cannot_be_forged(told: MemoryRepositor
 )
 def test_names_stand_where_their_reflog_ends(told: MemoryRepository, sql: str, problem: str) -> None:
     assert problem in "; ".join(str(each) for each in tampered(told, sql).problems)
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("DELETE FROM ref; DELETE FROM reflog", "there is no branch main, which every repository has"),
+        ("UPDATE reflog SET at = 'x'", "the branch main or its reflog cannot be read"),
+        ("UPDATE ref SET name = CAST(x'ff' AS TEXT)", "cannot be read"),
+        ("UPDATE version SET content = CAST(x'ff61' AS TEXT) WHERE content = 'third'", "is not what was written"),
+        ("UPDATE version SET memory_id = CAST(x'ff61' AS TEXT)", "is not what was written"),
+        ("UPDATE commits SET message = CAST(x'ff61' AS TEXT) WHERE message = 'third'", "its id does not follow"),
+    ],
+)
+@pytest.mark.parametrize("most", [1, 500])
+def test_what_cannot_be_read_is_told_and_the_rest_is_checked(
+    tmp_path: Path, untouched: Path, sql: str, problem: str, most: int
+) -> None:
+    file = tmp_path / "memory.db"
+    shutil.copy(untouched, file)
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(sql)
+    with MemoryRepository.open(f"sqlite:///{file}", agent="support") as memory:
+        found = Verification()
+        at: Position | None = Position()
+        while at is not None:
+            part = memory.read(lambda repo, at=at: verify_part(repo, at, most=most))  # type: ignore[misc]
+            found, at = found.plus(part), part.following
+    assert problem in "; ".join(str(each) for each in found.problems)
+    assert found.commits == 5
 
 
 def test_names_that_were_renamed_deleted_and_made_again_are_as_their_reflog_says(told: MemoryRepository) -> None:
@@ -265,3 +331,58 @@ def test_progress_is_told(memory: MemoryRepository) -> None:
     told: list[int] = []
     assert memory.verify(progress=lambda found: told.append(found.versions)).ok
     assert told[:3] == [500, 1_000, 1_200]
+
+
+CELLS = {
+    "version": ("repo_id", "memory_id", "hash", "salt", "content", "kind", "fields", "words"),
+    "commits": (
+        *("commit_id", "repo_id", "line_id", "seq", "generation", "delta", "state_id", "author", "at", "message"),
+        *("kind", "meta", "changes", "memories", "words", "state"),
+    ),
+    "entry": ("line_id", "memory_id", "seq", "version_id", "commit_no"),
+    "commit_parent": ("commit_no", "parent_no"),  # the position of an only parent says nothing
+}
+KEYED = ("entry", "commit_parent")
+"""Tables without row numbers."""
+VALUES: tuple[object, ...] = ("x", "5", "[]", "2020-01-01T00:00:00", b"\xff\x00", 5, 0, -(2**62), 0.5, "", None)
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("untouched") / "memory.db"
+    with MemoryRepository.open(f"sqlite:///{file}", agent="support") as memory:
+        for name in ("first", "second", "third", "fourth"):
+            memory.commit([Put(Memory(name, name, fields={"of": name}))], message=name)
+    return file
+
+
+def changed(file: Path, table: str, column: str, value: object) -> bool:
+    """Whether the cell of what the third commit wrote can be, and was, changed to another value."""
+    where = "content = 'third'" if table == "version" else "commit_no = 4"
+    cell = f"SELECT rowid, typeof({column}), {column} FROM {table}".replace(
+        "rowid, ", "" if table in KEYED else "rowid, "
+    )
+    with closing(sqlite3.connect(file)) as db:
+        before = db.execute(cell).fetchall()
+        db.execute(f"UPDATE OR IGNORE {table} SET {column} = ? WHERE {where}", (value,))
+        db.commit()
+        return db.execute(cell).fetchall() != before
+
+
+@pytest.mark.parametrize(("table", "column"), [(table, column) for table in CELLS for column in CELLS[table]])
+def test_whatever_one_cell_of_the_history_is_changed_to_is_found(
+    tmp_path: Path, untouched: Path, table: str, column: str
+) -> None:
+    tried = 0
+    for value in VALUES:
+        file = tmp_path / "memory.db"
+        shutil.copy(untouched, file)
+        if (column, value) != ("state", 0) and changed(file, table, column, value):  # it reads as none, as most do
+            tried += 1
+            with MemoryRepository.open(f"sqlite:///{file}", agent="support") as memory:
+                found = memory.verify()
+            assert not found.ok, f"{column} = {value!r} of {table}"
+            assert found.first is not None
+            # The next one, where the third is nowhere to be found; the first, where it sees now what the third wrote.
+            assert found.first.order in ((1, 4, 5) if column == "seq" else (4, 5)), found.problems
+    assert tried

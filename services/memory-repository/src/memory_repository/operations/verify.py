@@ -12,13 +12,15 @@ visible, the header is checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from memory_repository.core.limits import check_page
 from memory_repository.core.proof import Position, Problem
 from memory_repository.operations import verify_commits, verify_ends, verify_versions
 from memory_repository.storage.store import Repository
+from thymos.database import Connection, SqliteConnection
 
 PROBLEMS_MAX = 100
 """Problems that a report lists, the first in the order of commits; the others are only counted."""
@@ -119,6 +121,25 @@ def concluded(repo: Repository, found: Verification) -> Verification:
 def verify_part(repo: Repository, at: Position, *, most: int = PART_ROWS, known: Iterable[str] = ()) -> Part:
     """Check one part, of about `most` rows. Raises Refusal: invalid, too_large (`most` is not from 1 to 10,000)."""
     check_page(most, PART_ROWS_MAX)
+    with _any_text(repo.db):
+        return _part(repo, at, most, known)
+
+
+@contextmanager
+def _any_text(db: Connection) -> Iterator[None]:
+    """Text that is no UTF-8 was written by somebody else: it is read with its bytes spelled out, and told as not being
+    what was written."""
+    if not isinstance(db, SqliteConnection):
+        yield
+        return
+    usual, db.text_factory = db.text_factory, lambda text: text.decode(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        db.text_factory = usual
+
+
+def _part(repo: Repository, at: Position, most: int, known: Iterable[str]) -> Part:
     match at.phase:
         case "versions":
             versions = verify_versions.check(repo, at, most)

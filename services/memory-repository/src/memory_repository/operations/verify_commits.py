@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,12 +11,14 @@ from memory_repository.core.commit_id import CommitHeader, commit_id, delta_hash
 from memory_repository.core.proof import Position, Problem, no_place
 from memory_repository.core.sealed_number import opened, sealed
 from memory_repository.operations.verify_writers import Writers
-from memory_repository.storage import commits, dropping, states, timeline
+from memory_repository.storage import batches, commits, dropping, states, timeline
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import Repository
 from memory_repository.storage.timeline import Differing, Slot
 
 ENDS = Position("ends")
+ILLEGIBLE = (ValueError, TypeError, AttributeError, OverflowError)
+"""What reading raises where a value is not of the type that is ever written there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def check(repo: Repository, at: Position, most: int) -> Checked:
             continue
         is_header = commits.is_header(repo.db, repo.id, commit)
         found = checking.header(commit) if is_header else checking.whole(commit)
-        problems += [Problem(commit.id, commit.no, what) for what in found]
+        problems += [Problem(commit.id, commit.no, what) for what in _legible(found)]
         if checking.unfinished is not None:
             return Checked(done, headers, tuple(problems), checking.unfinished)
         headers += is_header
@@ -58,6 +59,14 @@ def check(repo: Repository, at: Position, most: int) -> Checked:
             break
     following = Position("commits", last) if last and (len(rows) == most or checking.left <= 0) else ENDS
     return Checked(done, headers, tuple(problems), following)
+
+
+def _legible(found: Iterator[str]) -> Iterator[str]:
+    """The problems found, and one more where what is stored is of another type than it was written with."""
+    try:
+        yield from found
+    except ILLEGIBLE:
+        yield "what is stored of it, or of a parent, cannot be read"
 
 
 def _place(repo: Repository, number: int, identity: str) -> tuple[str, ...]:
@@ -95,7 +104,7 @@ class _Checking:
         """A commit, if its row can be read at all."""
         try:
             return commits.by_no(self._repo.db, number)
-        except (ValueError, TypeError):
+        except ILLEGIBLE:
             row = self._repo.db.execute("SELECT commit_id FROM commits WHERE commit_no = ?", (number,)).fetchone()
             problems.append(Problem(row[0], number, "its time or its metadata cannot be read"))
             return None
@@ -110,13 +119,17 @@ class _Checking:
         """Of a commit: its memories, its delta, its place in the history, its id."""
         try:
             parents = [commits.by_no(self._repo.db, number) for number in commits.parents_of(self._repo.db, commit.no)]
-        except (ValueError, TypeError):
+        except ILLEGIBLE:
             yield "one of its parents cannot be read"
             return
+        for parent in parents:
+            if not self._is_own(parent):
+                yield f"its parent {parent.id[:12]} is laid to another repository"
         ids = dropping.parent_ids(self._repo.db, commit.no)
         delta: Differing | None = None
         if parents:
             compared = self._compared(parents[0], commit)
+            yield from self._foreign(compared.after)
             changes = compared.changes
             self.left -= 1 + len(changes)
             state = states.after_changes(self._state(parents[0]), changes)
@@ -128,6 +141,7 @@ class _Checking:
             counted = self._everything(commit)
             if counted is None:
                 return
+            yield from self._foreign(counted.slots)
             state, sums = counted.state, counted.sums
             delta = {} if ids is None else None
             yield from self._writers.problems(commit, (), {}, counted.slots)
@@ -142,6 +156,19 @@ class _Checking:
             yield "its changes are not those that it recorded"
         own = [parent.id for parent in parents] if ids is None else ids
         yield from _id_problems(commit, own, recorded, fingerprint.state_id(state))
+
+    def _is_own(self, commit: CommitRow) -> bool:
+        sql = "SELECT 1 FROM commits WHERE commit_no = ? AND repo_id = ?"
+        return self._repo.db.execute(sql, (commit.no, self._repo.id)).fetchone() is not None
+
+    def _foreign(self, slots: Mapping[str, Slot]) -> Iterator[str]:
+        """Versions are checked as those of their repository: what a commit shows has to be among them."""
+        sql = "SELECT memory_id, version_id FROM version WHERE version_id IN ({items}) AND repo_id = ?"
+        versions = sorted(slot.version for slot in slots.values())
+        own = set(batches.select(self._repo.db, sql, versions, after=(self._repo.id,)))
+        for name, slot in slots.items():
+            if (name, slot.version) not in own:
+                yield f"the version of {name} that it shows is gone, or laid to another memory or repository"
 
     def _state(self, commit: CommitRow) -> bytes:
         computed = self._states.get(commit.no)
@@ -263,7 +290,7 @@ def _id_problems(commit: CommitRow, parents: Sequence[str], delta: str, state_id
         at=timestamp(commit.at),
         message=commit.message,
         kind=commit.kind,
-        meta=json.loads(json.dumps(dict(commit.meta))),
+        meta=commit.meta,
     )
     if commit_id(header) != commit.id:
         yield "its id does not follow from what it holds: parents, author, time, message, kind, metadata or changes"

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from memory_repository.core import limits
 from memory_repository.core.proof import Position, Problem
+from memory_repository.operations.verify_commits import ILLEGIBLE
 from memory_repository.storage import commits, reflog
-from memory_repository.storage.store import Repository
+from memory_repository.storage.store import MAIN, Repository
 
 _NEXT = " UNION ".join(
     f"SELECT type, name FROM (SELECT type, name FROM {table} WHERE repo_id = ? AND (type, name) > (?, ?)"
@@ -32,19 +33,30 @@ def check(repo: Repository, at: Position, most: int, known: Iterable[str]) -> Ch
     problems: list[Problem] = []
     type_, name = at.after or ("", "")
     for _ in range(most):
-        key = (repo.id, type_, name)
-        row = repo.db.execute(f"SELECT type, name FROM ({_NEXT}) found ORDER BY type, name LIMIT 1", key * 2).fetchone()
-        if row is None:
-            return Checked((*problems, *_known(repo, known)), None)
-        type_, name = row
-        what = _name_problem(repo, type_, name)
-        if what:
-            problems.append(Problem(None, 0, f"the {type_} {name} {what}"))
+        before = (type_, name)
+        row = repo.db.execute(
+            f"SELECT type, name FROM ({_NEXT}) found ORDER BY type, name LIMIT 1", (repo.id, *before) * 2
+        ).fetchone()
+        if row is not None:
+            type_, name = row
+            what = _problem(repo, type_, name)
+            if what:
+                problems.append(Problem(None, 0, f"the {type_} {name} {what}"))
+        # Not back: where text is no UTF-8, the next ones cannot be asked for.
+        if row is None or row <= before:
+            return Checked((*problems, *_main(repo), *_known(repo, known)), None)
     return Checked(tuple(problems), Position("ends", (type_, name)))
 
 
-def _name_problem(repo: Repository, type_: str, name: str) -> str:
+def _problem(repo: Repository, type_: str, name: str) -> str:
     """What is wrong with a name, in words; empty if nothing is."""
+    try:
+        return _standing(repo, type_, name)
+    except (*ILLEGIBLE, IndexError):
+        return "or its reflog cannot be read"
+
+
+def _standing(repo: Repository, type_: str, name: str) -> str:
     row = repo.db.execute(
         "SELECT r.commit_no, c.commit_no FROM ref r LEFT JOIN commits c ON c.commit_no = r.commit_no"
         " AND c.repo_id = r.repo_id AND c.line_id NOT IN (SELECT line_id FROM attic)"
@@ -59,6 +71,12 @@ def _name_problem(repo: Repository, type_: str, name: str) -> str:
     if not moves:
         return "has no reflog"
     return "" if moves[0].new == row[0] else "stands elsewhere than its reflog ends"
+
+
+def _main(repo: Repository) -> Iterator[Problem]:
+    sql = "SELECT 1 FROM ref WHERE repo_id = ? AND type = 'branch' AND name = ?"
+    if repo.db.execute(sql, (repo.id, MAIN)).fetchone() is None:
+        yield Problem(None, 0, f"there is no branch {MAIN}, which every repository has")
 
 
 def _known(repo: Repository, known: Iterable[str]) -> Iterator[Problem]:

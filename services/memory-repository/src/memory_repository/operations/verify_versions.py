@@ -35,12 +35,14 @@ def check(repo: Repository, at: Position, most: int) -> Checked:
     # Not the one that was read when the repository was opened: it may have been replaced since.
     key = bytes(repo.db.execute("SELECT key FROM repository WHERE repo_id = ?", (repo.id,)).fetchone()[0])
     problems = tuple(
-        _problem(repo, version, f"the version {digest[:12]} of {memory_id} {what}")
+        _problem(repo, version, f"the version {str(digest)[:12]} of {memory_id} {what}")
         for memory_id, digest, version, *columns in rows
         if (what := _wrong(repo, key, memory_id, digest, version, *columns))
     )
     redacted = sum(1 for row in rows if row[3] is None)
-    following = Position("versions", tuple(rows[-1][:2])) if len(rows) == most else Position("commits")
+    last = tuple(map(str, rows[-1][:2])) if rows else ()
+    # Not back: where text is no UTF-8, the next ones cannot be asked for.
+    following = Position("versions", last) if len(rows) == most and last > at.after else Position("commits")
     return Checked(len(rows), redacted, problems, following)
 
 

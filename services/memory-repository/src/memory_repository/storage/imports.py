@@ -10,7 +10,7 @@ from typing import Final
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.transfer.lines import NO_LINES
 from memory_repository.core.transfer.values import INITIAL
-from memory_repository.storage import commits, refs, versions
+from memory_repository.storage import versions
 from memory_repository.storage.refs import Ref
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import Slot
@@ -172,7 +172,11 @@ def abandon(standing: OpenImport) -> None:
 
 def is_begun(repo: Repository) -> bool:
     """Whether something was committed to `main`, which never stands on the first commit again: it stays the agent's."""
-    return commits.by_no(repo.db, refs.branch(repo.db, repo.id, MAIN).commit_no).kind != INITIAL
+    sql = (
+        "SELECT 1 FROM ref r JOIN commits c ON c.commit_no = r.commit_no"
+        " WHERE r.repo_id = ? AND r.type = 'branch' AND r.name = ? AND c.kind <> ?"
+    )
+    return repo.db.execute(sql, (repo.id, MAIN, INITIAL)).fetchone() is not None
 
 
 def is_blank(repo: Repository) -> bool:
