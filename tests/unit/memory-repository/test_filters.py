@@ -1,15 +1,29 @@
 """Conditions on fields: what each operator holds for, and what is no condition."""
 
+import json
+import sys
+from collections.abc import Callable
+from json import JSONEncoder
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from memory_repository import Memory, MemoryRepository, Put
 from memory_repository.core import filters
+from memory_repository.core.canonical import same_json
 from memory_repository.operations import reading
 from thymos.errors import Refusal
 
-FIELDS = {"topic": "refunds", "weight": 3, "tags": ["a", 1], "author": {"name": "jo"}, "none": None, "sure": True}
+FIELDS = {
+    "topic": "refunds",
+    "weight": 3,
+    "tags": ["a", 1],
+    "author": {"name": "jo"},
+    "none": None,
+    "sure": True,
+    "lists": [["a"]],
+}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +46,9 @@ FIELDS = {"topic": "refunds", "weight": 3, "tags": ["a", 1], "author": {"name": 
         ({"sure": {"$gt": 0}}, False),
         ({"topic": {"$in": ["x", "refunds"]}}, True),
         ({"topic": {"$nin": ["x"]}}, True),
+        ({"topic": {"$in": ("x", "refunds")}}, True),
+        ({"tags": ("a", 1)}, True),
+        ({"lists": {"$contains": ("a",)}}, True),
         ({"missing": {"$nin": ["x"]}}, True),
         ({"missing": {"$ne": 1}}, True),
         ({"missing": {"$in": [None]}}, False),
@@ -63,6 +80,60 @@ def test_what_is_no_condition_says_what_is(where: dict[str, Any], words: str) ->
     with pytest.raises(Refusal) as caught:
         filters.parse(where)
     assert words.replace(".eq", "$eq") in f"{caught.value} {caught.value.hint}"
+
+
+ODD: list[Any] = json.loads(r"""[
+    null, true, false, 0, 0.0, -0.0, 1, 1.0, 10000000000000000, 1e16, 5e-324, 9007199254740993, 9007199254740992.0,
+    "", "1", "1.0", "true", "null", "[1]", "\u00e9", "e\u0301", "\ue000", "\ud83d\ude00",
+    [], {}, [1], [1.0], [true], ["1"], [[1]], [1, 2], [2, 1], [{}], [[]],
+    {"a": 1}, {"a": 1.0}, {"a": true}, {"a": null}, {"a": [0.0]}, {"a": [-0.0]},
+    {"a": 1, "b": 2}, {"b": 2, "a": 1}, {"b": 2, "a": true}
+]""")
+
+
+def test_all_pairs_are_equal_as_json_is() -> None:
+    for wanted in ODD:
+        same = [same_json(each, wanted) for each in ODD]
+        found = {
+            sign: [filters.parse({"x": {sign: listed}}).holds({"x": each}) for each in ODD]
+            for sign, listed in {"$eq": wanted, "$ne": wanted, "$in": ["?", wanted], "$nin": [wanted, "?"]}.items()
+        }
+        other = [not each for each in same]
+        assert found == {"$eq": same, "$ne": other, "$in": same, "$nin": other}, wanted
+        contains = filters.parse({"x": {"$contains": wanted}})
+        assert [contains.holds({"x": ["?", each]}) for each in ODD] == same, wanted
+        assert contains.holds({"x": [each for each in ODD if not same_json(each, wanted)]}) is False, wanted
+
+
+def test_what_a_filter_lists_is_encoded_once_and_what_is_found_once_for_each_condition() -> None:
+    listed = [{"n": n} for n in range(1_000)]
+    parsed = filters.parse({f"f{n}": {"$in": listed, "$nin": [0, 2], "$ne": 5} for n in range(10)})
+    memories = [{f"f{n}": {"n": 999} for n in range(10)} for _ in range(50)]
+    assert encodings_in(lambda: [parsed.holds(fields) for fields in memories]) == 50 * 30
+
+
+@pytest.mark.parametrize(("element", "wanted"), [("a", "b"), (1, True), ([[1]], [[1.0]])])
+def test_a_long_list_is_not_encoded_element_by_element(element: Any, wanted: Any) -> None:
+    parsed = filters.parse({"tags": {"$contains": wanted}})
+    assert parsed.holds({"tags": [*[element] * 1_000, wanted]})
+    assert encodings_in(lambda: parsed.holds({"tags": [element] * 1_000})) <= 2
+
+
+def encodings_in(work: Callable[[], object]) -> int:
+    """How often values are encoded meanwhile."""
+    count = 0
+
+    def called(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        count += event == "call" and frame.f_code is JSONEncoder.encode.__code__
+
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
 
 
 def fill(memory: MemoryRepository, count: int = 30) -> None:

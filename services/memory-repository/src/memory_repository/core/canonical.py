@@ -27,6 +27,16 @@ def same_json(one: Any, other: Any) -> bool:
     return one is other or canonical_json(one) == canonical_json(other)
 
 
+def plain_json(value: Any) -> Any:
+    """A JSON value as it is read back once it was stored: a tuple is a list, and any object a dict."""
+    return json.loads(canonical_json(value))
+
+
+def exact(value: Any) -> Any:
+    """A JSON value in a form in which Python's == tells what `same_json` tells, to compare many at once."""
+    return _EXACT.decode(_ENCODER.encode(value))
+
+
 def _mapping(value: Any) -> Any:
     if hasattr(value, "keys"):
         return {key: value[key] for key in value.keys()}  # noqa: SIM118  (a Mapping that is not a dict)
@@ -34,3 +44,5 @@ def _mapping(value: Any) -> Any:
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=_mapping)
+_EXACT = json.JSONDecoder(parse_int=lambda text: (text,), parse_float=lambda text: (text,))
+"""Numbers become tuples of their text: nothing else that is read is a tuple."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from memory_repository.core import limits
-from memory_repository.core.canonical import same_json
+from memory_repository.core.canonical import canonical_json, exact, plain_json
 
 CONDITIONS_MAX: Final = 32
 PATH_CHARACTERS_MAX: Final = 400
@@ -31,7 +31,11 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition: the keys of the path, the operator without its sign, and what it compares with."""
+    """One condition: the keys of the path, the operator without its sign, and what it compares with.
+
+    That is a canonical encoding where it asks for the same JSON, and a set of them for one of a list: they are made
+    once, not for each memory that is looked at.
+    """
 
     path: tuple[str, ...]
     operator: str
@@ -68,7 +72,7 @@ def parse(where: Mapping[str, Any] | None) -> Filter:
     if where is None:
         return EVERYTHING
     limits.check_object("the filter", where)
-    found = [condition for path, wanted in where.items() for condition in _conditions(path, wanted)]
+    found = [condition for path, wanted in plain_json(where).items() for condition in _conditions(path, wanted)]
     if len(found) > CONDITIONS_MAX:
         raise limits.too_large("the filter", len(found), CONDITIONS_MAX, "conditions")
     return Filter(tuple(found))
@@ -79,8 +83,16 @@ def _conditions(path: str, wanted: Any) -> list[Condition]:
         raise limits.invalid(f"{path!r:.60} is no path into fields", "name a field, or fields within it as `a.b`")
     keys = tuple(path.split("."))
     if not isinstance(wanted, Mapping) or not any(str(key).startswith("$") for key in wanted):
-        return [Condition(keys, "eq", wanted)]
-    return [Condition(keys, _operator(path, sign, value), value) for sign, value in wanted.items()]
+        return [_condition(keys, "eq", wanted)]
+    return [_condition(keys, _operator(path, sign, value), value) for sign, value in wanted.items()]
+
+
+def _condition(keys: tuple[str, ...], operator: str, value: Any) -> Condition:
+    if operator in ("eq", "ne"):
+        value = canonical_json(value)
+    elif operator in ("in", "nin"):
+        value = frozenset(map(canonical_json, value))
+    return Condition(keys, operator, value)
 
 
 def _operator(path: str, sign: str, value: Any) -> str:
@@ -111,21 +123,18 @@ def _comparable(one: Any, other: Any) -> bool:
 def _contains(found: Any, wanted: Any) -> bool:
     if isinstance(found, str):
         return isinstance(wanted, str) and wanted in found
-    return isinstance(found, list | tuple) and any(same_json(each, wanted) for each in found)
-
-
-def _one_of(found: Any, wanted: list[Any]) -> bool:
-    return any(same_json(found, each) for each in wanted)
+    # Python's == is quick, and holds wherever both are the same JSON; where it holds, 1 may still stand for true.
+    return isinstance(found, list) and wanted in found and exact(wanted) in exact(found)
 
 
 _OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "eq": same_json,
-    "ne": lambda found, wanted: not same_json(found, wanted),
+    "eq": lambda found, wanted: canonical_json(found) == wanted,
+    "ne": lambda found, wanted: canonical_json(found) != wanted,
     "gt": _ordered(lambda found, wanted: found > wanted),
     "gte": _ordered(lambda found, wanted: found >= wanted),
     "lt": _ordered(lambda found, wanted: found < wanted),
     "lte": _ordered(lambda found, wanted: found <= wanted),
-    "in": _one_of,
-    "nin": lambda found, wanted: not _one_of(found, wanted),
+    "in": lambda found, wanted: canonical_json(found) in wanted,
+    "nin": lambda found, wanted: canonical_json(found) not in wanted,
     "contains": _contains,
 }
