@@ -10,6 +10,8 @@ an object of operators. All of them have to hold.
     $in $nin            one of a list, or none of it
     $contains           a list holds this value; a text holds this text
     $exists             whether the path is there at all; the other operators, but $ne and $nin, need it to be
+
+No path begins with "$": conditions are joined in no other way, so that $and, $or and $not are refused.
 """
 
 from __future__ import annotations
@@ -79,6 +81,10 @@ def parse(where: Mapping[str, Any] | None) -> Filter:
 
 
 def _conditions(path: str, wanted: Any) -> list[Condition]:
+    if path.startswith("$"):
+        joined = f"all conditions have to hold, nothing else joins them; for the value of a path there are {_known()}"
+        hint = f"{joined}; a field whose own name begins with $ cannot be asked for"
+        raise limits.invalid(f"{path!r:.60} is no path into fields", hint)
     if not path or len(path) > PATH_CHARACTERS_MAX:
         raise limits.invalid(f"{path!r:.60} is no path into fields", "name a field, or fields within it as `a.b`")
     keys = tuple(path.split("."))
@@ -98,13 +104,16 @@ def _condition(keys: tuple[str, ...], operator: str, value: Any) -> Condition:
 def _operator(path: str, sign: str, value: Any) -> str:
     name = sign.removeprefix("$")
     if not sign.startswith("$") or (name != "exists" and name not in _OPERATORS):
-        known = ", ".join(f"${known}" for known in (*_OPERATORS, "exists"))
-        raise limits.invalid(f"the filter on {path} has an unknown operator {sign!r:.40}", f"there are {known}")
+        raise limits.invalid(f"the filter on {path} has an unknown operator {sign!r:.40}", f"there are {_known()}")
     if name in ("in", "nin") and not (isinstance(value, list) and len(value) <= LISTED_MAX):
         raise limits.invalid(f"{sign} of the filter on {path} needs a list of at most {LISTED_MAX} values")
     if name == "exists" and not isinstance(value, bool):
         raise limits.invalid(f"{sign} of the filter on {path} needs true or false")
     return name
+
+
+def _known() -> str:
+    return ", ".join(f"${known}" for known in (*_OPERATORS, "exists"))
 
 
 def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:

@@ -10,7 +10,8 @@ from thymos.requests.base import PAGE_MAX, After, Answer, Limit, Ref, Request
 
 Where = Annotated[dict[str, JsonValue], Field(max_length=32)]
 """Conditions on fields that all have to hold, such as {"topic": "refunds", "weight": {"$gte": 3}}: a path whose parts
-are joined by "." and what stands there, or one of $eq $ne $gt $gte $lt $lte $in $nin $contains $exists."""
+are joined by "." and what stands there, or one of $eq $ne $gt $gte $lt $lte $in $nin $contains $exists. There is no
+$and, $or or $not, and no path begins with "$"."""
 
 
 class GetMemory(Request):
