@@ -211,6 +211,16 @@ def test_a_decision_for_ours_is_recorded_although_nothing_changes(forked: Memory
     assert forked.verify().ok
 
 
+@pytest.mark.parametrize(
+    "change", [Modify("b", fields={"tags": ("x", "q")}), Put(Memory("b", "bee", fields={"tags": ("x", "q")}))]
+)
+def test_a_tuple_merges_as_the_list_that_it_will_be(forked: MemoryRepository, change: Modify | Put) -> None:
+    read = forked.resolve("main").id
+    forked.commit([Modify("b", fields={"tags": ["x", "p"]})])
+    assert forked.commit([change], expected_head=read).rebased
+    assert forked.get("b").memory.fields == {"tags": ["x", "p", "q"]}
+
+
 @pytest.mark.parametrize("verb", ["merge", "cherry_pick", "commit"])
 def test_a_merge_that_would_hold_up_everybody_is_refused(
     forked: MemoryRepository, monkeypatch: pytest.MonkeyPatch, verb: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from memory_repository.core import limits
@@ -33,7 +34,8 @@ class Memory:
     erased: str | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def checked(self) -> Memory:
-        """This memory as one that may be written. Raises Refusal (invalid, too_large; refused once it is erased)."""
+        """This memory as one that may be written, its fields as they will be read back: a merge asks for lists, and
+        finds no tuples. Raises Refusal (invalid, too_large; refused once it is erased)."""
         if self.erased:
             message = f"what {self.id} held was erased, so that nothing can be made of it"
             raise Refusal(RefusalCode.REFUSED, message, "put the memory anew")
@@ -43,10 +45,10 @@ class Memory:
         if not isinstance(self.fields, Mapping):
             raise limits.invalid(f"the fields of {self.id} are not a JSON object")
         limits.check_json(f"fields of {self.id}", self.fields)
-        size = len(canonical_json(self.fields))
-        if size > limits.FIELDS_BYTES_MAX:
-            raise limits.too_large(f"fields of {self.id}", size, limits.FIELDS_BYTES_MAX)
-        return self
+        encoded = canonical_json(self.fields)
+        if len(encoded) > limits.FIELDS_BYTES_MAX:
+            raise limits.too_large(f"fields of {self.id}", len(encoded), limits.FIELDS_BYTES_MAX)
+        return replace(self, fields=json.loads(encoded)) if self.fields else self
 
     def same_as(self, other: Memory | None) -> bool:
         """Whether both hold the same, as JSON understands it (1, 1.0 and true all differ). What was erased is the same
