@@ -1,6 +1,7 @@
 """Search by meaning: the real local model, and models that are wrong."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from memory_repository import Memory, MemoryRepository, Mode, Modify, Put
 from memory_repository.embedders import Embedder
 from memory_repository.embedders.wordllama import WordLlamaEmbedder
 from memory_repository.operations import nearest
-from thymos.errors import Refusal
+from thymos.errors import Refusal, RefusalCode
 
 FACTS = {
     "refunds": "A refund takes thirty days after we have received the goods.",
@@ -110,12 +111,47 @@ def test_without_a_model_there_is_no_meaning(memory: MemoryRepository) -> None:
     assert "thymos-memory-repository[embeddings]" in caught.value.hint
 
 
-def test_a_model_that_breaks_its_word_is_refused_and_keeps_nothing(opened: Opened) -> None:
-    memory = opened(Wrong())
+@pytest.mark.parametrize(
+    ("vector", "problem"),
+    [
+        ([1.0, 2.0], r"gave vectors of shape \(4, 2\), not of \(4, 3\)"),
+        ([float("nan"), 1.0, 2.0], "gave a vector with NaN or an infinity"),
+        ([1.0, float("-inf"), 2.0], "gave a vector with NaN or an infinity"),
+        ([1e39, 1.0, 2.0], "gave a vector with NaN or an infinity, or too long"),
+        ([1e30, 1e30, 1e30], "gave a vector with NaN or an infinity, or too long"),
+        ([10**400, 1.0, 2.0], "gave what is no list of vectors, all of 3 numbers"),
+        (["some", "words", "here"], "gave what is no list of vectors, all of 3 numbers"),
+        ([[1.0], [2.0, 3.0], 4.0], "gave what is no list of vectors, all of 3 numbers"),
+        ({"x": 1.0}, "gave what is no list of vectors, all of 3 numbers"),
+    ],
+)
+def test_a_model_that_breaks_its_word_is_named_and_keeps_nothing(opened: Opened, vector: Any, problem: str) -> None:
+    memory = opened(Wrong(lambda texts: [vector for _ in texts]))
     fill(memory)
-    with pytest.raises(Refusal, match=r"vectors of shape \(4, 2\), not of 3"):
+    with pytest.raises(Refusal, match=f"the embedder wrong {problem}") as caught:
         memory.search("money", mode=Mode.MEANING)
+    assert caught.value.code is RefusalCode.UNAVAILABLE
+    assert memory.read(lambda repo: repo.db.execute("SELECT count(*) FROM embedding").fetchone()[0]) == 0
     assert memory.search("refund").total == 1
+
+
+@pytest.mark.parametrize("vectors", [[], [[1.0, 2.0, 3.0]], None, 7, "words", [[1.0, 2.0, 3.0], [1.0]], iter(())])
+def test_a_model_gives_a_vector_for_each_text(opened: Opened, vectors: Any) -> None:
+    memory = opened(Wrong(lambda _: vectors))
+    fill(memory)
+    with pytest.raises(Refusal, match="the embedder wrong gave"):
+        memory.search("money", mode=Mode.MEANING)
+
+
+@pytest.mark.parametrize("dimensions", [None, 0, -1, 2.5, "3", True, 10**9])
+def test_a_model_says_how_many_numbers_a_vector_has(store_url: str, dimensions: Any) -> None:
+    model = Wrong(lambda _: [])
+    model.dimensions = dimensions
+    with pytest.raises(Refusal, match=r"`dimensions` of the embedder wrong is .* a whole number from 1"):
+        MemoryRepository.open(store_url, embedder=model)
+    del model.dimensions
+    with pytest.raises(Refusal, match="`dimensions` of the embedder wrong is None"):
+        MemoryRepository.open(store_url, embedder=model)
 
 
 class Counting:
@@ -131,12 +167,14 @@ class Counting:
 
 
 class Wrong:
-    """A model that says three and gives two."""
+    """A model that says three and gives whatever it was told to."""
 
-    name, dimensions = "wrong", 3
+    def __init__(self, gives: Callable[[Sequence[str]], Any]) -> None:
+        self.name, self.dimensions, self._gives = "wrong", 3, gives
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        return [[float("nan"), 1.0] for _ in texts]
+        vectors: Sequence[Sequence[float]] = self._gives(texts)
+        return vectors
 
 
 @pytest.mark.parametrize("mode", ["words", "meaning", "both"])

@@ -9,7 +9,9 @@ with MemoryRepository.open("sqlite:///memory.db", embedder=WordLlamaEmbedder()) 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
+
+DIMENSIONS_MAX: Final = 65_536
 
 
 class Embedder(Protocol):
@@ -22,9 +24,9 @@ class Embedder(Protocol):
 
     @property
     def dimensions(self) -> int:
-        """Numbers in a vector."""
+        """Numbers in a vector, at most 65,536."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """A vector for each text, of any length but 0 for text that says something."""
+        """A vector of finite numbers for each text, of any length but 0 for text that says something."""
         ...

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import unquote
 
-from memory_repository.core.limits import check_author, check_callable, check_is, check_name, invalid
-from memory_repository.embedders import Embedder
+from memory_repository.core.limits import check_author, check_callable, check_is, check_name, check_whole, invalid
+from memory_repository.embedders import DIMENSIONS_MAX, Embedder
 from memory_repository.storage import imports, schema, store
 from memory_repository.storage.store import Repository
 from thymos.database import Connection, open_postgresql, turn_of
@@ -91,6 +91,8 @@ class OpenRepository:
         if embedder is not None:
             check_callable("`embed` of the embedder", getattr(embedder, "embed", None))
             check_is("the embedder's name", str, getattr(embedder, "name", None))
+            dimensions: Any = getattr(embedder, "dimensions", None)
+            check_whole(f"`dimensions` of the embedder {embedder.name:.80}", dimensions, 1, DIMENSIONS_MAX)
         connection = _connected(url)
         try:
             return cls(connection, tenant, agent, author, clock, embedder)

@@ -53,7 +53,7 @@ def nearest(
 
     embed(repo, commit, embedder)
     vectors = embeddings.known(repo.db, embedder.name, _visible(repo, commit))
-    wanted = _unit(embedder.embed([query]), embedder.dimensions)[0]
+    wanted = _unit(embedder, [query])[0]
     if not vectors or not wanted.any():
         return []
     matrix = numpy.frombuffer(b"".join(vectors.values()), dtype="<f4").reshape(len(vectors), embedder.dimensions)
@@ -83,17 +83,31 @@ def _embed(repo: Repository, embedder: Embedder, missing: Sequence[int]) -> None
         part = missing[start : start + AT_ONCE]
         memories = (versions.load_memory(repo.db, version) for version in part)
         texts = [memory_text(memory.content, memory.fields) for memory in memories]
-        unit = _unit(embedder.embed(texts), embedder.dimensions)
-        vectors = [row.tobytes() for row in unit]
+        vectors = [row.tobytes() for row in _unit(embedder, texts)]
         embeddings.put(repo.db, embedder.name, zip(part, vectors, strict=True))
 
 
-def _unit(vectors: Sequence[Sequence[float]], dimensions: int) -> numpy.ndarray[Any, Any]:
-    """Vectors of length 1, or 0 where the model had nothing to say. Raises Refusal (unavailable) for a broken model."""
+def _unit(embedder: Embedder, texts: Sequence[str]) -> numpy.ndarray[Any, Any]:
+    """The texts' vectors of length 1, or 0 where the model had nothing to say. Raises Refusal (unavailable) for a
+    broken model."""
     import numpy
 
-    found = numpy.nan_to_num(numpy.asarray(vectors, dtype="<f4"))
-    if found.ndim != 2 or found.shape[1] != dimensions:
-        raise Refusal(RefusalCode.UNAVAILABLE, f"the embedder gave vectors of shape {found.shape}, not of {dimensions}")
-    lengths = numpy.linalg.norm(found, axis=1, keepdims=True)
+    vectors = embedder.embed(texts)
+    try:
+        # A number that is too large for a vector becomes infinite, and so does the length of what is too long.
+        with numpy.errstate(over="ignore"):
+            found = numpy.asarray(vectors, dtype="<f4")
+            lengths = numpy.linalg.norm(found, axis=-1, keepdims=True) if found.ndim else found
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _broken(embedder, f"gave what is no list of vectors, all of {embedder.dimensions} numbers") from error
+    wanted = (len(texts), embedder.dimensions)
+    if found.shape != wanted:
+        raise _broken(embedder, f"gave vectors of shape {found.shape}, not of {wanted}")
+    if not numpy.isfinite(lengths).all():
+        raise _broken(embedder, "gave a vector with NaN or an infinity, or too long for numbers of 32 bits")
     return numpy.asarray(numpy.divide(found, lengths, out=numpy.zeros_like(found), where=lengths > 0), dtype="<f4")
+
+
+def _broken(embedder: Embedder, what: str) -> Refusal:
+    hint = "mend the embedder, or search by words"
+    return Refusal(RefusalCode.UNAVAILABLE, f"the embedder {embedder.name:.80} {what}", hint)
