@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from memory_repository.storage import index_levels
 from thymos.database import Connection
 
 PAGES_STEP: Final = 500
@@ -38,6 +39,8 @@ def step(db: Connection, pages: int = PAGES_STEP) -> bool:
     row = db.execute("SELECT phase FROM erasing").fetchone()
     if db.engine != "sqlite" or row is None or row[0] == _MERGED:
         return True
+    if row[0] == _WANTED:
+        index_levels.trim(db)
     before = _changes(db)
     db.execute(
         "INSERT INTO version_terms (version_terms, rank) VALUES ('merge', ?)",
