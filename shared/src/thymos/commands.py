@@ -3,10 +3,12 @@
 Each command is answered by an event that carries its id as `causationid`, or by `command.refused`.
 """
 
+import math
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from thymos.events import Arm, Evidence
 from thymos.message import BranchName, Count, Id, Kind, Message, Reason, Value
@@ -114,6 +116,25 @@ class MemoryChange(Value):
     content: Annotated[str, Field(max_length=65_536)] | None = None
     kind: Annotated[str, Field(max_length=64)] | None = None
     fields: dict[str, JsonValue] | None = None
+
+    @field_validator("fields")
+    @classmethod
+    def _only_json(cls, fields: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        """`allow_inf_nan` does not reach a JsonValue that is read from JSON text, and null would be sent instead."""
+        if fields:
+            _check_finite(fields.values())
+        return fields
+
+
+def _check_finite(values: Iterable[JsonValue]) -> None:
+    for value in values:
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                raise ValueError(f"{value} is no number of JSON")
+        elif isinstance(value, dict):
+            _check_finite(value.values())
+        elif isinstance(value, list):
+            _check_finite(value)
 
 
 class CommitMemory(MemoryCommand):

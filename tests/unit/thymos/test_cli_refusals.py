@@ -37,6 +37,18 @@ def test_a_restore_refuses_where_memories_are_kept_in_a_database(
             '{"op": "put", "id": "x", "content": "1"}\n{"op": "put", "id": "x", "content": "2"}',
             "line 2: line 1 puts x already; a put replaces all of it",
         ),
+        ('{"op": "put", "id": "y", "id": "q", "content": "1"}', "line 1: the key 'id' stands there twice: keep one"),
+        (
+            '{"op": "modify", "id": "y", "fields": {"a": {"b": 1, "b": 2}}}',
+            "line 1: the key 'b' stands there twice: keep one",
+        ),
+        (
+            '{"op": "delete", "id": "y", "content": "x", "fields": {}}',
+            "line 1: delete y has content and fields: a delete has op and id alone",
+        ),
+        ('{"op": "put", "id": "y", "content": "1", "fields": {"a": 1e400}}', "inf is no number of JSON"),
+        ('{"op": "put", "id": "y", "content": "1", "fields": {"a": [NaN]}}', "nan is no number of JSON"),
+        ('{"op": "modify", "id": "y", "fields": {"a": {"b": -Infinity}}}', "-inf is no number of JSON"),
     ],
 )
 @pytest.mark.parametrize("verb", ["memory commit support", "memory worktree stage support w1"])

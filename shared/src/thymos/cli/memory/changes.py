@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thymos.cli.exit_codes import UsageError
 from thymos.errors import Refusal, RefusalCode
@@ -76,12 +76,23 @@ def _change(text: bytes) -> MemoryChange:
 
     change = MemoryChange.model_validate_json(text)
     known = list(MemoryChange.model_fields)
-    for key in json.loads(text):
+    for key in json.loads(text, object_pairs_hook=_unique):
         if key not in known:
             raise ValueError(f"unknown key {key!r}{_meant(key, known)}")
     if change.op == "put" and change.content is None:
         raise ValueError(f"put {change.id} has no content: give it, or use modify")
+    if change.op == "delete" and (said := [key for key in known[2:] if getattr(change, key) is not None]):
+        raise ValueError(f"delete {change.id} has {' and '.join(said)}: a delete has op and id alone")
     return change
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r:.60} stands there twice: keep one")
+        found[key] = value
+    return found
 
 
 def _meant(key: str, known: list[str]) -> str:
