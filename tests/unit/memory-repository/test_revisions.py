@@ -43,7 +43,7 @@ def test_a_time_without_a_zone_is_nobodys_time() -> None:
         parse("main@{2026-03-01T12:00:00}")
 
 
-@pytest.mark.parametrize("text", ["main~10001", "main~9999~2", "main@{10001}"])
+@pytest.mark.parametrize("text", ["main~10001", "main~99999999999", "main~9999~2", "main@{10001}"])
 def test_the_way_back_is_bounded(text: str) -> None:
     with pytest.raises(Refusal) as caught:
         parse(text)
@@ -72,6 +72,18 @@ def test_where_a_branch_stood(memory: MemoryRepository) -> None:
     assert memory.resolve(f"main@{{{just_before.isoformat()}}}").kind == "initial"
     with pytest.raises(Refusal, match="did not stand anywhere then"):
         memory.resolve(f"main@{{{(memory.log()[-1].at - timedelta(days=1)).isoformat()}}}")
+
+
+@pytest.mark.parametrize("name", ["v1", "s1", "nowhere"])
+def test_only_a_branch_is_asked_where_it_stood(memory: MemoryRepository, name: str) -> None:
+    memory.tag("v1")
+    memory.snapshot("s1")
+    with pytest.raises(Refusal, match=f"the reflog knows no branch '{name}'") as caught:
+        memory.resolve(f"{name}@{{0}}")
+    assert caught.value.code is RefusalCode.NOT_FOUND
+    assert caught.value.hint.startswith(
+        "@{…} says where a branch stood; a tag, a snapshot or a commit is named without"
+    )
 
 
 def test_so_long_ago_counts_from_now(memory: MemoryRepository) -> None:

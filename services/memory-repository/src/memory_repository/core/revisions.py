@@ -17,7 +17,7 @@ from memory_repository.core import limits
 from thymos.durations import parse_duration
 from thymos.errors import Refusal
 
-_REVISION = re.compile(r"(?P<name>[^~^@{}]+)(?:@\{(?P<moment>[^{}]{1,40})\})?(?P<steps>(?:[~^][0-9]{0,9})*)")
+_REVISION = re.compile(r"(?P<name>[^~^@{}]+)(?:@\{(?P<moment>[^{}]{1,40})\})?(?P<steps>(?:[~^][0-9]*)*)")
 _STEP = re.compile(r"([~^])([0-9]*)")
 _HINT = "give a branch, a commit id, a tag or a snapshot, with ~n, ^n, @{2h}, @{<time>} or @{n} behind it"
 CHARACTERS_MAX = 300

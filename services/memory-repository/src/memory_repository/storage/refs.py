@@ -216,7 +216,10 @@ def _at_moment(db: Connection, repo_id: int, name: str, moment: revisions.Moment
     found = reflog.at(db, repo_id, name, moment)
     if found is None:
         moves, since = reflog.reach(db, repo_id, name)
-        hint = f"its reflog goes back to {name}@{{{moves - 1}}}, {since}" if moves else "see its reflog"
+        if not moves:
+            hint = f"@{{…}} says where a branch stood; a tag, a snapshot or a commit is named without it: {name}"
+            raise Refusal(RefusalCode.NOT_FOUND, f"the reflog knows no branch {name!r:.80}", hint)
+        hint = f"its reflog goes back to {name}@{{{moves - 1}}}, {since}"
         raise Refusal(RefusalCode.NOT_FOUND, f"{name} did not stand anywhere then", hint)
     return commits.by_no(db, found)
 
