@@ -47,6 +47,16 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     assert caught.value.code is RefusalCode.REFUSED
 
 
+@pytest.mark.sqlite
+def test_an_sqlite_url_has_no_options(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="an sqlite URL has no options") as caught:
+        MemoryRepository.open(f"sqlite:///{tmp_path}/x.db?mode=ro")
+    assert caught.value.code is RefusalCode.INVALID
+    assert list(tmp_path.iterdir()) == []
+    MemoryRepository.open(f"sqlite:///{tmp_path}/why%3F.db").close()
+    assert (tmp_path / "why?.db").exists()
+
+
 def test_a_name_that_is_there_already_needs_no_room(memory: MemoryRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("BRANCHES_MAX", "TAGS_MAX", "SNAPSHOTS_MAX"):
         monkeypatch.setattr(limits, limit, 2)

@@ -209,6 +209,9 @@ def _connected(url: str) -> Connection:
     if scheme != "sqlite" or not separator or (path and not path.startswith("/")):
         hint = "give sqlite:///path/to/memory.db, or postgresql://user@host/database"
         raise invalid(f"{url!r:.80} is no storage that is known", hint)
+    if "?" in path:
+        hint = "leave it out; in a file's name write it as %3F"
+        raise invalid(f"{url!r:.80} has a ?, but an sqlite URL has no options", hint)
     check_name("path", unquote(path))
     return _sqlite(unquote(path[1:]) or MEMORY)
 
