@@ -66,6 +66,11 @@ def test_one_commit_is_reverted_and_what_came_after_stays(memory: MemoryReposito
     assert contents(memory) == {"a": "BAD\n2\nthree", "b": "bad"}
 
 
+def test_a_commit_that_says_nothing_is_reverted_without_a_word_about_it(memory: MemoryRepository) -> None:
+    silent = commit(memory, note("a", "x"))
+    assert memory.revert(silent).commit.message == f"revert {silent[:12]}"
+
+
 def test_a_merge_is_reverted_against_the_parent_that_is_named(memory: MemoryRepository) -> None:
     commit(memory, note("a", "a"))
     memory.create_branch("idea")

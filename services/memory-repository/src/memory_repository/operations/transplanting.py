@@ -105,7 +105,8 @@ def revert(
     commit = repo.resolve(revision)
     parent = _parent(repo, commit, mainline)
     limits.check_reason(reason)
-    message = shortened(f"revert {commit.id[:12]}: {reason or commit.message}")
+    why = reason or commit.message
+    message = shortened(f"revert {commit.id[:12]}: {why}" if why else f"revert {commit.id[:12]}")
     draft = checked_draft(branch, author, message, now, "revert", {"reverted_commit": commit.id})
     return _transplanted(repo, commit, parent, draft, strategy)
 
