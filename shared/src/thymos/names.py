@@ -50,7 +50,7 @@ def check_branch(name: str) -> str:
 
 def _check(what: str, pattern: re.Pattern[str], rule: str, name: str) -> str:
     if not isinstance(name, str):
-        raise ValueError(f"a {what} name is text, {rule}; got {type(name).__name__}")
+        raise ValueError(f"{_article(what)} {what} name is text, {rule}; got {type(name).__name__}")
     if pattern.fullmatch(name) is None:
         shown = repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}… of {len(name)} characters"
         raise ValueError(f"{_article(what)} {what} name is {rule}; got {shown}")

@@ -105,6 +105,7 @@ WRONG: dict[str, Callable[[Any], object]] = {  # of any type: what is wrong here
     "text for changes": lambda m: m.commit("x"),
     "changes that are none": lambda m: m.commit(["x"]),
     "a page of text": lambda m: m.page(limit="x"),
+    "a page of a truth": lambda m: m.page(limit=True),
     "a strategy that there is not": lambda m: m.merge("main~1", strategy="Bad"),
     "metadata that is a list": lambda m: m.snapshot("s", metadata=[1]),
     "the end of time": lambda m: m.get("a", "main@{9999-12-31T23:59:59-14:00}"),
@@ -121,6 +122,13 @@ WRONG: dict[str, Callable[[Any], object]] = {  # of any type: what is wrong here
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_of_another_kind(told: MemoryRepository, what: str) -> None:
     refused(lambda: WRONG[what](told))
+
+
+def test_a_name_that_follows_no_rule_is_told_the_rule(told: MemoryRepository) -> None:
+    with pytest.raises(Refusal, match=r"^an id is 1 to 200 characters"):
+        told.tag("no name")
+    with pytest.raises(Refusal, match=r"^a memory id is 1 to 200 characters"):
+        told.get("no name")
 
 
 def encoded(value: object) -> str:

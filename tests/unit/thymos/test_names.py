@@ -47,3 +47,5 @@ def test_the_message_says_which_name_and_shortens_a_long_one() -> None:
 def test_a_name_is_text() -> None:
     with pytest.raises(ValueError, match="a tenant name is text"):
         check_tenant(7)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="an agent name is text"):
+        check_agent(7)  # type: ignore[arg-type]

@@ -115,12 +115,12 @@ def check_merge_lines(lines: int) -> int:
 
 def check_memory_id(memory_id: str) -> str:
     """Return `memory_id` if it follows the rule. Raises Refusal (invalid)."""
-    return _check("memory id", _MEMORY_ID, _MEMORY_ID_RULE, memory_id)
+    return _check("a memory id", _MEMORY_ID, _MEMORY_ID_RULE, memory_id)
 
 
 def check_kind(kind: str) -> str:
     """Return a memory's `kind` if it follows the rule. Raises Refusal (invalid)."""
-    return _check("kind", _KIND, _KIND_RULE, kind)
+    return _check("a kind", _KIND, _KIND_RULE, kind)
 
 
 def is_commit_id(text: str) -> bool:
@@ -130,7 +130,7 @@ def is_commit_id(text: str) -> bool:
 
 def check_ref_id(name: str) -> str:
     """Return the id of a snapshot, tag or worktree if it follows the rule. Raises Refusal (invalid)."""
-    return _check("id", _REF_ID, _REF_ID_RULE, name)
+    return _check("an id", _REF_ID, _REF_ID_RULE, name)
 
 
 def check_branch_name(name: str) -> str:
@@ -237,7 +237,7 @@ def check_checkpoint_name(what: str, name: str) -> str:
 
 def check_page(limit: int, most: int = PAGE_MAX) -> int:
     """Return a page size from 1 to `most`. Raises Refusal (invalid, too_large)."""
-    if not isinstance(limit, int):
+    if not isinstance(limit, int) or isinstance(limit, bool):
         raise invalid(f"the limit is not a number but a {type(limit).__name__}")
     if limit < 1:
         raise invalid(f"the limit is {limit}; it must be at least 1")
@@ -322,7 +322,7 @@ def _check_number(what: str, value: Any) -> None:
 
 def _check(what: str, pattern: re.Pattern[str], rule: str, name: str) -> str:
     if not isinstance(name, str) or pattern.fullmatch(name) is None:
-        raise invalid(f"a {what} is {rule}; got {name!r:.60}")
+        raise invalid(f"{what} is {rule}; got {name!r:.60}")
     return name
 
 
