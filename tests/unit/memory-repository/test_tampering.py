@@ -88,6 +88,7 @@ def tampered(memory: MemoryRepository, sql: str) -> Verification:
     return memory.verify()
 
 
+@pytest.mark.sqlite  # PostgreSQL does not let it happen
 @pytest.mark.parametrize("how", MISLAID)
 def test_a_row_that_is_laid_elsewhere_is_found(told: MemoryRepository, how: str) -> None:
     sql, words = MISLAID[how]
@@ -99,6 +100,7 @@ def test_a_row_that_is_laid_elsewhere_is_found(told: MemoryRepository, how: str)
     assert any(words in problem.what for problem in found.problems if problem.commit == third.id)
 
 
+@pytest.mark.sqlite
 def test_a_commit_that_is_laid_to_another_repository_is_missed_by_the_next(told: MemoryRepository) -> None:
     told._connection.execute("PRAGMA foreign_keys = OFF")
     third = next(row for row in told.log() if row.message == "third")
