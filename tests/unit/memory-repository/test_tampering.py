@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -86,6 +87,16 @@ def tampered(memory: MemoryRepository, sql: str) -> Verification:
     assert memory.verify().ok
     memory._connection.execute(sql.format(**numbers, forged="f" * 64))
     return memory.verify()
+
+
+def verified(memory: MemoryRepository, most: int) -> Verification:
+    """In parts of so many rows, as over the bus."""
+    found = Verification()
+    at: Position | None = Position()
+    while at is not None:
+        part = memory.read(partial(verify_part, at=at, most=most))
+        found, at = found.plus(part), part.following
+    return found
 
 
 @pytest.mark.sqlite  # PostgreSQL does not let it happen
@@ -219,11 +230,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_checked(
     with closing(sqlite3.connect(file)) as db:
         db.executescript(sql)
     with MemoryRepository.open(f"sqlite:///{file}", agent="support") as memory:
-        found = Verification()
-        at: Position | None = Position()
-        while at is not None:
-            part = memory.read(lambda repo, at=at: verify_part(repo, at, most=most))  # type: ignore[misc]
-            found, at = found.plus(part), part.following
+        found = verified(memory, most)
     assert problem in "; ".join(str(each) for each in found.problems)
     assert found.commits == 5
 
@@ -310,12 +317,7 @@ def test_writers_are_right_after_merges_and_rollbacks(memory: MemoryRepository) 
 def test_checking_goes_on_beyond_commits_that_cannot_be_read(told: MemoryRepository, most: int) -> None:
     told._connection.execute("UPDATE commits SET at = 'garbage' WHERE message = 'second'")
     told._connection.execute("UPDATE commits SET message = 'forged' WHERE message = 'fifth'")
-    at: Position | None = Position()
-    problems = []
-    while at is not None:
-        part = told.read(lambda repo, at=at: verify_part(repo, at, most=most))  # type: ignore[misc]
-        problems += [str(problem) for problem in part.problems]
-        at = part.following
+    problems = [str(problem) for problem in verified(told, most).problems]
     assert sum("cannot be read" in problem for problem in problems) == 2  # itself, and as the parent of the third
     assert any("its id does not follow" in problem for problem in problems)
 

@@ -1,6 +1,7 @@
 """A name is one token of a subject; what is not is refused with the rule."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -44,8 +45,7 @@ def test_the_message_says_which_name_and_shortens_a_long_one() -> None:
     assert len(str(refusal.value)) < 200
 
 
-def test_a_name_is_text() -> None:
-    with pytest.raises(ValueError, match="a tenant name is text"):
-        check_tenant(7)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="an agent name is text"):
-        check_agent(7)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("check", "words"), [(check_tenant, "a tenant name"), (check_agent, "an agent name")])
+def test_a_name_is_text(check: Callable[[Any], str], words: str) -> None:
+    with pytest.raises(ValueError, match=f"{words} is text"):
+        check(7)

@@ -56,8 +56,8 @@ def redact(
     limits.check_author(actor)
     known = versions.versions_of(repo.db, repo.id, memory_id)
     if ref is not None:
-        visible = timeline.visible_versions(repo.db, timeline.view_of(repo.db, _place(repo, ref)), [memory_id])
-        known = [each for each in known if each[0] == visible.get(memory_id)]
+        visible = timeline.visible(repo.db, timeline.view_of(repo.db, _place(repo, ref)), memory_id)
+        known = [each for each in known if visible is not None and each[0] == visible.version]
     if not known:
         raise Refusal(RefusalCode.NOT_FOUND, f"there is no memory {memory_id}" + (f" at {ref}" if ref else ""))
     unstaged: set[str] = set()

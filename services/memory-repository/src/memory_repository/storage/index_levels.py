@@ -50,16 +50,17 @@ def without_empty_levels(record: bytes, most: int) -> bytes | None:
         return None
     count, segments, writes, *rest = numbers
     left = iter(rest)
-    levels = [_level(left) for _ in range(count)]
-    if any(level is None for level in levels) or next(left, None) is not None:
-        return None
     kept: list[Sequence[int]] = []
     merging = False
-    for level in levels:
-        assert level is not None
+    for _ in range(count):
+        level = _level(left)
+        if level is None:
+            return None
         if level[1] or merging:
             kept.append(level)
         merging = level[0] > 0
+    if next(left, None) is not None:
+        return None
     told = [len(kept), segments, writes, *(number for level in kept for number in level)]
     return record[:_COOKIE_BYTES] + b"".join(map(_encoded, told))
 

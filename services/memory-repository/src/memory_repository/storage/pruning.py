@@ -121,7 +121,7 @@ def _hides(db: Connection, line: int, memory_id: str, below: int) -> bool:
         "SELECT 1 FROM entry WHERE line_id = ? AND memory_id = ? AND seq <= ? LIMIT 1", (line, memory_id, below)
     )
     view = timeline.view_of(db, Place(line, 0))[1:]
-    return older.fetchone() is not None or bool(timeline.visible_versions(db, view, [memory_id]))
+    return older.fetchone() is not None or timeline.visible(db, view, memory_id) is not None
 
 
 def _delete(db: Connection, entries: Iterable[Entry]) -> None:
