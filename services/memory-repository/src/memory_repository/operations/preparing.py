@@ -126,6 +126,6 @@ def _recalled(repo: Repository, branch: str, outcomes: Iterable[PastOutcome]) ->
     """The memories of a branch that the outcomes recalled."""
     view = timeline.view_of(repo.db, repo.resolve(branch).place)
     names = sorted({memory_id for outcome in outcomes for memory_id in outcome.recalled_ids})
-    found = timeline.visible_versions(repo.db, view, names)
-    held = versions.load_memories(repo.db, found.values())
-    return [held[found[name]] for name in names if name in found]
+    found = timeline.visible_many(repo.db, view, names)
+    held = versions.load_memories(repo.db, (slot.version for slot in found.values()))
+    return [held[found[name].version] for name in names if name in found]

@@ -176,7 +176,9 @@ def ranked(
     if memories is None:
         memories = _candidates(repo, view, wanted)
     found = {memory.id: memory for memory in memories}
-    documents = {name: memory_words(memory.content, memory.fields) for name, memory in found.items()}
+    held = {name: memory_words(memory.content, memory.fields) for name, memory in found.items()}
+    asked = set(terms)
+    documents = {name: words for name, words in held.items() if not asked.isdisjoint(words)}
     scores = bm25(terms, documents, commit.memories, commit.words / max(1, commit.memories))
     best = sorted(scores, key=lambda name: (-scores[name], name))[:CANDIDATES_MAX]
     return [(found[name], scores[name]) for name in best]
@@ -195,27 +197,29 @@ class _Wanted:
         return self.ids is None or any(first <= memory_id < end for first, end in self.ids)
 
     def takes(self, memory: Memory) -> bool:
-        return (self.kind is None or memory.kind == self.kind) and (self.accept is None or self.accept(memory))
-
-    def is_in(self, memory: Memory) -> bool:
-        return not set(self.terms).isdisjoint(memory_words(memory.content, memory.fields))
+        return (
+            self.may_be(memory.id)
+            and (self.kind is None or memory.kind == self.kind)
+            and (self.accept is None or self.accept(memory))
+        )
 
 
 def _candidates(repo: Repository, view: View, wanted: _Wanted) -> list[Memory]:
     found: list[Memory] = []
     holding = (
-        (version, memory_id)
+        version
         for version, memory_id in word_index.holding(repo.db, repo.id, wanted.terms, wanted.kind)
         if wanted.may_be(memory_id)
     )
     while len(found) < CANDIDATES_MAX and (part := list(islice(holding, batches.LENGTHS[-1]))):
-        found += filter(wanted.takes, _visible(repo, view, dict(part)).values())
+        seen = versions.load_visible(repo.db, view, part)
+        found += (seen[version] for version in part if version in seen and wanted.takes(seen[version]))
     return found[:CANDIDATES_MAX]
 
 
 def _recent(repo: Repository, view: View, wanted: _Wanted) -> list[Memory] | None:
-    """The same, all of them, where what is visible is known to be mostly above some version; None where it is not, or
-    too many that hold a word are."""
+    """The same, and some others, where what is visible is known to be mostly above some version; None where it is not,
+    or too many that hold a word are."""
     noted = recent.versions_above(repo.db, view)
     if noted is None:
         return None
@@ -223,34 +227,15 @@ def _recent(repo: Repository, view: View, wanted: _Wanted) -> list[Memory] | Non
     holding = word_index.rows_holding(repo.db, repo.id, wanted.terms, RECENT_MAX, above)
     if holding is None:
         return None
-    sql = "SELECT version_id, memory_id FROM version WHERE version_id IN ({items})"
-    named = {
-        version: memory_id
-        for version, memory_id in batches.select(repo.db, sql, sorted(holding | old))
-        if wanted.may_be(memory_id)
-    }
-    return [
-        memory
-        for version, memory in _visible(repo, view, named).items()
-        if wanted.takes(memory) and (version in holding or wanted.is_in(memory))
-    ]
+    return [memory for memory in versions.load_visible(repo.db, view, holding | old).values() if wanted.takes(memory)]
 
 
 def _scanned(repo: Repository, view: View, wanted: _Wanted) -> list[Memory]:
-    """The same, all of them, from what is visible. O(memories)."""
+    """The same, and perhaps all others, from what is visible. O(memories)."""
     listed = [version for memory_id, version, _ in timeline.listed(repo.db, view) if wanted.may_be(memory_id)]
     holding = word_index.rows_holding(repo.db, repo.id, wanted.terms, ROWS_MAX * (len(listed) + SCANNED_LEAST))
     read = [version for version in listed if holding is None or version in holding]
-    held = versions.load_memories(repo.db, read).values()
-    return [memory for memory in held if wanted.takes(memory) and (holding is not None or wanted.is_in(memory))]
-
-
-def _visible(repo: Repository, view: View, named: Mapping[int, str]) -> dict[int, Memory]:
-    """Those of some versions, given with their memories' ids, that a view sees; in their order."""
-    seen = timeline.visible_versions(repo.db, view, dict.fromkeys(named.values()))
-    visible = [version for version, name in named.items() if seen.get(name) == version]
-    held = versions.load_memories(repo.db, visible)
-    return {version: held[version] for version in visible}
+    return [memory for memory in versions.load_memories(repo.db, read).values() if wanted.takes(memory)]
 
 
 def _hits(repo: Repository, view: View, found: Sequence[tuple[Memory, float]]) -> tuple[Hit, ...]:

@@ -8,9 +8,10 @@ reads the entries that lie between the two views, whatever the memory's size.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from memory_repository.storage import batches
 from thymos.database import Connection
@@ -89,28 +90,20 @@ def visible_many(db: Connection, view: View, memory_ids: Iterable[str]) -> dict[
     return found
 
 
-_VERSIONS: Final = (
-    "WITH wanted (memory_id) AS (VALUES {rows})"
-    " SELECT w.memory_id, (SELECT coalesce(e.version_id, 0) FROM entry e"  # 0: it was deleted there
-    " WHERE e.line_id = ? AND e.memory_id = w.memory_id AND e.seq <= ? ORDER BY e.seq DESC LIMIT 1) FROM wanted w"
-)
+@cache
+def _seen(places: int) -> str:
+    """The version that a view of so many places sees of the memory `v.memory_id`; 0 for none."""
+    at_one = (
+        "(SELECT coalesce(e.version_id, 0) FROM entry e"  # 0: it was deleted there
+        " WHERE e.line_id = ? AND e.memory_id = v.memory_id AND e.seq <= ? ORDER BY e.seq DESC LIMIT 1)"
+    )
+    return f"coalesce({', '.join([at_one] * places)}, 0)"
 
 
-def visible_versions(db: Connection, view: View, memory_ids: Iterable[str]) -> dict[str, int]:
-    """The same, as the versions' rows alone: half the cost."""
-    found: dict[str, int] = {}
-    wanted = list(memory_ids)
-    for place in view:
-        here = {
-            memory_id: version
-            for memory_id, version in batches.select(db, _VERSIONS, wanted, after=place)
-            if version is not None
-        }
-        found.update(here)
-        wanted = [memory_id for memory_id in wanted if memory_id not in here]
-        if not wanted:
-            break
-    return {memory_id: version for memory_id, version in found.items() if version}
+def select_visible(db: Connection, columns: str, view: View, versions: Sequence[int]) -> list[Any]:
+    """Columns of the table of versions, for those of the versions that a view sees, in no order."""
+    sql = f"SELECT {columns} FROM version v WHERE v.version_id IN ({{items}}) AND v.version_id = {_seen(len(view))}"
+    return batches.select(db, sql, versions, after=[value for place in view for value in place])
 
 
 Read = tuple[int, str, str, str | None, str | None, str | None]

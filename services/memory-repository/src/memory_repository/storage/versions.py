@@ -11,7 +11,8 @@ from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import salt_of, version_hash
 from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import memory_words
-from memory_repository.storage import batches, embeddings, erasing, word_index
+from memory_repository.storage import batches, embeddings, erasing, timeline, word_index
+from memory_repository.storage.timeline import View
 from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
 
@@ -228,12 +229,18 @@ def load_memory(db: Connection, version: int) -> Memory:
 
 def load_memories(db: Connection, versions: Iterable[int]) -> dict[int, Memory]:
     """The memories that versions hold, as `load_memory` gives them, by the version's row."""
-    rows = batches.select(
-        db,
-        "SELECT version_id, memory_id, hash, content, kind, fields FROM version WHERE version_id IN ({items})",
-        list(dict.fromkeys(versions)),
-    )
+    sql = f"SELECT {_MEMORY} FROM version v WHERE v.version_id IN ({{items}})"
+    rows = batches.select(db, sql, list(dict.fromkeys(versions)))
     return {version: memory_of(*columns) for version, *columns in rows}
+
+
+def load_visible(db: Connection, view: View, versions: Iterable[int]) -> dict[int, Memory]:
+    """Those that a view sees, of the memories that versions hold, as `load_memories` gives them."""
+    rows = timeline.select_visible(db, _MEMORY, view, sorted(versions))
+    return {version: memory_of(*columns) for version, *columns in rows}
+
+
+_MEMORY: Final = "v.version_id, v.memory_id, v.hash, v.content, v.kind, v.fields"
 
 
 def memory_of(memory_id: str, digest: str, content: str | None, kind: str | None, fields: str | None) -> Memory:
