@@ -29,6 +29,7 @@ def test_a_branch_is_created_worked_on_and_deleted(bus: SyncConnection) -> None:
     assert memory.create_branch("idea", "idea@{2}").commit == begun.commit
     moves = bus.agent("support", branch="idea").memory.reflog()
     assert {move.actor for move in moves} == {"support"}
+    assert bus.agent("support", branch="idea").memory.reflog(2, skip=1) == moves[1:3]
 
 
 def test_a_snapshot_keeps_a_state_under_a_name_that_may_be_chosen(bus: SyncConnection) -> None:
@@ -88,3 +89,15 @@ def test_a_memory_without_an_event_loop_names_all_that_it_can_do(bus: SyncConnec
     memory = bus.agent("support").memory
     assert {"create_branch", "search", "branch", "agent"} <= set(dir(memory))
     assert not [name for name in dir(memory) if not name.startswith("_") and not hasattr(memory, name)]
+
+
+def test_a_log_of_redactions_that_no_message_holds_comes_in_pages(bus: SyncConnection) -> None:
+    memory = bus.agent("support").memory
+    for number in range(300):
+        memory.put("grete", f"lives at {number}")
+    assert memory.redact("grete", reason="she asked " * 400).versions == 300
+    pages = [memory.redactions(1_000)]
+    while pages[-1]:
+        pages.append(memory.redactions(1_000, skip=sum(map(len, pages))))
+    hashes = [each.hash for page in pages for each in page]
+    assert (len(pages[0]) < 300, len(hashes), len(set(hashes))) == (True, 300, 300)

@@ -99,6 +99,8 @@ def test_a_deleted_branch_is_found_where_it_stood(memory: MemoryRepository) -> N
     lost = put(memory, "idea", "idea")
     memory.delete_branch("idea", force=True)
     assert [move.operation for move in memory.reflog("idea")] == ["delete", "commit", "create"]
+    assert [move.operation for move in memory.reflog("idea", 2, skip=1)] == ["commit", "create"]
+    assert memory.reflog("idea", skip=3) == [], "it was there, but not longer ago"
     assert memory.resolve("idea@{1}").id == lost
     with pytest.raises(Refusal, match="did not stand anywhere then"):
         memory.resolve("idea@{0}")

@@ -38,9 +38,11 @@ class Refs(Asking):
         self.branch = renamed.branch
         return renamed
 
-    async def reflog(self, limit: int = 50) -> list[r.RefMove]:
-        """Where the branch has stood, newest first."""
-        answer = await self._ask(r.ReflogAnswer, "reflog", lambda: r.ReadReflog(branch=self.branch, limit=limit))
+    async def reflog(self, limit: int = 50, skip: int = 0) -> list[r.RefMove]:
+        """Where the branch has stood, newest first, without the newest `skip`."""
+        answer = await self._ask(
+            r.ReflogAnswer, "reflog", lambda: r.ReadReflog(branch=self.branch, limit=limit, skip=skip)
+        )
         return answer.moves
 
     async def tag(self, tag: str, ref: str | None = None, reason: str = "") -> r.NamedCommit:

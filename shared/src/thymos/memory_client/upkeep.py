@@ -25,7 +25,7 @@ class Upkeep(Asking):
             r.RedactedAnswer, "redact", lambda: r.RedactMemory(id=id, ref=ref, actor=self._author, reason=reason)
         )
 
-    async def redactions(self, limit: int = 100) -> list[r.RedactionAnswer]:
-        """What was erased, by whom and why, the newest first."""
-        answer = await self._ask(r.RedactionsAnswer, "redactions", lambda: r.ListRedactions(limit=limit))
+    async def redactions(self, limit: int = 100, skip: int = 0) -> list[r.RedactionAnswer]:
+        """What was erased, by whom and why, the newest first, without the newest `skip`."""
+        answer = await self._ask(r.RedactionsAnswer, "redactions", lambda: r.ListRedactions(limit=limit, skip=skip))
         return answer.redactions

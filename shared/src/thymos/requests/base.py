@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from thymos.message import Id
 
 PAGE_MAX = 1_000
+SKIP_MAX = 1_000_000
 
 
 class Request(BaseModel):
@@ -30,6 +31,8 @@ class Answer(BaseModel):
 Ref = Annotated[str, Field(min_length=1, max_length=200)]
 """A branch, a tag, a snapshot, or a commit id (or a prefix of at least 8 characters); `~3`, `^2`, `@{2h}` behind it."""
 Limit = Annotated[int, Field(ge=1, le=PAGE_MAX)]
+Skip = Annotated[int, Field(ge=0, le=SKIP_MAX)]
+"""How many of the newest are left out: those of the pages before."""
 
 
 After = Annotated[str, Field(min_length=1, max_length=300)]

@@ -30,7 +30,7 @@ def branch_rename(request: requests.RenameBranch, tx: Transaction) -> requests.B
 
 def reflog(request: requests.ReadReflog, tx: Transaction) -> requests.ReflogAnswer:
     """`reflog`."""
-    moves = reading.moves(found(tx), request.branch, "branch", request.limit)
+    moves = reading.moves(found(tx), request.branch, "branch", request.limit, request.skip)
     return requests.ReflogAnswer(
         moves=wire.fitting(
             requests.RefMove(

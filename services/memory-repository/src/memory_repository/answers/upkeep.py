@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memory_repository import wire
 from memory_repository.core.proof import Position
 from memory_repository.core.retention import Retention
 from memory_repository.handlers import found, publish_collected
@@ -90,12 +91,12 @@ def redact(request: requests.RedactMemory, tx: Transaction) -> requests.Redacted
 def redactions(request: requests.ListRedactions, tx: Transaction) -> requests.RedactionsAnswer:
     """`redactions`."""
     return requests.RedactionsAnswer(
-        redactions=[
+        redactions=wire.fitting(
             requests.RedactionAnswer(
                 id=each.memory_id, hash=each.hash, at=each.at, actor=each.actor, reason=each.reason
             )
-            for each in redacting.redactions(found(tx), request.limit)
-        ]
+            for each in redacting.redactions(found(tx), request.limit, request.skip)
+        )
     )
 
 

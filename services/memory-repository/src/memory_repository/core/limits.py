@@ -39,6 +39,7 @@ QUERY_TERMS_MAX = 64
 """Distinct words of a query that are looked for; the words after them are ignored."""
 RESULTS_MAX = 100
 PAGE_MAX = 1_000
+SKIP_MAX = 1_000_000
 ANCESTOR_STEPS_MAX = 10_000
 """How far `main~n` walks."""
 REBASE_COMMITS_MAX = 1_000
@@ -244,6 +245,13 @@ def check_page(limit: int, most: int = PAGE_MAX) -> int:
     if limit > most:
         raise too_large("the limit", limit, most, "results")
     return limit
+
+
+def check_skip(skip: int, most: int = SKIP_MAX, hint: str = "") -> int:
+    """Return how many results are left out before a page, from 0 to `most`. Raises Refusal (invalid)."""
+    if not isinstance(skip, int) or isinstance(skip, bool) or not 0 <= skip <= most:
+        raise invalid(f"cannot skip {skip!r:.60} results", hint or f"it is a number from 0 to {most:,}")
+    return skip
 
 
 def check_name(what: str, name: str) -> str:

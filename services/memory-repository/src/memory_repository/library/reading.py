@@ -130,10 +130,10 @@ class Reading(OpenRepository):
         with self._reading() as repo:
             return reading.named(repo, "snapshot")
 
-    def reflog(self, branch: str = MAIN, limit: int = 50) -> list[Move]:
-        """Where a branch has stood, newest first, also after it was deleted."""
+    def reflog(self, branch: str = MAIN, limit: int = 50, skip: int = 0) -> list[Move]:
+        """Where a branch has stood, newest first, without the newest `skip`, also after it was deleted."""
         with self._reading() as repo:
-            return reading.moves(repo, branch, "branch", limit)
+            return reading.moves(repo, branch, "branch", limit, skip)
 
     def branches(self) -> list[Branch]:
         """All branches, by name."""

@@ -55,10 +55,10 @@ class Upkeep(OpenRepository):
         self._erase()
         return done
 
-    def redactions(self, limit: int = 100) -> list[Redaction]:
-        """What was erased, by whom and why; the newest first."""
+    def redactions(self, limit: int = 100, skip: int = 0) -> list[Redaction]:
+        """What was erased, by whom and why; the newest first, without the newest `skip`."""
         with self._reading() as repo:
-            return redacting.redactions(repo, limit)
+            return redacting.redactions(repo, limit, skip)
 
     def compact(self) -> None:
         """Give the space that is free back to the disk. Rewrites the file; nobody else can write meanwhile."""

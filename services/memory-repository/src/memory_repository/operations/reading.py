@@ -159,12 +159,14 @@ def named(repo: Repository, type_: RefType, after: str = "") -> list[NamedCommit
     ]
 
 
-def moves(repo: Repository, name: str = MAIN, type_: RefType = "branch", limit: int = 50) -> list[Move]:
-    """Where a name has stood, newest first, also after it was deleted. Raises Refusal (not_found, invalid)."""
+def moves(repo: Repository, name: str = MAIN, type_: RefType = "branch", limit: int = 50, skip: int = 0) -> list[Move]:
+    """Where a name has stood, newest first, without the newest `skip`, also after it was deleted. Raises Refusal
+    (not_found, invalid, too_large)."""
     limits.check_page(limit)
+    limits.check_skip(skip)
     limits.check_name("name", name)
-    found = reflog.of(repo.db, repo.id, type_, name, limit)
-    if not found:
+    found = reflog.of(repo.db, repo.id, type_, name, limit, skip)
+    if not found and not reflog.of(repo.db, repo.id, type_, name, 1):
         raise Refusal(RefusalCode.NOT_FOUND, f"there never was a {type_} {name!r:.80}")
     return [
         Move(move.at, move.actor, move.operation, _known_id(repo, move.old), _known_id(repo, move.new), move.reason)

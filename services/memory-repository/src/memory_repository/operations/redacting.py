@@ -72,10 +72,11 @@ def redact(
     return Redacted(memory_id, len(whole), len(known) - len(whole), tuple(sorted(unstaged)))
 
 
-def redactions(repo: Repository, limit: int = 100) -> list[Redaction]:
-    """The newest redactions, the newest first. Raises Refusal (invalid, too_large)."""
+def redactions(repo: Repository, limit: int = 100, skip: int = 0) -> list[Redaction]:
+    """The newest redactions, the newest first, without the newest `skip`. Raises Refusal (invalid, too_large)."""
     limits.check_page(limit)
-    return log.newest(repo.db, repo.id, limit)
+    limits.check_skip(skip)
+    return log.newest(repo.db, repo.id, limit, skip)
 
 
 def _place(repo: Repository, ref: str) -> timeline.Place:

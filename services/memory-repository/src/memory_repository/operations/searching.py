@@ -100,10 +100,7 @@ def search(
     """
     limits.check_query(query)
     limits.check_page(limit, limits.RESULTS_MAX)
-    if not isinstance(skip, int) or not 0 <= skip <= CANDIDATES_MAX:
-        raise limits.invalid(
-            f"cannot skip {skip!r:.60} hits", f"at most {CANDIDATES_MAX} are ranked: narrow the search"
-        )
+    limits.check_skip(skip, CANDIDATES_MAX, f"at most {CANDIDATES_MAX} are ranked: narrow the search")
     if kind is not None:
         limits.check_name("kind", kind)
     wanted = filters.parse(where)

@@ -34,9 +34,9 @@ def note(db: Connection, repo_id: int, redaction: Redaction) -> None:
     )
 
 
-def newest(db: Connection, repo_id: int, limit: int) -> list[Redaction]:
-    """The newest ones, the newest first."""
-    return [_of(row) for row in db.execute(f"{_SELECT} DESC LIMIT ?", (repo_id, limit)).fetchall()]
+def newest(db: Connection, repo_id: int, limit: int, skip: int = 0) -> list[Redaction]:
+    """The newest ones, the newest first, without the newest `skip`."""
+    return [_of(row) for row in db.execute(f"{_SELECT} DESC LIMIT ? OFFSET ?", (repo_id, limit, skip)).fetchall()]
 
 
 def every(db: Connection, repo_id: int) -> Iterator[Redaction]:

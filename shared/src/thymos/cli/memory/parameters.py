@@ -17,6 +17,9 @@ Why = Annotated[str, Parameter(help="Why, for the record.")]
 Author = Annotated[str, Parameter(help="Of the commit [default: you].")]
 Message = Annotated[str, Parameter(help="Of the commit.")]
 Limit = Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1, lte=1_000))]
+Skip = Annotated[
+    int, Parameter(help="Leave out so many: those of the pages before.", validator=Number(gte=0, lte=1_000_000))
+]
 After = Annotated[str | None, Parameter(help="Begin after this memory, where the page before ended.")]
 Hits = Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1, lte=100))]
 Fields = Annotated[

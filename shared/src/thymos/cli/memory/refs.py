@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from thymos.cli.memory.asking import ask, ask_all, key
-from thymos.cli.memory.parameters import Agent, Limit, RefName, Switch, Why, named_values
+from thymos.cli.memory.parameters import Agent, Limit, RefName, Skip, Switch, Why, named_values
 from thymos.cli.memory.printing import shortened
 from thymos.cli.options import HERE, Json, Where, me
 from thymos.cli.output import emit, say, short, table
@@ -225,7 +225,14 @@ async def branch_rename(
 
 
 async def reflog(
-    agent: Agent, branch: str = "main", /, *, limit: Limit = 50, json: Json = False, where: Where = HERE
+    agent: Agent,
+    branch: str = "main",
+    /,
+    *,
+    limit: Limit = 50,
+    skip: Skip = 0,
+    json: Json = False,
+    where: Where = HERE,
 ) -> None:
     """Where a branch has stood, newest first, also after it was deleted; row n is <branch>@{n}.
 
@@ -236,7 +243,7 @@ async def reflog(
     """
     from thymos.requests import ReadReflog, ReflogAnswer
 
-    answer = await ask(where, agent, "reflog", ReadReflog(branch=branch, limit=limit), ReflogAnswer)
+    answer = await ask(where, agent, "reflog", ReadReflog(branch=branch, limit=limit, skip=skip), ReflogAnswer)
     if json:
         emit(answer.moves)
         return
@@ -244,7 +251,7 @@ async def reflog(
         ("", "commit", "time", "by", "what", "why"),
         [
             (f"@{{{number}}}", short(each.new or ""), each.at, each.actor, each.operation, shortened(each.reason))
-            for number, each in enumerate(answer.moves)
+            for number, each in enumerate(answer.moves, start=skip)
         ],
     )
 

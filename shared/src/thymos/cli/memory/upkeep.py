@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from thymos.cli.exit_codes import DONE, FAILED, UsageError
 from thymos.cli.memory.asking import ask, key
-from thymos.cli.memory.parameters import Agent, Limit, Switch
+from thymos.cli.memory.parameters import Agent, Limit, Skip, Switch
 from thymos.cli.options import HERE, Json, Where, me
 from thymos.cli.output import count, emit, say, short, table
 
@@ -153,11 +153,13 @@ async def redact(
         say(f"no longer staged in {', '.join(answer.unstaged)}")
 
 
-async def redactions(agent: Agent, /, *, limit: Limit = 100, json: Json = False, where: Where = HERE) -> None:
+async def redactions(
+    agent: Agent, /, *, limit: Limit = 100, skip: Skip = 0, json: Json = False, where: Where = HERE
+) -> None:
     """What was erased, by whom and why; the newest first."""
     from thymos.requests import ListRedactions, RedactionsAnswer
 
-    answer = await ask(where, agent, "redactions", ListRedactions(limit=limit), RedactionsAnswer)
+    answer = await ask(where, agent, "redactions", ListRedactions(limit=limit, skip=skip), RedactionsAnswer)
     if json:
         emit(answer.redactions)
         return

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from thymos.message import BranchName, Id, Reason
-from thymos.requests.base import After, Answer, Limit, Ref, Request, WriteRequest
+from thymos.requests.base import After, Answer, Limit, Ref, Request, Skip, WriteRequest
 
 By = Annotated[str, Field(min_length=1, max_length=200)]
 """Who asks; the reflog names them."""
@@ -100,6 +100,7 @@ class ReadReflog(Request):
 
     branch: BranchName = "main"
     limit: Limit = 50
+    skip: Skip = 0
 
 
 class ListTags(Request):

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from thymos.message import Count, Id, Reason
-from thymos.requests.base import Answer, Limit, Ref, Request, WriteRequest
+from thymos.requests.base import Answer, Limit, Ref, Request, Skip, WriteRequest
 
 
 class CollectGarbage(WriteRequest):
@@ -87,6 +87,7 @@ class ListRedactions(Request):
     """`redactions`: what was erased, by whom and why, the newest first; answered by `RedactionsAnswer`."""
 
     limit: Limit = 100
+    skip: Skip = 0
 
 
 class RedactionAnswer(Answer):
