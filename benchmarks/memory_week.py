@@ -30,7 +30,7 @@ BEGIN = datetime(2025, 3, 1, tzinfo=UTC)
 DAY = 86_400
 STEP = 500
 SHORT = 1_000
-LOOKS = 200
+LOOKS = 400
 WORDS = [f"word{number}" for number in range(2_000)]
 
 
@@ -87,14 +87,16 @@ READS: dict[str, Callable[[MemoryRepository, int], object]] = {
 }
 
 
-def median_ms(memory: MemoryRepository, read: Callable[[MemoryRepository, int], object], first: int) -> float:
-    """The median of 200 looks, in milliseconds."""
-    found = []
-    for number in range(first, first + LOOKS):
-        begun = time.perf_counter()
-        read(memory, number)
-        found.append((time.perf_counter() - begun) * 1000)
-    return statistics.median(found)
+def medians_ms(read: Callable[[MemoryRepository, int], object], *memories: MemoryRepository) -> list[float]:
+    """The median of 400 looks at each memory, in milliseconds: at one and the other in turns, so that what else the
+    machine does meanwhile falls on all."""
+    found: list[list[float]] = [[] for _ in memories]
+    for number in range(LOOKS):
+        for memory, spent in zip(memories, found, strict=True):
+            begun = time.perf_counter()
+            read(memory, number)
+            spent.append((time.perf_counter() - begun) * 1000)
+    return [statistics.median(spent) for spent in found]
 
 
 def with_retention(folder: Path, arguments: argparse.Namespace) -> bool:
@@ -139,9 +141,7 @@ def without_retention(folder: Path, arguments: argparse.Namespace) -> bool:
     say(f"{'':28} {'after ' + format(SHORT, ','):>14} {'after ' + format(arguments.commits, ','):>14} {'ratio':>7}")
     worst = 0.0
     for name, read in READS.items():
-        # In turns, so that what else the machine does meanwhile falls on both.
-        halves = [(median_ms(short.memory, read, at), median_ms(long.memory, read, at)) for at in (0, LOOKS)]
-        before, after = (statistics.mean(each) for each in zip(*halves, strict=True))
+        before, after = medians_ms(read, short.memory, long.memory)
         worst = max(worst, after / before)
         say(f"{name:28} {before:>11.3f} ms {after:>11.3f} ms {after / before:>7.2f}")
     for week in (short, long):
