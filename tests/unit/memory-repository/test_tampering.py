@@ -14,6 +14,7 @@ from memory_repository.core.proof import Position
 from memory_repository.core.retention import Retention
 from memory_repository.operations.verify import Verification, verify_part
 from memory_repository.storage import word_index
+from thymos.errors import Refusal
 
 # What was done, to the commit "third" or to what it wrote -> the words by which the problem is told.
 FORGED = {
@@ -276,6 +277,17 @@ def test_a_noted_head_that_the_retention_dropped_is_no_problem_while_its_header_
 def test_a_repository_key_that_was_replaced_is_found(told: MemoryRepository) -> None:
     told._connection.execute("UPDATE repository SET key = ?", (b"another key of 16",))
     assert "does not follow from the repository's key" in str(told.verify().problems[0])
+
+
+@pytest.mark.parametrize("value", ["text", 5, 0.5])
+def test_a_repository_key_that_is_none_is_told(tmp_path: Path, untouched: Path, value: object) -> None:
+    file = tmp_path / "memory.db"
+    shutil.copy(untouched, file)
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("UPDATE repository SET key = ?", (value,))
+        db.commit()
+    with pytest.raises(Refusal, match=r"none any more.*from a backup"):
+        MemoryRepository.open(f"sqlite:///{file}", agent="support").verify()
 
 
 def test_what_came_in_erased_and_was_written_again_is_as_it_was_written(memory: MemoryRepository) -> None:

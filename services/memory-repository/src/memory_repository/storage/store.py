@@ -116,7 +116,7 @@ def repository_ids(db: Connection, written_after: int | None = None) -> list[int
 def repository_of(db: Connection, repo_id: int) -> Repository | None:
     """The repository of a number, if it is there."""
     row = db.execute("SELECT tenant, agent, key FROM repository WHERE repo_id = ?", (repo_id,)).fetchone()
-    return None if row is None else Repository(db, repo_id, row[0], row[1], bytes(row[2]))
+    return None if row is None else Repository(db, repo_id, row[0], row[1], _key(row[2]))
 
 
 def _find(db: Connection, tenant: str, agent: str) -> Repository | None:
@@ -126,4 +126,11 @@ def _find(db: Connection, tenant: str, agent: str) -> Repository | None:
     except ValueError as error:
         raise limits.invalid(str(error)) from None
     row = db.execute("SELECT repo_id, key FROM repository WHERE tenant = ? AND agent = ?", (tenant, agent)).fetchone()
-    return None if row is None else Repository(db, row[0], tenant, agent, row[1])
+    return None if row is None else Repository(db, row[0], tenant, agent, _key(row[1]))
+
+
+def _key(stored: object) -> bytes:
+    if isinstance(stored, bytes | memoryview):
+        return bytes(stored)
+    message = "the key that this memory was written with is none any more: the store was changed by somebody else"
+    raise Refusal(RefusalCode.REFUSED, message, "restore the store from a backup")
