@@ -46,7 +46,7 @@ class Life:
 
     def note(self, branch: str) -> None:
         head = next(each.head for each in reading.branches(self.repo) if each.name == branch)
-        if head.no not in self.rows:
+        if head.no not in self.rows or self.rows[head.no].id != head.id:  # SQLite gives the last numbers anew
             self.rows[head.no] = head
             self.full[head.no] = commits.parents_of(self.repo.db, head.no)
             self.states[head.no] = seen(self.repo, head.id)

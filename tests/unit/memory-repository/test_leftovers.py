@@ -88,6 +88,55 @@ def test_what_goes_makes_room_for_what_is_looked_at_anew(memory: MemoryRepositor
         assert memory.gc(Retention()).versions == 1
 
 
+@pytest.mark.parametrize("agents", [("support",), ("support", "sales")])
+def test_what_is_written_after_the_newest_commits_went_is_held_or_dropped_as_all_else(
+    store_url: str, agents: tuple[str, ...]
+) -> None:
+    """SQLite gives the numbers of the last rows anew, whosever they were: they have been looked at, but not what has
+    them now."""
+    clock = Clock()
+    week = Retention(age_max=timedelta(days=7))
+    with MemoryRepository.open(store_url, agent="support", clock=clock) as memory:
+        for agent in agents:
+            with MemoryRepository.open(store_url, agent=agent, clock=clock) as each:
+                each.commit([Put(Memory("a", "base"))])
+                each.create_branch("experiment")
+                for number in range(30):
+                    each.commit([Put(Memory("tried", f"{number}"))], branch="experiment")
+                each.delete_branch("experiment", force=True)
+        clock.now += timedelta(days=40)
+        for agent in agents:
+            with MemoryRepository.open(store_url, agent=agent, clock=clock) as each:
+                each.gc(week)
+        parted = memory.commit([Put(Memory("a", "parted here"))]).commit
+        memory.create_branch("idea")
+        memory.commit([Put(Memory("i", "idea's own"))], branch="idea")
+        for _ in range(8):
+            for number in range(10):
+                memory.commit([Put(Memory("n", f"{number}"))])
+            clock.now += timedelta(days=7)
+            memory.gc(week)
+        assert [base.id for base in memory.merge_bases("idea", "main")] == [parted.id]
+        assert {change.id for change in memory.diff("main", "idea", symmetric=True).changes} == {"i"}
+        assert memory.merge("idea", dry_run=True).conflicts == ()
+        assert len(memory.log(limit=100)) < 20, "those of the last week, and what they stand on"
+        assert memory.verify().ok
+
+
+def test_so_it_is_with_what_is_stored(store_url: str) -> None:
+    with MemoryRepository.open(store_url) as memory:
+        memory.commit([Put(Memory("a", "v1"))])
+        memory.create_branch("experiment")
+        for number in range(5):
+            memory.commit([Put(Memory("b", f"{number}"))], branch="experiment")
+        memory.gc(Retention())
+        memory.delete_branch("experiment", force=True)
+        memory.gc(Retention(reflog_age=timedelta(0)))
+        assert count(memory, "version") == 1
+        memory.write(lambda repo, _: versions.store_versions(repo.db, repo.id, repo.key, [Memory("lost", "x")]))
+        assert memory.gc(Retention()).versions == 1
+
+
 def test_a_sweep_takes_as_many_steps_as_if_nobody_else_were_there(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

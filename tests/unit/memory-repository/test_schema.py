@@ -71,6 +71,22 @@ async def test_so_it_is_when_the_service_drops_something_before_anybody_has_aske
     await service.store.close()
 
 
+@pytest.mark.sqlite
+def test_in_a_store_of_version_2_everything_is_looked_at_again(tmp_path: Path) -> None:
+    """Its cursors may lie beyond numbers that were given twice."""
+    url = f"sqlite:///{tmp_path}/memory.db"
+    with MemoryRepository.open(url) as memory:
+        for number in range(9):
+            memory.commit([Put(Memory("a", f"hello {number}"))])
+        memory.gc(Retention(commits_max=5))
+        ahead = "UPDATE retention SET cursor_no = 999; UPDATE swept SET version_no = 999"
+        memory.write(lambda repo, _: [repo.db.execute(sql) for sql in (ahead.split("; "))] and None)
+        memory.write(lambda repo, _: repo.db.execute("UPDATE memory_schema SET version = 2") and None)
+    with MemoryRepository.open(url) as memory:
+        assert memory.gc(Retention(commits_max=2)).commits
+        assert (len(memory.log()), len(memory.search("hello").hits), memory.verify().ok) == (2, 1, True)
+
+
 def test_a_store_of_a_newer_version_is_refused(store_url: str) -> None:
     with MemoryRepository.open(store_url) as memory:
         newer = f"UPDATE memory_schema SET version = {schema.VERSION + 1}"

@@ -52,6 +52,7 @@ class Retaining:
 
     def _find(self, tx: Transaction) -> None:
         (newest,) = tx.connection.execute("SELECT coalesce(max(commit_no), 0) FROM commits").fetchone()
+        self._newest = min(self._newest, newest)  # the last ones went, and SQLite gives their numbers anew
         if self._all_at is None or tx.now - self._all_at >= ALL_EVERY:
             self._all_at = tx.now
             self._waiting = deque((repo_id, 1) for repo_id in store.repository_ids(tx.connection))

@@ -14,7 +14,18 @@ from functools import cache, partial
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.limits import check_page
 from memory_repository.core.retention import Retention, Thinned, rewired, thinned
-from memory_repository.storage import batches, commits, dropping, expiries, pins, pruning, reflog, states, versions
+from memory_repository.storage import (
+    batches,
+    commits,
+    cursors,
+    dropping,
+    expiries,
+    pins,
+    pruning,
+    reflog,
+    states,
+    versions,
+)
 from memory_repository.storage.store import Repository
 from memory_repository.storage.timeline import Place
 
@@ -89,20 +100,19 @@ def dry_run(repo: Repository, retention: Retention, *, now: datetime, steps_max:
 def is_due(repo: Repository, retention: Retention, *, now: datetime, least: int) -> bool:
     """Whether at least `least` commits have become older than the retention since the last step, or commits that refs
     left behind may go by now."""
-    cursor = _cursor(repo)
-    _, passed = _newly_old(repo, retention, now, cursor, least)
+    _, passed = _newly_old(repo, retention, now, cursors.next_commit(repo.db, repo.id), least)
     return len(passed) >= least or bool(pins.left_before(repo.db, repo.id, now - retention.reflog_age, 1))
 
 
 def _step(repo: Repository, retention: Retention, now: datetime, most: int) -> Collected:
     left_since = now - retention.reflog_age
     named = pins.named(repo.db, repo.id, left_since)
-    cursor, passed = _newly_old(repo, retention, now, _cursor(repo), most)
+    cursor, passed = _newly_old(repo, retention, now, cursors.next_commit(repo.db, repo.id), most)
     unreached, more = _unreached(repo, named, left_since, most)
     old = sorted({*_held(repo), *passed}, reverse=True)
     found = _thinned(repo, old, named | _still_young(repo, retention, now, old), unreached, most)
-    dropped = _drop(repo, found)
     _remember(repo, cursor, found)
+    dropped = _drop(repo, found)
     swept, unswept = versions.sweep(repo.db, repo.id, STEP_VERSIONS)
     forgotten = reflog.forget_ended(repo.db, repo.id, left_since, most)
     return Collected(
@@ -220,22 +230,13 @@ def _keep_states(repo: Repository, places: Mapping[int, Place]) -> None:
             done[place.line] = states.keep_above(repo.db, place.line, place.seq, dropped)
 
 
-def _cursor(repo: Repository) -> int:
-    row = repo.db.execute("SELECT cursor_no FROM retention WHERE repo_id = ?", (repo.id,)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
 def _held(repo: Repository) -> list[int]:
     rows = repo.db.execute("SELECT commit_no FROM held WHERE repo_id = ?", (repo.id,))
     return [number for (number,) in rows.fetchall()]
 
 
 def _remember(repo: Repository, cursor: int, found: Thinned) -> None:
-    repo.db.execute(
-        "INSERT INTO retention (repo_id, cursor_no) VALUES (?, ?)"
-        " ON CONFLICT (repo_id) DO UPDATE SET cursor_no = excluded.cursor_no",
-        (repo.id, cursor),
-    )
+    cursors.set_next_commit(repo.db, repo.id, cursor)
     repo.db.executemany(
         "INSERT INTO held (repo_id, commit_no) VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(repo.id, commit) for commit in found.kept],

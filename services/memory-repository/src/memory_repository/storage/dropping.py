@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from memory_repository.storage import reflog, timeline
+from memory_repository.storage import cursors, reflog, timeline
 from memory_repository.storage.timeline import Place
 from thymos.database import Connection
 
@@ -119,3 +119,4 @@ def _delete(db: Connection, commits: Collection[int]) -> None:
     numbers = [(commit,) for commit in commits]
     db.executemany("DELETE FROM cut_parent WHERE commit_no = ?", numbers)
     db.executemany("DELETE FROM commits WHERE commit_no = ?", numbers)
+    cursors.commits_went(db)

@@ -10,7 +10,7 @@ from typing import Final
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.transfer.lines import NO_LINES
 from memory_repository.core.transfer.values import INITIAL
-from memory_repository.storage import versions
+from memory_repository.storage import cursors, versions
 from memory_repository.storage.refs import Ref
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import Slot
@@ -215,6 +215,8 @@ def remove_repository(repo: Repository) -> None:
         repo.db.execute(f"DELETE FROM {table} WHERE commit_no IN {commits}", (repo.id,))
     for table in OWNED:
         repo.db.execute(f"DELETE FROM {table} WHERE repo_id = ?", (repo.id,))
+    cursors.commits_went(repo.db)
+    cursors.versions_went(repo.db)
 
 
 def _count(repo: Repository, table: str) -> int:

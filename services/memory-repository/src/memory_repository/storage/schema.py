@@ -6,17 +6,18 @@ one is refused, because nobody here knows what its rows mean.
     0   of before stores said it
     1   words are indexed as those of their repository
     2   words of all scripts are cut (core/ranking.py); what old versions a line shows is noted (storage/recent.py)
+    3   numbers that were given twice have been looked at again (storage/cursors.py)
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from memory_repository.storage import commits, store, word_index
+from memory_repository.storage import commits, cursors, store, word_index
 from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
 
-VERSION: Final = 2
+VERSION: Final = 3
 _NOTE: Final = """
 CREATE TABLE IF NOT EXISTS memory_schema (
     singleton  INTEGER PRIMARY KEY,         -- 1
@@ -64,9 +65,10 @@ def _bring_over(db: Connection) -> None:
     """From an older version; of a new store there is nothing to bring."""
     if db.execute(_HAS_COLUMN[db.engine], ("erasing", "begun")).fetchone() is not None:
         db.execute("ALTER TABLE erasing RENAME COLUMN begun TO phase")
-    if db.execute("SELECT 1 FROM version LIMIT 1").fetchone() is not None:
+    if _version(db) < 2 and db.execute("SELECT 1 FROM version LIMIT 1").fetchone() is not None:
         word_index.rebuild(db)
         commits.recount(db)
+    cursors.start_anew(db)
     db.execute(
         "INSERT INTO memory_schema (singleton, version) VALUES (1, ?)"
         " ON CONFLICT (singleton) DO UPDATE SET version = excluded.version",

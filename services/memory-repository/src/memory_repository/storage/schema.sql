@@ -292,11 +292,15 @@ CREATE TABLE IF NOT EXISTS retention (
     cursor_no  INTEGER NOT NULL             -- commits before it have been looked at; those of them that stay are `held`
 );
 
+CREATE INDEX IF NOT EXISTS retention_by_cursor ON retention (cursor_no);
+
 -- Versions up to this number have been looked at for whether anything names them (storage/versions.py).
 CREATE TABLE IF NOT EXISTS swept (
     repo_id     INTEGER PRIMARY KEY REFERENCES repository,
     version_no  INTEGER NOT NULL
 );
+
+CREATE INDEX IF NOT EXISTS swept_by_version ON swept (version_no);
 
 CREATE TABLE IF NOT EXISTS held (
     repo_id    INTEGER NOT NULL REFERENCES repository,

@@ -11,7 +11,7 @@ from memory_repository.core.canonical import canonical_json
 from memory_repository.core.commit_id import salt_of, version_hash
 from memory_repository.core.memory import Memory
 from memory_repository.core.ranking import memory_words
-from memory_repository.storage import batches, embeddings, erasing, timeline, word_index
+from memory_repository.storage import batches, cursors, embeddings, erasing, timeline, word_index
 from memory_repository.storage.timeline import View
 from thymos.database import Connection
 from thymos.errors import Refusal, RefusalCode
@@ -157,6 +157,7 @@ def remove_unused(db: Connection, repo_id: int, versions: Iterable[int]) -> list
         db.execute("DELETE FROM version WHERE version_id = ?", (version,))
         sizes.append(len(content.encode()) + len(fields.encode()))
     if unused:
+        cursors.versions_went(db)
         erasing.begin(db)
     return sizes
 
@@ -168,16 +169,9 @@ def sweep(db: Connection, repo_id: int, most: int) -> tuple[list[int], bool]:
     O(most), the versions that are looked at: the repository's own, so that neither what a sweep costs nor in how many
     steps it is done depends on what others have stored.
     """
-    row = db.execute("SELECT version_no FROM swept WHERE repo_id = ?", (repo_id,)).fetchone()
-    below = 0 if row is None else row[0]
-    rows = db.execute(_UNSWEPT, (repo_id, below, most)).fetchall()
-    # Not up to one that goes: its number may be given anew.
-    until = max((version for version, named in rows if named), default=below)
-    db.execute(
-        "INSERT INTO swept (repo_id, version_no) VALUES (?, ?)"
-        " ON CONFLICT (repo_id) DO UPDATE SET version_no = excluded.version_no",
-        (repo_id, until),
-    )
+    rows = db.execute(_UNSWEPT, (repo_id, cursors.last_version(db, repo_id), most)).fetchall()
+    if rows:
+        cursors.set_last_version(db, repo_id, rows[-1][0])
     return remove_unused(db, repo_id, [version for version, named in rows if not named]), len(rows) == most
 
 
