@@ -298,7 +298,7 @@ def test_memory_has_names_a_past_and_authors(thymos: CommandLine) -> None:
     for text in ("one", "two", "three"):
         thymos.done("memory", "put", "sales", "a", f"{text}\nlast line", "--message", text, "--author", "jo")
     thymos.done("memory", "tag", "create", "sales", "v1", "main~1", "--reason", "it was good")
-    assert [tag["name"] for tag in thymos.done("memory", "tag", "sales", "--json").json["named"]] == ["v1"]
+    assert [tag["name"] for tag in thymos.done("memory", "tag", "sales", "--json").json] == ["v1"]
     assert thymos.done("memory", "get", "sales", "a", "--ref", "v1", "--json").json["content"] == "two\nlast line"
     assert thymos.done("memory", "get", "sales", "a", "--ref", "main@{2}", "--json").json["content"] == "one\nlast line"
     history = thymos.done("memory", "history", "sales", "a", "--json").json["changes"]
@@ -313,7 +313,7 @@ def test_memory_has_names_a_past_and_authors(thymos: CommandLine) -> None:
     assert thymos("memory", "show", "sales", "v1").code == 3
     snapshot = thymos.done("memory", "snapshot", "sales", "--json").json["snapshot_id"]
     thymos.done("memory", "snapshots", "delete", "sales", snapshot)
-    assert thymos.done("memory", "snapshots", "sales", "--json").json["named"] == []
+    assert thymos.done("memory", "snapshots", "sales", "--json").json == []
 
 
 def test_memory_takes_changes_from_elsewhere(thymos: CommandLine) -> None:

@@ -115,6 +115,7 @@ WRONG: dict[str, Callable[[Any], object]] = {  # of any type: what is wrong here
     "an age below nothing": lambda m: m.gc(Retention(age_max=timedelta(days=-1))),
     "a surrogate with steps": lambda m: m.get("a", "\ud800~1"),
     "a NUL with steps": lambda m: m.get("a", "a\0b~1"),
+    "a path of no file": lambda _: MemoryRepository.open("sqlite:///"),
     "a path that no file has": lambda _: MemoryRepository.open("sqlite:////tmp/a%00b.db"),
 }
 

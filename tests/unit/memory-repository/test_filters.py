@@ -158,8 +158,9 @@ def test_a_search_is_narrowed_and_paged(memory: MemoryRepository) -> None:
     assert memory.search("refund", kind="odd", where={"n": {"$lt": 10}}).total == 5
     with pytest.raises(Refusal, match="cannot skip 1001"):
         memory.search("refund", skip=1001)
-    with pytest.raises(Refusal, match="cannot skip True"):
-        memory.search("refund", skip=True)
+    for wrong in (True, -1):
+        with pytest.raises(Refusal, match=f"cannot skip {wrong}.*from 0 to 1,000"):
+            memory.search("refund", skip=wrong)
 
 
 def test_a_listing_is_narrowed_and_looks_at_so_many_at_most(

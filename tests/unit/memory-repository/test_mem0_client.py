@@ -165,6 +165,13 @@ def test_infer_keeps_the_facts_that_a_model_makes(memory: MemoryRepository) -> N
     assert len(texts(client.search("fact", filters=ADA))) == 2
 
 
+@pytest.mark.parametrize("facts", ["one text", None, ["tea", ""], ["tea", 3], {"facts": ["tea"]}])
+def test_what_is_no_list_of_facts_is_refused(memory: MemoryRepository, facts: Any) -> None:
+    with pytest.raises(ValueError, match="extract has to give a list of texts"):
+        Memory(memory, extract=lambda _: facts).add("I like tea", user_id="ada", infer=True)
+    assert memory.memories() == []
+
+
 # --- scopes fail closed -----------------------------------------------------------------------------------------------
 
 NOBODY: list[dict[str, Any]] = [

@@ -45,10 +45,15 @@ def test_the_later_of_two_colliding_worktrees_keeps_its_changes_staged(memory: M
         memory.open_worktree(worktree)
         memory.stage(worktree, [Modify("a", content=worktree)])
     memory.commit_worktree("w1")
-    with pytest.raises(CommitConflictError):
+    with pytest.raises(CommitConflictError, match="close the worktree by force, open it again and stage"):
         memory.commit_worktree("w2")
     assert contents(memory) == {"a": "w1"}
     assert [worktree.staged for worktree in memory.worktrees()] == [0, 1]
+    memory.close_worktree("w2", force=True)
+    memory.open_worktree("w2")
+    memory.stage("w2", [Modify("a", content="w1 and w2")])
+    memory.commit_worktree("w2")
+    assert contents(memory) == {"a": "w1 and w2"}
 
 
 def test_a_deletion_can_be_staged_and_taken_back(memory: MemoryRepository) -> None:

@@ -44,15 +44,16 @@ class MemoryUse:
         self._used: dict[Place, Use] = {}
         self._seen_commit_no: int | None = None
 
-    def searched(self, tenant: str, agent: str, branch: str, results: int, latency_ms: float) -> None:
-        """A search was answered with so many results. One at what can be no branch is not counted."""
+    def searched(self, tenant: str, agent: str, branch: str, found: bool, results: int, latency_ms: float) -> None:
+        """A search found something or nothing, and was answered with so many results: those of its page. One at what
+        can be no branch is not counted."""
         place = (tenant, agent, branch)
         with self._lock:
             if place not in self._used and (len(self._used) >= COUNTED_MAX or not _is_branch(branch)):
                 return
             use = self._used.setdefault(place, Use())
             use.searches += 1
-            use.hits += results > 0
+            use.hits += found
             use.results += results
             use.latency_ms += latency_ms
 

@@ -38,7 +38,7 @@ def endpoint(embedder: Embedder | None, use: MemoryUse, stopwatch: Stopwatch) ->
             mode=Mode(request.mode),
             embedder=embedder,
         )
-        use.searched(tx.tenant, tx.agent, request.ref, len(result.hits), (stopwatch() - began) * 1000)
+        use.searched(tx.tenant, tx.agent, request.ref, result.total > 0, len(result.hits), (stopwatch() - began) * 1000)
         hits = wire.fitting(map(wire.hit_answer, result.hits))
         return requests.SearchAnswer(commit=result.commit.id, results=hits, total=result.total)
 

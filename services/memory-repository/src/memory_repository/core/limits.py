@@ -248,9 +248,11 @@ def check_page(limit: int, most: int = PAGE_MAX) -> int:
 
 
 def check_skip(skip: int, most: int = SKIP_MAX, hint: str = "") -> int:
-    """Return how many results are left out before a page, from 0 to `most`. Raises Refusal (invalid)."""
+    """Return how many results are left out before a page, from 0 to `most`; `hint` says what to do instead of more.
+    Raises Refusal (invalid)."""
     if not isinstance(skip, int) or isinstance(skip, bool) or not 0 <= skip <= most:
-        raise invalid(f"cannot skip {skip!r:.60} results", hint or f"it is a number from 0 to {most:,}")
+        beyond = hint if isinstance(skip, int) and skip > most else ""
+        raise invalid(f"cannot skip {skip!r:.60} results", beyond or f"it is a number from 0 to {most:,}")
     return skip
 
 

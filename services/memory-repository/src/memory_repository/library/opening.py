@@ -213,6 +213,9 @@ def _connected(url: str) -> Connection:
         hint = "leave it out; in a file's name write it as %3F"
         raise invalid(f"{url!r:.80} has a ?, but an sqlite URL has no options", hint)
     check_name("path", unquote(path))
+    if path == "/":
+        hint = "give sqlite:///path/to/memory.db, or sqlite:// for a memory that ends with the process"
+        raise invalid(f"{url!r} names no file", hint)
     return _sqlite(unquote(path[1:]) or MEMORY)
 
 

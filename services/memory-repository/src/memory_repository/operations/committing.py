@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from memory_repository.core import limits
 from memory_repository.core.canonical import canonical_json
@@ -50,14 +50,14 @@ class Committed:
 class CommitConflictError(Refusal):
     """The changes collide with what the branch holds now; `conflicts` says where."""
 
-    def __init__(self, branch: str, conflicts: Sequence[Conflict], of: str = "") -> None:
+    def __init__(self, branch: str, conflicts: Sequence[Conflict], hint: str, of: str = "") -> None:
         names = ", ".join(dict.fromkeys(conflict.id for conflict in conflicts[:5]))
         what = f"the changes of {of} collide" if of else "the changes collide"
         often = f", {len(conflicts)} times" if len(conflicts) > 1 else ""
         super().__init__(
             RefusalCode.CONFLICT,
             f"{what} with what {branch} holds now{often}: {names}",
-            "read the branch again and change what is there now, or let a side win with a strategy",
+            hint,
         )
         self.conflicts = tuple(conflicts)
 
@@ -92,14 +92,23 @@ def commit(
     return land(repo, ref, base, wanted, draft, head)
 
 
+AGAIN: Final = "read the branch as it stands now, and change what it holds now"
+
+
 def land(
-    repo: Repository, ref: Ref, base: CommitRow, wanted: Wanted, draft: Draft, head: CommitRow | None = None
+    repo: Repository,
+    ref: Ref,
+    base: CommitRow,
+    wanted: Wanted,
+    draft: Draft,
+    head: CommitRow | None = None,
+    hint: str = AGAIN,
 ) -> Committed:
     """Bring changes made against `base` onto a branch, rebasing them if it has moved on. `head` is the branch's, if
-    the caller has read it. Raises as `commit`."""
+    the caller has read it; `hint` says what to do where they cannot be. Raises as `commit`."""
     head = head or commits.by_no(repo.db, ref.commit_no)
     if base.no != head.no:
-        wanted = _rebased(repo, ref.name, base, head, wanted)
+        wanted = _rebased(repo, ref.name, base, head, wanted, hint)
     delta, again = _delta_to(repo, timeline.view_of(repo.db, head.place), wanted)
     rebased = base.no != head.no
     # Where an erased version stands, to write it again changes nothing but that it can be read: a commit says who did.
@@ -229,10 +238,9 @@ def checked_draft(
     return Draft(branch, author, message, now, kind, meta or {})
 
 
-def _rebased(repo: Repository, branch: str, base: CommitRow, head: CommitRow, wanted: Wanted) -> Wanted:
+def _rebased(repo: Repository, branch: str, base: CommitRow, head: CommitRow, wanted: Wanted, hint: str) -> Wanted:
     """The changes as they are on top of `head`. Raises CommitConflictError, Refusal."""
     if not reading.is_ancestor(repo, base, head):
-        hint = "read the branch again and commit against its head"
         raise Refusal(RefusalCode.CONFLICT, f"{base.id[:12]} is not in the history of {branch}", hint)
     before, after = (timeline.view_of(repo.db, commit.place) for commit in (base, head))
     rules = branch_rules.number_rules(repo.db, repo.id)
@@ -251,7 +259,7 @@ def _rebased(repo: Repository, branch: str, base: CommitRow, head: CommitRow, wa
         else:
             rebased[memory_id] = merged.value and merged.value.checked()
     if conflicts:
-        raise CommitConflictError(branch, conflicts)
+        raise CommitConflictError(branch, conflicts, hint)
     return rebased
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import Final
 
 from memory_repository.core import limits
 from memory_repository.core.memory import Memory
@@ -33,6 +34,8 @@ from memory_repository.storage.commits import CommitRow, Draft
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import Differing, Slot
 from thymos.errors import Refusal, RefusalCode
+
+WIN: Final = "let a side win with a strategy, or change first what collides"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ def _replayed(
     )
     delta, conflicts = _merged(repo, base, commit, top, strategy)
     if conflicts:
-        raise CommitConflictError(branch, conflicts, f"{commit.id[:12]} ({commit.message[:60]})")
+        raise CommitConflictError(branch, conflicts, WIN, f"{commit.id[:12]} ({commit.message[:60]})")
     return commits.write_commit(repo.db, repo.id, draft, [top], delta) if delta else None
 
 
@@ -193,7 +196,7 @@ def _transplanted(repo: Repository, base: CommitRow, theirs: CommitRow, draft: D
     head = commits.by_no(repo.db, ref.commit_no)
     delta, conflicts = _merged(repo, base, theirs, head, strategy)
     if conflicts:
-        raise CommitConflictError(draft.branch, conflicts)
+        raise CommitConflictError(draft.branch, conflicts, WIN)
     if not delta:
         return Committed(draft.branch, head, head)
     row = commits.write_commit(repo.db, repo.id, draft, [head], delta)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from memory_repository.core import limits
 from memory_repository.core.commit_id import timestamp
@@ -15,6 +15,9 @@ from memory_repository.storage import commits, refs, staging, timeline, versions
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.store import MAIN, Repository
 from thymos.errors import Refusal, RefusalCode
+
+BEGIN_ANEW: Final = "see what is staged, close the worktree by force, open it again and stage what shall be now"
+"""What to do with staged changes that collide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ def commit_worktree(
     ref = refs.branch(repo.db, repo.id, worktree.branch)
     facts = {"worktree": worktree_id, **(meta or {})}
     draft = checked_draft(worktree.branch, author, message, now, "commit", facts)
-    done = land(repo, ref, worktree.base, staged_memories(repo, worktree_id), draft)
+    done = land(repo, ref, worktree.base, staged_memories(repo, worktree_id), draft, hint=BEGIN_ANEW)
     staging.forget(repo.db, repo.id, worktree_id)
     _move(repo, worktree_id, done.commit.no)
     return done

@@ -22,6 +22,9 @@ Skip = Annotated[
 ]
 After = Annotated[str | None, Parameter(help="Begin after this memory, where the page before ended.")]
 Hits = Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1, lte=100))]
+HitsSkipped = Annotated[
+    int, Parameter(help="Leave out so many of the best: those of the pages before.", validator=Number(gte=0, lte=1_000))
+]
 Fields = Annotated[
     list[str] | None,
     Parameter(

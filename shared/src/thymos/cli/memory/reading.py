@@ -9,7 +9,7 @@ from cyclopts import App
 
 from thymos.cli.exit_codes import UsageError
 from thymos.cli.memory.asking import ask
-from thymos.cli.memory.parameters import After, Agent, Fields, Hits, Kind, Limit, RefName, Switch
+from thymos.cli.memory.parameters import After, Agent, Fields, Hits, HitsSkipped, Kind, Limit, RefName, Switch
 from thymos.cli.memory.printing import print_changes, provenance, say_more, shortened
 from thymos.cli.options import HERE, Json, Where
 from thymos.cli.output import emit, line, pairs, say, short, table
@@ -135,7 +135,7 @@ async def search(
     kind: Kind = None,
     field: Fields = None,
     mode: Literal["words", "meaning", "both"] = "words",
-    skip: int = 0,
+    skip: HitsSkipped = 0,
     limit: Hits = 10,
     json: Json = False,
     where: Where = HERE,
@@ -148,8 +148,6 @@ async def search(
         Plain words.
     mode
         By the words, by the meaning (needs an embedder: `[memory] embedder`), or both.
-    skip
-        Leave out so many of the best: those of the pages before.
     """
     from thymos.requests import SearchAnswer, SearchMemories
 
@@ -164,7 +162,7 @@ async def search(
     table(
         ("score", "id", "kind", "content"),
         [(hit.score, hit.id, hit.kind, shortened(hit.content)) for hit in answer.results],
-        empty=f"nothing on {ref} goes with that",
+        empty=f"no more: {answer.total} in all" if answer.total else f"nothing on {ref} goes with that",
     )
     if answer.total > skip + len(answer.results) and answer.results:
         say(f"{answer.total} in all: --skip {skip + len(answer.results)} shows more")

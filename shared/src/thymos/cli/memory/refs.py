@@ -10,7 +10,7 @@ from thymos.cli.memory.asking import ask, ask_all, key
 from thymos.cli.memory.parameters import Agent, Limit, RefName, Skip, Switch, Why, named_values
 from thymos.cli.memory.printing import shortened
 from thymos.cli.options import HERE, Json, Where, me
-from thymos.cli.output import emit, say, short, table
+from thymos.cli.output import count, emit, say, short, table
 
 if TYPE_CHECKING:
     from thymos.requests import NamedCommit
@@ -253,6 +253,7 @@ async def reflog(
             (f"@{{{number}}}", short(each.new or ""), each.at, each.actor, each.operation, shortened(each.reason))
             for number, each in enumerate(answer.moves, start=skip)
         ],
+        empty=f"{branch} has not moved more than {count(skip, 'time')}",
     )
 
 
@@ -318,7 +319,7 @@ async def _list_named(where: Where, agent: str, verb: str, json: bool) -> None:
     request = ListTags() if verb == "tags" else ListSnapshots()
     answer = await ask_all(where, agent, verb, request, NamedCommitsAnswer, "named")
     if json:
-        emit(answer)
+        emit(answer.named)
         return
     rows = [
         (each.name, short(each.commit), each.created_at, shortened(each.reason), shortened(each.metadata))

@@ -166,5 +166,5 @@ async def redactions(
     table(
         ("memory", "version", "time", "actor", "reason"),
         [(each.id, short(each.hash), each.at, each.actor, each.reason) for each in answer.redactions],
-        empty="nothing was erased",
+        empty=f"nothing was erased before the newest {skip}" if skip else "nothing was erased",
     )

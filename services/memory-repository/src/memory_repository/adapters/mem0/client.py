@@ -66,7 +66,8 @@ class Memory:
         """Keep each message as a memory, or with `infer` each fact that `extract` makes of them. One commit.
 
         Raises:
-            ValueError: no scope, a message without role or content, a date that is none.
+            ValueError: no scope, a message without role or content, a date that is none; `extract` gave no list of
+                texts.
             Refusal: refused (`infer` without `extract`), invalid, too_large.
         """
         scope = filtering.scope({"user_id": user_id, "agent_id": agent_id, "run_id": run_id})
@@ -216,7 +217,14 @@ class Memory:
                 "infer=True needs a model that makes facts of messages, and there is none",
                 "give Memory(extract=…), or add(infer=False) to keep the messages as they are",
             )
-        return self._extract(messages)
+        facts = self._extract(messages)
+        if isinstance(facts, str) or not isinstance(facts, Sequence) or not all(map(_is_fact, facts)):
+            raise ValueError(f"extract has to give a list of texts, none of them empty; it gave {facts!r:.80}")
+        return facts
+
+
+def _is_fact(fact: object) -> bool:
+    return isinstance(fact, str) and bool(fact.strip())
 
 
 class AsyncMemory:
