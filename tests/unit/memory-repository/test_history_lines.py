@@ -15,7 +15,7 @@ from memory_repository.core import limits
 from memory_repository.core.retention import Retention
 from memory_repository.core.transfer.lines import NO_LINES, digest_after
 from memory_repository.library.sources import batches
-from memory_repository.operations import committing, exporting
+from memory_repository.operations import committing, export_order, exporting
 from memory_repository.operations.exporting import Cursor, Options
 from memory_repository.storage import store
 from thymos import subjects
@@ -414,7 +414,7 @@ def test_pages_fit_messages_and_another_replica_goes_on_where_one_stopped(
     lines: list[bytes] = []
     after: Cursor | None = None
     while True:
-        among = exporting.order(
+        among = export_order.order(
             repo, None if after is None else after.last
         )  # nothing is remembered from one page to the next
         page = exporting.page(repo, among, after, Options(with_key=True), wire.ANSWER_BYTES_MAX)

@@ -1,6 +1,8 @@
 """Nothing is kept for ever that nothing names: discarded drafts, merges that were only tried, names that are gone."""
 
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,32 @@ def test_a_draft_that_is_discarded_leaves_nothing(memory: MemoryRepository) -> N
     assert count(memory, "version") == 1
     assert memory.get("a").memory.content == "v1"
     assert memory.verify().ok
+
+
+def test_a_draft_that_is_redacted_leaves_nothing(memory: MemoryRepository) -> None:
+    memory.commit([Put(Memory("a", "v1"))])
+    for looked_at in (False, True):
+        memory.open_worktree("w")
+        memory.stage("w", [Put(Memory("draft", "told in confidence"))])
+        if looked_at:
+            memory.gc(Retention())
+        memory.redact("draft", reason="asked to")
+        memory.close_worktree("w")
+        assert count(memory, "version") == 1
+
+
+@pytest.mark.sqlite
+def test_of_an_import_that_is_abandoned_no_word_stays_in_the_file(tmp_path: Path) -> None:
+    with MemoryRepository.open("sqlite://") as source:
+        source.commit([Put(Memory("a", "xylophone"))])
+        lines = list(source.export_lines())
+    file = tmp_path / "memory.db"
+    with MemoryRepository.open(f"sqlite:///{file}") as memory:
+        with pytest.raises(Refusal, match="breaks off"):
+            memory.import_lines(BytesIO(b"".join(lines[:-1])))
+        memory.abandon_import()
+        memory.gc()
+    assert b"xylophone" not in file.read_bytes()
 
 
 def test_what_two_have_staged_stays_for_the_other_one(memory: MemoryRepository) -> None:

@@ -29,6 +29,7 @@ from memory_repository.core.transfer.paths import memory_id_of
 from memory_repository.operations import (
     branching,
     committing,
+    export_order,
     exporting,
     merging,
     reading,
@@ -342,7 +343,7 @@ class ExportedHistories(Histories):
         return self.exported_from(self.repo, options)
 
     def exported_from(self, repo: Repository, options: Options) -> list[bytes]:
-        among = exporting.order(repo)
+        among = export_order.order(repo)
         lines: list[bytes] = []
         cursor: Cursor | None = None
         while True:

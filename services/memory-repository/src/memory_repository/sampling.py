@@ -42,7 +42,8 @@ class MemoryUse:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._used: dict[Place, Use] = {}
-        self._seen_commit_no: int | None = None
+        self._seen: tuple[int, str] | None = None
+        """The newest commit at the last report: its number and its id."""
 
     def searched(self, tenant: str, agent: str, branch: str, found: bool, results: int, latency_ms: float) -> None:
         """A search found something or nothing, and was answered with so many results: those of its page. One at what
@@ -79,10 +80,13 @@ class MemoryUse:
 
     def _moved(self, db: Connection) -> list[Place]:
         """The branches whose head is newer than what was seen last; none at the first look."""
-        newest = db.execute("SELECT coalesce(max(commit_no), 0) FROM commits").fetchone()[0]
-        before, self._seen_commit_no = self._seen_commit_no, newest
-        if before is None or before >= newest:
+        newest = db.execute("SELECT commit_no, commit_id FROM commits ORDER BY commit_no DESC LIMIT 1").fetchone()
+        seen, self._seen = self._seen, newest or (0, "")
+        if seen is None or seen == self._seen:
             return []
+        # Where the last ones went, SQLite gives their numbers anew, and nobody knows which commits are new.
+        known = db.execute("SELECT 1 FROM commits WHERE commit_no = ? AND commit_id = ?", seen).fetchone()
+        before = seen[0] if known else 0
         rows = db.execute(
             "SELECT r.tenant, r.agent, f.name FROM ref f JOIN repository r ON r.repo_id = f.repo_id"
             " WHERE f.type = 'branch' AND f.commit_no > ? ORDER BY f.commit_no DESC LIMIT ?",

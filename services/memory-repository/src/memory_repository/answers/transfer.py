@@ -8,14 +8,14 @@ again.
 from __future__ import annotations
 
 import secrets
-from array import array
 from collections import OrderedDict
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from memory_repository import handlers, wire
 from memory_repository.handlers import found
-from memory_repository.operations import exporting, importing
+from memory_repository.operations import export_order, exporting, importing
+from memory_repository.operations.export_order import Order
 from memory_repository.operations.exporting import Cursor, Options
 from memory_repository.operations.importing import Imported
 from memory_repository.storage import commits, refs, store
@@ -26,9 +26,10 @@ from thymos.service import Endpoint
 from thymos.unit_of_work import Transaction
 
 ORDERS_MAX: Final = 8
-"""Exports whose order is remembered: eight bytes per commit each."""
+"""Exports whose order is remembered: sixteen bytes per commit each."""
 
-_orders: WeakKeyDictionary[Connection, OrderedDict[tuple[int, str], array[int]]] = WeakKeyDictionary()
+_orders: WeakKeyDictionary[Connection, OrderedDict[tuple[int, str], Order]] = WeakKeyDictionary()
+"""By repository and digest."""
 
 
 def export(request: requests.ExportHistory, tx: Transaction) -> requests.ExportAnswer:
@@ -72,12 +73,12 @@ def import_abandon(request: requests.AbandonImport, tx: Transaction) -> requests
     return _answer(importing.abandon(tx.connection, tx.tenant, tx.agent))
 
 
-def _order(repo: Repository, at: Cursor | None) -> array[int]:
+def _order(repo: Repository, at: Cursor | None) -> Order:
     known = _orders.setdefault(repo.db, OrderedDict())
-    order = None if at is None else known.get((repo.id, at.last))
+    order = None if at is None else known.get((repo.id, at.order))
     if order is None:
-        order = exporting.order(repo, None if at is None else at.last)
-        known[repo.id, commits.ids_of(repo.db, order[-1:])[0] if at is None else at.last] = order
+        order = export_order.order(repo, None if at is None else at.last)
+        known[repo.id, order.digest] = order
         if len(known) > ORDERS_MAX:
             known.popitem(last=False)
     return order

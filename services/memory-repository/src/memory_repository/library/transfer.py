@@ -11,7 +11,7 @@ from memory_repository.core.transfer.fast_export import fast_export
 from memory_repository.core.transfer.lines import decode, renumbered
 from memory_repository.library.opening import OpenRepository
 from memory_repository.library.sources import Numbered, batches, broken_off, checked, lines_of, lines_of_git, skip
-from memory_repository.operations import exporting, importing
+from memory_repository.operations import export_order, exporting, importing
 from memory_repository.operations.exporting import Options
 from memory_repository.operations.importing import Imported
 from memory_repository.storage import store
@@ -63,7 +63,7 @@ class Transfer(OpenRepository):
 
     def _exported(self, options: Options) -> Iterator[bytes]:
         with self._reading() as repo:
-            among = exporting.order(repo)
+            among = export_order.order(repo)
             page = exporting.page(repo, among, None, options, PAGE_BYTES)
         yield from page.lines
         while page.next_after is not None:

@@ -1,8 +1,9 @@
 """A repository's history as lines, page by page: what is reachable from its refs, every commit after its parents.
 
-Commits never change, so that an export need not hold a transaction: what is exported is fixed when it begins, and
-each page is read as of its own moment. Commits that come meanwhile are left out. A ref that moves meanwhile is written
-where it stood in what is exported, by the way of first parents.
+Commits never change, so that an export need not hold a transaction: what is exported is fixed when it begins
+(export_order.py), and each page is read as of its own moment. Commits that come meanwhile are left out. A ref that
+moves meanwhile is written where it stood in what is exported, by the way of first parents. Where the retention drops a
+commit meanwhile that is still to come, or a parent of one in a hashed file, the export ends with a conflict.
 
 Where the retention has dropped commits, the ids of those that are left cannot be recomputed from what is left. Then the
 file is not hashed: its commits say which ids they had, and an empty first commit stands below the oldest ones.
@@ -13,10 +14,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from memory_repository.core import limits
@@ -34,6 +33,7 @@ from memory_repository.core.transfer.values import (
     RedactionLine,
     RefLine,
 )
+from memory_repository.operations.export_order import Order, removed
 from memory_repository.storage import branch_rules, commits, dropping, redactions, refs, timeline, versions
 from memory_repository.storage.commits import CommitRow
 from memory_repository.storage.refs import Ref, RefType
@@ -62,32 +62,35 @@ class Options:
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """Where an export goes on: `last` is the id of the newest commit in it, `position` counts commits that are through,
-    `after` is the last memory or ref of the next one; then the lines so far, and their digest. Nothing that is counted
-    across repositories: whoever exports reads it."""
+    `after` is the last memory or ref of the next one; then the lines so far, and their digest; the digest of the
+    export's order, and whether it is hashed. Nothing that is counted across repositories: whoever exports reads it."""
 
     last: str
+    order: str
+    hashed: bool
     position: int = 0
     after: str | None = None
     lines: int = 0
     digest: str = NO_LINES
 
     def __str__(self) -> str:
-        values = [self.last, self.position, self.after, self.lines, self.digest]
+        values = [self.last, self.order, self.hashed, self.position, self.after, self.lines, self.digest]
         return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode()
 
     @classmethod
     def read(cls, text: str) -> Cursor:
         """The cursor that a text stands for. Raises Refusal (invalid)."""
         try:
-            last, position, after, lines, digest = json.loads(base64.urlsafe_b64decode(text))
+            last, order, hashed, position, after, lines, digest = json.loads(base64.urlsafe_b64decode(text))
         except (ValueError, TypeError, RecursionError, binascii.Error):
             raise _no_place(text) from None
         numbers = all(type(n) is int and 0 <= n < 2**63 for n in (position, lines))
-        if not numbers or not isinstance(after, str | None) or not isinstance(digest, str) or len(digest) != 64:
+        digests = all(isinstance(each, str) and len(each) == 64 for each in (order, digest))
+        if not numbers or not digests or not isinstance(after, str | None) or not isinstance(hashed, bool):
             raise _no_place(text)
         for name in (last, after or ""):
             limits.check_name("place in an export", name)
-        return cls(last, position, after, lines, digest)
+        return cls(last, order, hashed, position, after, lines, digest)
 
 
 def _no_place(text: str) -> Refusal:
@@ -103,37 +106,38 @@ class ExportPage:
     commits: int
 
 
-def order(repo: Repository, last: str | None = None) -> array[int]:
-    """The commits of an export, in order: all that are reachable, or those up to the commit `last`. O(history).
+def page(repo: Repository, among: Order, at: Cursor | None, options: Options, bytes_max: int) -> ExportPage:
+    """The next lines: as many as fit `bytes_max` as JSON text, and at least one. `among` is the export's `order`.
 
-    Raises Refusal (conflict): `last` is not there any more.
+    Raises Refusal (conflict): it is another's, or a commit was dropped meanwhile.
     """
-    number = None if last is None else commits.number_of(repo.db, repo.id, last)
-    if last is not None and number is None:
-        raise _removed()
-    reached = commits.reachable(repo.db, repo.id)
-    return reached if number is None else reached[: bisect_left(reached, number + 1)]
-
-
-def _removed() -> Refusal:
-    return Refusal(RefusalCode.CONFLICT, "a commit was removed while it was exported", "begin again")
-
-
-def page(repo: Repository, among: array[int], at: Cursor | None, options: Options, bytes_max: int) -> ExportPage:
-    """The next lines: as many as fit `bytes_max` as JSON text, and at least one. `among` is the export's `order`."""
-    spot = at or Cursor(commits.ids_of(repo.db, among[-1:])[0])
+    if at is not None and at.order != among.digest:
+        raise removed()
+    hashed = _is_complete(repo, among) if at is None else at.hashed
+    if options.with_key and not hashed:
+        message = "the retention has dropped commits, so that no import could give the others the same ids"
+        raise Refusal(RefusalCode.REFUSED, message, "export without the key, or back up the store")
+    spot = at or Cursor(among.commit(repo, len(among) - 1).id, among.digest, hashed)
     taken: list[bytes] = []
     size = 0
-    for line, position, after in _Export(repo, among, options).lines(at):
+    for line, position, after in _Export(repo, among, options, hashed).lines(at):
         text = encode(line)
         size += text_size(text)
         # The lines before the first change are small, and always on the first page.
         if taken and size > bytes_max and spot.lines > 1:
             return ExportPage(tuple(taken), spot, len(among))
         taken.append(text)
-        spot = Cursor(spot.last, position, after, spot.lines + 1, digest_after(spot.digest, text))
+        lines, digest = spot.lines + 1, digest_after(spot.digest, text)
+        spot = replace(spot, position=position, after=after, lines=lines, digest=digest)
     taken.append(encode(EndLine(spot.lines, spot.digest)))
     return ExportPage(tuple(taken), None, len(among))
+
+
+def _is_complete(repo: Repository, among: Order) -> bool:
+    """Whether no commit of an export has lost a parent."""
+    cut = dropping.cut_commits(repo.db, repo.id)
+    ids = commits.ids_of(repo.db, cut)
+    return all(among.position(*each) is None for each in zip(cut, ids, strict=True))
 
 
 Spotted = tuple[Line, int, str | None]
@@ -141,23 +145,20 @@ Spotted = tuple[Line, int, str | None]
 
 
 class _Export:
-    def __init__(self, repo: Repository, among: array[int], options: Options) -> None:
+    def __init__(self, repo: Repository, among: Order, options: Options, hashed: bool) -> None:
         self._repo = repo
         self._among = among
         self._options = options
-        self._complete = all(self._position(cut) is None for cut in dropping.cut_commits(repo.db, repo.id))
-        if options.with_key and not self._complete:
-            message = "the retention has dropped commits, so that no import could give the others the same ids"
-            raise Refusal(RefusalCode.REFUSED, message, "export without the key, or back up the store")
+        self._hashed = hashed
 
     def lines(self, at: Cursor | None) -> Iterator[Spotted]:
         if at is None:
             yield self._header(), 0, None
-            if not self._complete:
+            if not self._hashed:
                 yield self._beginning(), 0, None
         position, after = (0, None) if at is None else (at.position, at.after)
         while position < len(self._among):
-            commit = self._commit(self._among[position])
+            commit = self._among.commit(self._repo, position)
             yield from self._commit_lines(commit, position, after)
             position, after = position + 1, None
         yield from self._refs(position, after or "")
@@ -167,21 +168,17 @@ class _Export:
         key = self._repo.key if self._options.with_key else None
         whose = self._repo.tenant, self._repo.agent
         rules = branch_rules.number_rules(self._repo.db, self._repo.id)
-        return Header(*whose, hashed=self._complete, key=key, commits=len(self._among), number_rules=rules)
+        return Header(*whose, hashed=self._hashed, key=key, commits=len(self._among), number_rules=rules)
 
     def _beginning(self) -> CommitLine:
-        oldest = self._commit(self._among[0])
+        oldest = self._among.commit(self._repo, 0)
         return CommitLine(BEGINNING, (), INITIAL_AUTHOR, oldest.at, "older commits were dropped", INITIAL)
-
-    def _commit(self, number: int) -> CommitRow:
-        commit = commits.find(self._repo.db, number)
-        if commit is None:
-            raise _removed()
-        return commit
 
     def _commit_lines(self, commit: CommitRow, position: int, after: str | None) -> Iterator[Spotted]:
         db = self._repo.db
         above = commits.parents_of(db, commit.no)
+        if self._hashed and dropping.parent_ids(db, commit.no):
+            raise removed()
         if after is None:
             yield self._described(commit, above), position, ""
         view = timeline.view_of(db, commit.place)
@@ -190,7 +187,7 @@ class _Export:
                 slot = Slot(version, "", 0, writer)
                 yield self._change(memory_id, slot, commit.no, position), position, memory_id
             return
-        before = timeline.view_of(db, self._commit(above[0]).place)
+        before = timeline.view_of(db, commits.by_no(db, above[0]).place)
         for memory_id in sorted(set(timeline.entries_between(db, before, view))):
             if after and memory_id <= after:
                 continue
@@ -200,7 +197,7 @@ class _Export:
 
     def _described(self, commit: CommitRow, parents: list[int]) -> CommitLine:
         above, kind, meta = tuple(commits.ids_of(self._repo.db, parents)), commit.kind, commit.meta
-        if not self._complete:
+        if not self._hashed:
             above = above or (BEGINNING,)
             kind = "commit" if kind == INITIAL else kind
             meta = {ORIGINAL: commit.id, **meta}
@@ -219,8 +216,9 @@ class _Export:
         if slot is None:
             return DeleteLine(memory_id)
         # A version that an ancestor wrote stands there already.
-        known = slot.commit_no != commit_no and self._position(slot.commit_no, position) is not None
-        writer = commits.ids_of(self._repo.db, [slot.commit_no])[0] if known else None
+        (identity,) = commits.ids_of(self._repo.db, [slot.commit_no])
+        known = slot.commit_no != commit_no and self._among.position(slot.commit_no, identity, position) is not None
+        writer = identity if known else None
         digest, salt, memory = versions.load_sealed(self._repo.db, slot.version)
         if memory is None:
             return PutLine(memory_id, digest, redacted=True, writer=writer)
@@ -228,18 +226,13 @@ class _Export:
             return PutLine(memory_id, digest, writer=writer)
         return PutLine(memory_id, digest, memory, salt, writer=writer)
 
-    def _position(self, commit_no: int, end: int | None = None) -> int | None:
-        end = len(self._among) if end is None else end
-        found = bisect_left(self._among, commit_no, 0, end)
-        return found if found < end and self._among[found] == commit_no else None
-
     def _refs(self, position: int, after: str) -> Iterator[Spotted]:
         for type_ in REF_TYPES:
             for ref in refs.every(self._repo.db, self._repo.id, type_):
                 spot = f"{type_}/{ref.name}"
-                if spot <= after or (commit := self._exported(ref)) is None:
+                if spot <= after or (identity := self._exported(ref)) is None:
                     continue
-                yield self._ref_line(ref, commit), position, spot
+                yield self._ref_line(ref, identity), position, spot
 
     def _redactions(self, position: int, after: str) -> Iterator[Spotted]:
         for number, each in enumerate(redactions.every(self._repo.db, self._repo.id)):
@@ -248,21 +241,23 @@ class _Export:
             if spot > after:
                 yield RedactionLine(each.memory_id, each.hash, each.at, each.actor, each.reason), position, spot
 
-    def _exported(self, ref: Ref) -> int | None:
-        """The newest commit of a ref that is in the export."""
+    def _exported(self, ref: Ref) -> str | None:
+        """The newest commit of a ref that is in the export, its id."""
         number = ref.commit_no
-        while self._position(number) is None:
+        while True:
+            (identity,) = commits.ids_of(self._repo.db, [number])
+            if self._among.position(number, identity) is not None:
+                return identity
             above = commits.parents_of(self._repo.db, number)
             if not above:
                 return None
             number = above[0]
-        return number
 
-    def _ref_line(self, ref: Ref, commit_no: int) -> RefLine:
+    def _ref_line(self, ref: Ref, identity: str) -> RefLine:
         return RefLine(
             type=ref.type,
             name=ref.name,
-            commit=commits.ids_of(self._repo.db, [commit_no])[0],
+            commit=identity,
             reason=ref.reason,
             meta=ref.meta,
             created_at=ref.created_at,

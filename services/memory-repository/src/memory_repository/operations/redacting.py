@@ -67,6 +67,8 @@ def redact(
         versions.erase(repo.db, repo.id, version)
         log.note(repo.db, repo.id, Redaction(memory_id, digest, now, actor, reason))
     if whole:
+        # A draft that nothing but a worktree had: whoever takes the last name away removes the version, too.
+        versions.remove_unused(repo.db, repo.id, [version for version, _ in whole])
         open_merges.forget_decisions(repo.db, repo.id, memory_id)
         erasing.begin(repo.db)
     return Redacted(memory_id, len(whole), len(known) - len(whole), tuple(sorted(unstaged)))

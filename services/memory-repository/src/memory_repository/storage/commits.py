@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from memory_repository.core import fingerprint
 from memory_repository.core.canonical import canonical_json
@@ -102,13 +102,20 @@ def named(db: Connection, repo_id: int, name: str) -> dict[str, CommitRow]:
 def reachable(db: Connection, repo_id: int) -> array[int]:
     """Row numbers of all commits that a branch, tag or snapshot reaches, ascending: every commit after its parents,
     which were there when it was written. Eight bytes each. O(history)."""
-    rows = db.execute(
-        "WITH RECURSIVE reached (commit_no) AS (SELECT commit_no FROM ref WHERE repo_id = ?"
-        " UNION SELECT p.parent_no FROM reached r JOIN commit_parent p ON p.commit_no = r.commit_no)"
-        " SELECT commit_no FROM reached ORDER BY commit_no",
-        (repo_id,),
-    )
+    rows = db.execute(f"{_REACHED} SELECT commit_no FROM reached ORDER BY commit_no", (repo_id,))
     return array("q", (number for (number,) in rows))
+
+
+def reachable_ids(db: Connection, repo_id: int) -> Iterator[tuple[int, str]]:
+    """The same with their ids."""
+    sql = "SELECT c.commit_no, c.commit_id FROM reached r JOIN commits c ON c.commit_no = r.commit_no"
+    return iter(db.execute(f"{_REACHED} {sql} ORDER BY c.commit_no", (repo_id,)))
+
+
+_REACHED: Final = (
+    "WITH RECURSIVE reached (commit_no) AS (SELECT commit_no FROM ref WHERE repo_id = ?"
+    " UNION SELECT p.parent_no FROM reached r JOIN commit_parent p ON p.commit_no = r.commit_no)"
+)
 
 
 def first_seeing(db: Connection, place: Place, view: View) -> CommitRow:

@@ -10,7 +10,7 @@ from typing import Final
 from memory_repository.core.commit_id import timestamp
 from memory_repository.core.transfer.lines import NO_LINES
 from memory_repository.core.transfer.values import INITIAL
-from memory_repository.storage import cursors, versions
+from memory_repository.storage import cursors, erasing, versions
 from memory_repository.storage.refs import Ref
 from memory_repository.storage.store import MAIN, Repository
 from memory_repository.storage.timeline import Slot
@@ -217,6 +217,7 @@ def remove_repository(repo: Repository) -> None:
         repo.db.execute(f"DELETE FROM {table} WHERE repo_id = ?", (repo.id,))
     cursors.commits_went(repo.db)
     cursors.versions_went(repo.db)
+    erasing.begin(repo.db)
 
 
 def _count(repo: Repository, table: str) -> int:
