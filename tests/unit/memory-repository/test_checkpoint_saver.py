@@ -2,17 +2,16 @@
 
 import uuid
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableConfig
-from langgraph.channels.delta import DeltaChannel
-from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointMetadata, empty_checkpoint
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.conformance.capabilities import ALL_CAPABILITIES
 from langgraph.checkpoint.conformance.initializer import RegisteredCheckpointer
 from langgraph.checkpoint.conformance.validate import validate
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, StateGraph
+from tests.graph_threads import agent, bytes_of_values, checkpoint, config, count, ids, put
 
 from memory_repository import MemoryRepository
 from memory_repository.adapters.langgraph import CheckpointSaver
@@ -24,50 +23,6 @@ KNOWN_CAPABILITIES = {
     "delete_for_runs": 7, "copy_thread": 8, "prune": 8,
 }  # fmt: skip
 """How many tests the conformance suite has of each capability, by the version in requirements.lock."""
-
-
-def config(thread: str = "t", checkpoint_id: str | None = None, namespace: str = "") -> RunnableConfig:
-    named = {"thread_id": thread, "checkpoint_ns": namespace}
-    return {"configurable": named if checkpoint_id is None else {**named, "checkpoint_id": checkpoint_id}}
-
-
-def checkpoint(checkpoint_id: str, values: dict[str, Any] | None = None, version: int = 1) -> Checkpoint:
-    made = empty_checkpoint()
-    made["id"] = checkpoint_id
-    made["channel_values"] = values or {}
-    made["channel_versions"] = dict.fromkeys(values or {}, version)
-    return made
-
-
-def put(
-    saver: CheckpointSaver,
-    checkpoint_id: str,
-    parent_id: str | None = None,
-    values: dict[str, Any] | None = None,
-    *,
-    thread: str = "t",
-    **metadata: Any,
-) -> RunnableConfig:
-    """Store a checkpoint of which every channel has changed."""
-    made = checkpoint(checkpoint_id, values)
-    facts: CheckpointMetadata = {"source": "loop", "step": 0, "parents": {}, **metadata}  # type: ignore[typeddict-item]
-    return saver.put(config(thread, parent_id), made, facts, made["channel_versions"])
-
-
-def ids(saver: CheckpointSaver, thread: str = "t", **asked: Any) -> list[str]:
-    return [found.checkpoint["id"] for found in saver.list(config(thread), **asked)]
-
-
-def count(memory: MemoryRepository, table: str) -> int:
-    return int(memory.read(lambda repo: repo.db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]))
-
-
-def bytes_of_values(memory: MemoryRepository) -> int:
-    sql = (
-        "SELECT (SELECT coalesce(sum(length(ends)), 0) FROM checkpoint_value)"
-        " + (SELECT coalesce(sum(length(data)), 0) FROM checkpoint_block)"
-    )
-    return int(memory.read(lambda repo: repo.db.execute(sql).fetchone()[0]))
 
 
 @pytest.fixture
@@ -87,23 +42,6 @@ async def test_every_capability_of_the_conformance_suite_passes(memory: MemoryRe
 
 
 # --- a graph runs on it as on LangGraph's own saver -------------------------------------------------------------------
-
-
-def appended(current: list[str] | None, writes: list[Any]) -> list[str]:
-    return [*(current or []), *(part for write in writes for part in (write if isinstance(write, list) else [write]))]
-
-
-class Log(TypedDict):
-    log: Annotated[list[str], DeltaChannel(appended, snapshot_frequency=1000)]
-    turns: int
-
-
-def agent(saver: BaseCheckpointSaver[Any], says: str) -> Any:
-    builder = StateGraph(Log)
-    builder.add_node("speak", lambda state: {"log": [says], "turns": state.get("turns", 0) + 1})
-    builder.add_edge(START, "speak")
-    builder.add_edge("speak", END)
-    return builder.compile(checkpointer=saver)
 
 
 def story(saver: BaseCheckpointSaver[Any]) -> list[Any]:
@@ -270,110 +208,6 @@ def test_what_is_over_a_limit_is_refused_and_leaves_nothing(
         with pytest.raises(Refusal):
             put(saver, "1", **bad)
     assert [count(memory, table) for table in ("checkpoint_thread", "checkpoint", "checkpoint_value")] == [0, 0, 0]
-
-
-# --- retention --------------------------------------------------------------------------------------------------------
-
-TABLES = (
-    "checkpoint_thread", "checkpoint", "checkpoint_channel", "checkpoint_write",
-    "checkpoint_value", "checkpoint_value_block", "checkpoint_block",
-)  # fmt: skip
-
-
-def long_thread(saver: CheckpointSaver, thread: str = "t", steps: int = 5) -> None:
-    for step in range(steps):
-        made = put(saver, str(step), str(step - 1) if step else None, {"text": f"{step}" * 9_000}, thread=thread)
-        saver.put_writes(made, [("text", f"{step + 1}" * 9_000), ("__error__", "late")], "task")
-
-
-def test_a_deleted_thread_leaves_no_row_behind(memory: MemoryRepository) -> None:
-    saver = CheckpointSaver(memory)
-    long_thread(saver)
-    assert all(count(memory, table) for table in TABLES)
-    saver.delete_thread("t")
-    assert [count(memory, table) for table in TABLES] == [0] * len(TABLES)
-
-
-def test_pruning_takes_back_the_bytes_of_what_is_gone(memory: MemoryRepository) -> None:
-    saver = CheckpointSaver(memory)
-    long_thread(saver, steps=8)
-    before = bytes_of_values(memory)
-    saver.prune(["t"])
-    found = saver.get_tuple(config())
-    assert found is not None
-    assert (ids(saver), found.parent_config) == (["7"], None)
-    assert found.checkpoint["channel_values"] == {"text": "7" * 9_000}
-    assert bytes_of_values(memory) < before / 3
-
-
-def test_a_thread_that_is_pruned_all_the_time_stays_small(memory: MemoryRepository) -> None:
-    saver = CheckpointSaver(memory)
-    sizes = []
-    for step in range(20):
-        put(saver, str(step), str(step - 1) if step else None, {"text": f"{step:04}" * 5_000})
-        saver.prune(["t"])
-        sizes.append((bytes_of_values(memory), *(count(memory, table) for table in TABLES)))
-    assert sizes[-1] == sizes[10]
-
-
-def test_a_copy_has_nothing_to_do_with_its_source_from_then_on(memory: MemoryRepository) -> None:
-    saver = CheckpointSaver(memory)
-    long_thread(saver)
-    values = count(memory, "checkpoint_value")
-    saver.copy_thread("t", "copy")
-    assert count(memory, "checkpoint_value") == values, "values are shared"
-    saver.put_writes(config("copy", "4"), [("text", "of the copy")], "task of the copy")
-    source = saver.get_tuple(config("t"))
-    assert source is not None
-    assert [task for task, _, _ in source.pending_writes or []] == ["task", "task"]
-    saver.delete_thread("t")
-    copied = list(saver.list(config("copy")))
-    assert [found.checkpoint["channel_values"]["text"][0] for found in copied] == ["4", "3", "2", "1", "0"]
-    assert [found.parent_config and found.parent_config["configurable"]["thread_id"] for found in copied] == [
-        *["copy"] * 4,
-        None,
-    ]
-    saver.delete_thread("copy")
-    assert [count(memory, table) for table in TABLES] == [0] * len(TABLES)
-
-
-def test_a_copy_onto_itself_changes_nothing_and_onto_another_replaces_it(saver: CheckpointSaver) -> None:
-    long_thread(saver)
-    put(saver, "old", thread="u")
-    saver.copy_thread("t", "t")
-    saver.copy_thread("t", "u")
-    assert ids(saver, "t") == ids(saver, "u") == ["4", "3", "2", "1", "0"]
-
-
-def test_history_stays_in_one_piece_when_a_run_in_its_middle_is_deleted(saver: CheckpointSaver) -> None:
-    for number, run in enumerate(("a", "b", "b", "c")):
-        made = put(
-            saver, str(number), str(number - 1) if number else None, {"log": "seed"} if not number else {}, run_id=run
-        )
-        saver.put_writes(made, [("log", f"after {number}")], "task")
-    saver.delete_for_runs(["b", "unknown"])
-    found = saver.get_tuple(config())
-    assert found is not None
-    assert found.parent_config == config("t", "0")
-    assert saver.get_delta_channel_history(config=config(), channels=["log"])["log"] == {
-        "seed": "seed",
-        "writes": [("task", "log", "after 0")],
-    }
-
-
-def test_pruning_keeps_the_ancestors_that_replaying_a_delta_channel_takes(saver: CheckpointSaver) -> None:
-    graph = agent(saver, "answer")
-    for number in range(4):
-        graph.invoke({"log": [f"question {number}"]}, config())
-    before = graph.get_state(config()).values
-    saver.prune(["t"])
-    assert graph.get_state(config()).values == before
-    assert graph.invoke({"log": ["last"]}, config())["log"] == [*before["log"], "last", "answer"]
-
-
-def test_an_unknown_strategy_is_refused(saver: CheckpointSaver) -> None:
-    with pytest.raises(Refusal, match="keep_latest, delete"):
-        saver.prune(["t"], strategy="keep_some")
 
 
 # --- whose it is ------------------------------------------------------------------------------------------------------

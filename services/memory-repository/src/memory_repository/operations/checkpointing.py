@@ -195,11 +195,13 @@ def row_of(repo: Repository, thread: str, namespace: str, checkpoint_id: str) ->
 def channel_histories(
     repo: Repository, thread: str, namespace: str, checkpoint_id: str, channels: Sequence[str]
 ) -> dict[str, ChannelHistory]:
-    """What led to the values of channels at a checkpoint, along its parents. O(way back), each ancestor read once."""
+    """What led to the values of channels at a checkpoint, along its parents, each once. O(way back)."""
     found = {channel: ChannelHistory() for channel in channels}
     open_channels = set(channels)
     child = row_of(repo, thread, namespace, checkpoint_id)
-    while child is not None and child.parent_id is not None and open_channels:
+    seen: set[int] = set()
+    while child is not None and child.parent_id is not None and open_channels and child.no not in seen:
+        seen.add(child.no)
         parent = checkpoints.find(repo.db, child.thread_no, child.parent_id)
         if parent is None:
             break
@@ -237,33 +239,56 @@ def copy_thread(repo: Repository, source: str, target: str) -> None:
 
 
 def delete_runs(repo: Repository, runs: Sequence[str]) -> None:
-    """Delete the checkpoints that runs made, with their writes; later ones then follow from what was there before."""
-    for run in dict.fromkeys(runs):
-        checkpoints.delete(repo.db, checkpoints.of_runs(repo.db, repo.id, run))
+    """Delete the checkpoints that runs made, with their writes; later ones then follow from what was there before.
+
+    One from which a channel of a checkpoint of another run is replayed stays, with its writes, until a later call in
+    its thread finds that no other needs it, or `prune` does. O(checkpoints of the threads).
+    """
+    made = [row for run in dict.fromkeys(runs) for row in checkpoints.of_runs(repo.db, repo.id, run)]
+    checkpoints.give_up(repo.db, (row.no for row in made))
+    for thread_no in sorted({row.thread_no for row in made}):
+        needed = _needed(repo, checkpoints.replayed(repo.db, thread_no))
+        checkpoints.delete(repo.db, [row for row in checkpoints.given_up(repo.db, thread_no) if row.no not in needed])
 
 
 def prune(repo: Repository, thread: str) -> None:
     """Keep of each namespace of a thread only the checkpoint stored last.
 
-    Where that one has channels that are replayed from ancestors, the ancestors that this takes stay too.
+    Where that one has channels that are replayed from ancestors, the ancestors that this takes stay too. Writes that
+    came for a checkpoint after it was gone go, as far as ids tell: those at an id before the one that is kept.
     """
     for thread_no, _ in checkpoints.namespaces(repo.db, repo.id, thread):
-        kept = set(_needed(repo, thread_no))
+        last = checkpoints.newest(repo.db, thread_no, 1)
+        kept = {row.no for row in last} | _needed(repo, last)
         below = checkpoints.NO_MAX
         while rows := checkpoints.newest(repo.db, thread_no, limits.PAGE_MAX, below):
             below = rows[-1].no
             checkpoints.delete(repo.db, [row for row in rows if row.no not in kept])
+        for row in last:
+            checkpoints.delete_late_writes(repo.db, thread_no, row.id)
 
 
-def _needed(repo: Repository, thread_no: int) -> Iterable[int]:
-    row = next(iter(checkpoints.newest(repo.db, thread_no, 1)), None)
-    unsettled = set(row.unsettled) if row else set()
-    while row is not None:
-        yield row.no
-        unsettled -= checkpoints.bindings(repo.db, row.no).keys()
-        if not unsettled or row.parent_id is None:
-            return
-        row = checkpoints.find(repo.db, thread_no, row.parent_id)
+def _needed(repo: Repository, rows: Iterable[CheckpointRow]) -> set[int]:
+    """The numbers of the ancestors that the unsettled channels of checkpoints are replayed from.
+
+    An ancestor is looked at again only for channels that nobody asked it for: ways back that join are walked once,
+    and one that comes back to itself ends.
+    """
+    asked: dict[int, set[str]] = {}
+    ways = [(row, set(row.unsettled)) for row in rows]
+    while ways:
+        child, channels = ways.pop()
+        channels = channels - checkpoints.bindings(repo.db, child.no).keys()
+        if not channels or child.parent_id is None:
+            continue
+        parent = checkpoints.find(repo.db, child.thread_no, child.parent_id)
+        if parent is None:
+            continue
+        known = asked.setdefault(parent.no, set())
+        if new := channels - known:
+            known |= new
+            ways.append((parent, new))
+    return set(asked)
 
 
 def _pending(repo: Repository, write: WriteRow) -> PendingWrite:

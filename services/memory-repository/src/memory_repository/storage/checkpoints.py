@@ -134,6 +134,34 @@ def of_runs(db: Connection, repo_id: int, run: str) -> list[CheckpointRow]:
     return [_row(row) for row in rows]
 
 
+def give_up(db: Connection, checkpoint_nos: Iterable[int]) -> None:
+    """Say that checkpoints stay only for as long as others are replayed from them."""
+    db.executemany(
+        "INSERT INTO checkpoint_given_up (checkpoint_no) VALUES (?) ON CONFLICT DO NOTHING",
+        [(number,) for number in checkpoint_nos],
+    )
+
+
+def given_up(db: Connection, thread_no: int) -> list[CheckpointRow]:
+    """The checkpoints of a thread that stay only for others."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} {_FROM} JOIN checkpoint_given_up g ON g.checkpoint_no = c.checkpoint_no"
+        " WHERE c.thread_no = ?",
+        (thread_no,),
+    )
+    return [_row(row) for row in rows]
+
+
+def replayed(db: Connection, thread_no: int) -> list[CheckpointRow]:
+    """The checkpoints of a thread that are not given up and have channels that are replayed from ancestors."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} {_FROM} WHERE c.thread_no = ? AND c.unsettled <> '[]'"
+        " AND NOT EXISTS (SELECT 1 FROM checkpoint_given_up g WHERE g.checkpoint_no = c.checkpoint_no)",
+        (thread_no,),
+    )
+    return [_row(row) for row in rows]
+
+
 def next_generation(db: Connection, thread_no: int, checkpoint_id: str) -> int:
     """Which generation of writes the next child of a checkpoint follows from: one more than that of its last child."""
     row = db.execute(
@@ -154,7 +182,7 @@ def insert(
     body: Typed,
     metadata: Typed,
 ) -> int:
-    """Store a checkpoint's row; one of that id is replaced where it stands. Returns its number."""
+    """Store a checkpoint's row; one of that id is replaced where it stands, given up or not. Returns its number."""
     (number,) = db.execute(
         "INSERT INTO checkpoint (thread_no, checkpoint_id, parent_id, generation, run, unsettled, body_type, body,"
         " metadata_type, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -164,6 +192,7 @@ def insert(
         " metadata = excluded.metadata RETURNING checkpoint_no",
         (thread_no, checkpoint_id, parent_id, generation, run, json.dumps(sorted(unsettled)), *body, *metadata),
     ).fetchone()
+    db.execute("DELETE FROM checkpoint_given_up WHERE checkpoint_no = ?", (number,))
     return int(number)
 
 
@@ -247,6 +276,20 @@ def delete(db: Connection, rows: Sequence[CheckpointRow]) -> None:
     drop_unused(db, values)
 
 
+def delete_late_writes(db: Connection, thread_no: int, before_id: str) -> None:
+    """Delete the writes at checkpoints that are not there and have an id before this one, compared as text.
+
+    One of a later id may belong to a checkpoint that is still to be stored.
+    """
+    rows = db.execute(
+        "DELETE FROM checkpoint_write WHERE thread_no = ? AND checkpoint_id < ? AND NOT EXISTS (SELECT 1 FROM"
+        " checkpoint c WHERE c.thread_no = checkpoint_write.thread_no AND c.checkpoint_id ="
+        " checkpoint_write.checkpoint_id) RETURNING value_no",
+        (thread_no, before_id),
+    )
+    drop_unused(db, [number for (number,) in rows.fetchall()])
+
+
 def delete_thread(db: Connection, thread_no: int) -> None:
     """Delete a thread and everything in it."""
     in_thread = (
@@ -275,6 +318,12 @@ def copy(db: Connection, source: int, target: int) -> None:
         " SELECT n.checkpoint_no, b.channel, b.version, b.value_no FROM checkpoint o"
         " JOIN checkpoint n ON n.thread_no = ? AND n.checkpoint_id = o.checkpoint_id"
         " JOIN checkpoint_channel b ON b.checkpoint_no = o.checkpoint_no WHERE o.thread_no = ?",
+        (target, source),
+    )
+    db.execute(
+        "INSERT INTO checkpoint_given_up (checkpoint_no) SELECT n.checkpoint_no FROM checkpoint o"
+        " JOIN checkpoint_given_up g ON g.checkpoint_no = o.checkpoint_no"
+        " JOIN checkpoint n ON n.thread_no = ? AND n.checkpoint_id = o.checkpoint_id WHERE o.thread_no = ?",
         (target, source),
     )
     columns = "checkpoint_id, generation, task, position, task_path, channel, value_no"

@@ -199,6 +199,11 @@ CREATE INDEX IF NOT EXISTS checkpoint_in_order ON checkpoint (thread_no, checkpo
 CREATE INDEX IF NOT EXISTS checkpoint_by_parent ON checkpoint (thread_no, parent_id);
 CREATE INDEX IF NOT EXISTS checkpoint_by_run ON checkpoint (run);
 
+-- Checkpoints whose run was deleted: they stay as long as another one has a channel that is replayed from them.
+CREATE TABLE IF NOT EXISTS checkpoint_given_up (
+    checkpoint_no  INTEGER PRIMARY KEY REFERENCES checkpoint ON DELETE CASCADE
+);
+
 -- A value once per repository, whoever holds it. Its first bytes and what is left over stand in `ends`, whole blocks
 -- between them apart: a list that grows at its end shares the blocks of its beginning.
 CREATE TABLE IF NOT EXISTS checkpoint_value (

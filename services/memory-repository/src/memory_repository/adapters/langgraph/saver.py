@@ -145,7 +145,10 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
         self._write(checkpointing.copy_thread, str(source_thread_id), str(target_thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete what runs have stored; later checkpoints then follow from what was there before."""
+        """Delete what runs have stored; later checkpoints then follow from what was there before.
+
+        What the delta channels of other runs' checkpoints are replayed from stays until none of them needs it.
+        """
         self._write(checkpointing.delete_runs, [str(run) for run in run_ids])
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
