@@ -2,7 +2,9 @@
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -90,10 +92,12 @@ def tampered(memory: MemoryRepository, sql: str) -> Verification:
     return memory.verify()
 
 
-def verified(memory: MemoryRepository, most: int) -> Verification:
+BEGINNING = Position()
+
+
+def verified(memory: MemoryRepository, most: int, at: Position | None = BEGINNING) -> Verification:
     """In parts of so many rows, as over the bus."""
     found = Verification()
-    at: Position | None = Position()
     while at is not None:
         part = memory.read(partial(verify_part, at=at, most=most))
         found, at = found.plus(part), part.following
@@ -402,3 +406,54 @@ def test_whatever_one_cell_of_the_history_is_changed_to_is_found(
             # The next one, where the third is nowhere to be found; the first, where it sees now what the third wrote.
             assert found.first.order in ((1, 4, 5) if column == "seq" else (4, 5)), found.problems
     assert tried
+
+
+LEAST = Retention(commits_max=1, reflog_age=timedelta(0))
+
+
+def write_and_collect(memory: MemoryRepository) -> None:
+    """The header of the head of before stays, for what it wrote is still visible. The new memory comes before all."""
+    memory.commit([Put(Memory("a", "a memory before those"))])
+    memory.gc(LEAST)
+
+
+def replace_and_collect(memory: MemoryRepository) -> None:
+    """Nothing stays of the head of before."""
+    memory.commit([Modify("m5", "another"), Put(Memory("a", "a memory before those"))])
+    memory.gc(LEAST)
+
+
+def redact(memory: MemoryRepository) -> None:
+    for name in ("m0", "m4"):
+        memory.redact(name, reason="asked to")
+
+
+def redact_and_collect(memory: MemoryRepository) -> None:
+    redact(memory)
+    write_and_collect(memory)
+
+
+def halfway(memory: MemoryRepository) -> Position:
+    """Where checking goes on in the midst of the memories of the last commit without parents."""
+    at: Position | None = BEGINNING
+    stops = []
+    while at is not None:
+        part = memory.read(partial(verify_part, at=at, most=3))
+        assert part.problems == ()
+        at = part.following
+        stops += [at] if at is not None and at.seen else []
+    return stops[-1]
+
+
+@pytest.mark.parametrize("between", [write_and_collect, replace_and_collect, redact, redact_and_collect])
+def test_nothing_is_found_whatever_happens_while_a_commit_is_being_counted(
+    memory: MemoryRepository, between: Callable[[MemoryRepository], None]
+) -> None:
+    for number in range(6):
+        memory.commit([Put(Memory(f"m{number}", f"words of {number}"))])
+    memory.gc(LEAST)
+    at = halfway(memory)
+    assert at.after[0] == memory.resolve("main").id
+    between(memory)
+    found = verified(memory, 3, Position.decoded(at.encoded()))
+    assert (found.problems, memory.verify().problems) == ((), ())

@@ -42,7 +42,8 @@ class Position:
         after: versions: the memory and the hash of the last one; commits: the id of the last one, and its number in
             the order of commits, sealed (core/sealed_number.py), for it may be dropped before the next part; ends: the
             type and the name of the last one. Nothing that is counted across repositories: whoever checks reads it.
-        seen: of a commit without parents whose memories are being counted (`after` is that commit): the last of them.
+        seen: of a commit without parents whose memories are being counted (`after` is that commit, and no other goes on
+            from it): the last of them.
         state: the fingerprint of those.
         counted: how many memories they are, and how many words.
     """

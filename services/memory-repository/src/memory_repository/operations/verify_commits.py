@@ -76,7 +76,8 @@ def _place(repo: Repository, number: int, identity: str) -> tuple[str, ...]:
 
 def _begin(repo: Repository, at: Position) -> tuple[Position, int]:
     """Where a part begins, and the row number of the last commit before it. If the commit is gone whose memories were
-    being counted, nothing is counted yet. Raises Refusal (invalid): it is no place, or nobody knows any more which."""
+    being counted, nothing is counted yet. On SQLite its number may be that of another by now, which is passed over: it
+    was written after this check began. Raises Refusal (invalid): it is no place, or nobody knows any more which."""
     if not at.after:
         return at, 0
     found = commits.number_of(repo.db, repo.id, at.after[0])
@@ -210,18 +211,19 @@ class _Checking:
     def _everything(self, commit: CommitRow) -> _Counted | None:
         """All that is visible at a commit without parents, counted; None when it takes more than this part:
         `unfinished` says where to go on."""
+        # What was counted of a commit that is only a header by now says nothing of the next one without parents.
+        at = self._at if self._at.after[:1] == (commit.id,) else Position("commits")
         view = timeline.view_of(self._repo.db, commit.place)
-        listed = list(islice(timeline.listed(self._repo.db, view, self._at.seen), self.left + 1))
+        listed = list(islice(timeline.listed(self._repo.db, view, at.seen), self.left + 1))
         slots = {name: self._slot(version, writer) for name, version, writer in listed[: self.left]}
-        state = fingerprint.updated(self._at.state, [(name, slot.hash) for name, slot in slots.items()], [])
-        memories, words = self._at.counted
+        state = fingerprint.updated(at.state, [(name, slot.hash) for name, slot in slots.items()], [])
+        memories, words = at.counted
         sums = memories + len(slots), words + sum(slot.words for slot in slots.values())
         if len(listed) > len(slots):
             self.unfinished = Position(
                 "commits", _place(self._repo, commit.no, commit.id), listed[self.left - 1][0], state, sums
             )
             return None
-        self._at = Position("commits")
         self.left -= 1 + len(slots)
         return _Counted(slots, state, sums)
 
