@@ -1,6 +1,6 @@
 """Checkpoints of threads to test on, stored by hand or by a graph, and what a store holds of them."""
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.delta import DeltaChannel
@@ -35,7 +35,7 @@ def put(
 ) -> RunnableConfig:
     """Store a checkpoint of which every channel has changed."""
     made = checkpoint(checkpoint_id, values)
-    facts: CheckpointMetadata = {"source": "loop", "step": 0, "parents": {}, **metadata}  # type: ignore[typeddict-item]
+    facts = cast(CheckpointMetadata, {"source": "loop", "step": 0, "parents": {}, **metadata})
     return saver.put(config(thread, parent_id), made, facts, made["channel_versions"])
 
 

@@ -22,6 +22,8 @@ from thymos.errors import Refusal, RefusalCode
 
 Wanted = Mapping[str, Memory | None]
 """What memories shall be: None = deleted."""
+AGAIN: Final = "read the branch as it stands now, and change what it holds now"
+"""What to do with changes of a commit that collide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,6 @@ def commit(
     wanted = applied(repo, timeline.view_of(repo.db, base.place), changes)
     draft = checked_draft(branch, author, message, now, "commit", meta)
     return land(repo, ref, base, wanted, draft, head)
-
-
-AGAIN: Final = "read the branch as it stands now, and change what it holds now"
 
 
 def land(

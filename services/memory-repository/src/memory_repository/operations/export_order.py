@@ -35,24 +35,24 @@ class Order:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def position(self, number: int, identity: str, end: int | None = None) -> int | None:
-        """Where a commit stands among the first `end`; None where it does not."""
+    def label(self, repo: Repository, number: int, end: int | None = None) -> str | None:
+        """The id of the commit that has a row number now; None where it is not among the first `end`."""
         end = len(self.numbers) if end is None else end
         found = bisect_left(self.numbers, number, 0, end)
-        return found if found < end and self._is(found, number, identity) else None
+        if found == end or self.numbers[found] != number:
+            return None
+        (identity,) = commits.ids_of(repo.db, [number])
+        return identity if self.names[found] == _name(identity) else None
 
     def commit(self, repo: Repository, position: int) -> CommitRow:
         """The commit that stands at a position. Raises Refusal (conflict): it was dropped, be it that its header is
         kept."""
         found = commits.find(repo.db, self.numbers[position])
-        if found is None or not self._is(position, found.no, found.id):
+        if found is None or self.names[position] != _name(found.id):
             raise removed()
         if found.place.line == dropping.find_attic(repo.db, repo.id):
             raise removed()
         return found
-
-    def _is(self, position: int, number: int, identity: str) -> bool:
-        return self.numbers[position] == number and self.names[position] == _name(identity)
 
 
 def order(repo: Repository, last: str | None = None) -> Order:

@@ -135,9 +135,7 @@ def page(repo: Repository, among: Order, at: Cursor | None, options: Options, by
 
 def _is_complete(repo: Repository, among: Order) -> bool:
     """Whether no commit of an export has lost a parent."""
-    cut = dropping.cut_commits(repo.db, repo.id)
-    ids = commits.ids_of(repo.db, cut)
-    return all(among.position(*each) is None for each in zip(cut, ids, strict=True))
+    return all(among.label(repo, cut) is None for cut in dropping.cut_commits(repo.db, repo.id))
 
 
 Spotted = tuple[Line, int, str | None]
@@ -216,13 +214,11 @@ class _Export:
         if slot is None:
             return DeleteLine(memory_id)
         # A version that an ancestor wrote stands there already.
-        (identity,) = commits.ids_of(self._repo.db, [slot.commit_no])
-        known = slot.commit_no != commit_no and self._among.position(slot.commit_no, identity, position) is not None
-        writer = identity if known else None
+        writer = None if slot.commit_no == commit_no else self._among.label(self._repo, slot.commit_no, position)
         digest, salt, memory = versions.load_sealed(self._repo.db, slot.version)
         if memory is None:
             return PutLine(memory_id, digest, redacted=True, writer=writer)
-        if known and not self._options.whole:
+        if writer is not None and not self._options.whole:
             return PutLine(memory_id, digest, writer=writer)
         return PutLine(memory_id, digest, memory, salt, writer=writer)
 
@@ -244,14 +240,12 @@ class _Export:
     def _exported(self, ref: Ref) -> str | None:
         """The newest commit of a ref that is in the export, its id."""
         number = ref.commit_no
-        while True:
-            (identity,) = commits.ids_of(self._repo.db, [number])
-            if self._among.position(number, identity) is not None:
-                return identity
+        while (identity := self._among.label(self._repo, number)) is None:
             above = commits.parents_of(self._repo.db, number)
             if not above:
                 return None
             number = above[0]
+        return identity
 
     def _ref_line(self, ref: Ref, identity: str) -> RefLine:
         return RefLine(

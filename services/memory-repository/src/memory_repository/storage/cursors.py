@@ -10,59 +10,66 @@ from typing import Final
 
 from thymos.database import Connection
 
-_COMMITS_WENT: Final = (
-    "UPDATE retention SET cursor_no = (SELECT coalesce(max(commit_no), 0) + 1 FROM commits)"
-    " WHERE cursor_no > (SELECT coalesce(max(commit_no), 0) + 1 FROM commits)"
-)
-_VERSIONS_WENT: Final = (
-    "UPDATE swept SET version_no = (SELECT coalesce(max(version_id), 0) FROM version)"
-    " WHERE version_no > (SELECT coalesce(max(version_id), 0) FROM version)"
-)
+_COMMITS: Final = ("retention", "cursor_no", "SELECT coalesce(max(commit_no), 0) + 1 FROM commits")
+_VERSIONS: Final = ("swept", "version_no", "SELECT coalesce(max(version_id), 0) FROM version")
+"""Table and column of a cursor, and how far it can be."""
 
 
 def next_commit(db: Connection, repo_id: int) -> int:
     """The commits of a repository before this number have been looked at."""
-    row = db.execute("SELECT cursor_no FROM retention WHERE repo_id = ?", (repo_id,)).fetchone()
-    return 0 if row is None else int(row[0])
+    return _read(db, _COMMITS, repo_id)
 
 
 def set_next_commit(db: Connection, repo_id: int, number: int) -> None:
     """The commits before this number have been looked at."""
-    db.execute(
-        "INSERT INTO retention (repo_id, cursor_no) VALUES (?, ?)"
-        " ON CONFLICT (repo_id) DO UPDATE SET cursor_no = excluded.cursor_no",
-        (repo_id, number),
-    )
+    _write(db, _COMMITS, repo_id, number)
 
 
 def last_version(db: Connection, repo_id: int) -> int:
     """The versions of a repository up to this number have been looked at."""
-    row = db.execute("SELECT version_no FROM swept WHERE repo_id = ?", (repo_id,)).fetchone()
-    return 0 if row is None else int(row[0])
+    return _read(db, _VERSIONS, repo_id)
 
 
 def set_last_version(db: Connection, repo_id: int, number: int) -> None:
     """The versions up to this number have been looked at."""
-    db.execute(
-        "INSERT INTO swept (repo_id, version_no) VALUES (?, ?)"
-        " ON CONFLICT (repo_id) DO UPDATE SET version_no = excluded.version_no",
-        (repo_id, number),
-    )
+    _write(db, _VERSIONS, repo_id, number)
 
 
 def commits_went(db: Connection) -> None:
     """Commits, of whomever, were deleted."""
-    if db.engine == "sqlite":
-        db.execute(_COMMITS_WENT)
+    _set_back(db, _COMMITS)
 
 
 def versions_went(db: Connection) -> None:
     """Versions, of whomever, were deleted."""
-    if db.engine == "sqlite":
-        db.execute(_VERSIONS_WENT)
+    _set_back(db, _VERSIONS)
 
 
 def start_anew(db: Connection) -> None:
     """Nothing counts as looked at."""
-    db.execute("DELETE FROM retention")
-    db.execute("DELETE FROM swept")
+    for table, _, _ in (_COMMITS, _VERSIONS):
+        db.execute(f"DELETE FROM {table}")
+
+
+_Cursor = tuple[str, str, str]
+
+
+def _read(db: Connection, cursor: _Cursor, repo_id: int) -> int:
+    table, column, _ = cursor
+    row = db.execute(f"SELECT {column} FROM {table} WHERE repo_id = ?", (repo_id,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _write(db: Connection, cursor: _Cursor, repo_id: int, number: int) -> None:
+    table, column, _ = cursor
+    db.execute(
+        f"INSERT INTO {table} (repo_id, {column}) VALUES (?, ?)"
+        f" ON CONFLICT (repo_id) DO UPDATE SET {column} = excluded.{column}",
+        (repo_id, number),
+    )
+
+
+def _set_back(db: Connection, cursor: _Cursor) -> None:
+    table, column, end = cursor
+    if db.engine == "sqlite":
+        db.execute(f"UPDATE {table} SET {column} = ({end}) WHERE {column} > ({end})")
